@@ -1,0 +1,1 @@
+//! The jetpace agent: its commands, and what they share.

@@ -1,0 +1,3 @@
+//! The `jetpace` command.
+
+fn main() {}

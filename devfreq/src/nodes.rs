@@ -1,0 +1,126 @@
+//! The seam below the hardware traits: small text files, read and written in an order and with errors that are
+//! behaviour. [`SysfsRoot`] is a machine's tree on disk; the virtual boards are other implementations.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// No node is longer; a longer file is not a node and is not read to its end.
+pub const LONGEST_NODE: u64 = 64 * 1024;
+
+/// A tree of nodes. Paths are absolute, as on the machine: `/sys/class/devfreq/...`.
+pub trait Nodes {
+    /// A node that is kept open.
+    type Handle: NodeHandle;
+
+    /// A node's content, at most [`LONGEST_NODE`] bytes of it.
+    fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// Writes a node once: opened, written, closed.
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        self.open(path)?.write(text.as_bytes())
+    }
+
+    /// Opens a node for writing and reading, to be kept.
+    fn open(&self, path: &Path) -> io::Result<Self::Handle>;
+
+    /// Names in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Where a path leads behind all links.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The permission bits, for saying what a user would have to be granted.
+    fn mode(&self, path: &Path) -> io::Result<u32>;
+}
+
+/// An open node. A node of a device that was unbound, or of a governor that was switched away, answers `ENODEV` for
+/// ever and has to be opened anew.
+pub trait NodeHandle {
+    /// One write from offset 0, as one `store` in the kernel. The hot path.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads from offset 0 into `buffer`; how many bytes came.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// A machine's tree on disk; `/` is the machine itself, any other root a copy of one.
+#[derive(Clone, Debug)]
+pub struct SysfsRoot {
+    root: PathBuf,
+}
+
+impl SysfsRoot {
+    /// The tree below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where a node lies on this machine's disk.
+    pub fn on_disk(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+impl Nodes for SysfsRoot {
+    type Handle = OpenNode;
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        // Non-blocking, so that a FIFO in a bad tree does not hang the agent.
+        let file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(self.on_disk(path))?;
+        let mut text = String::new();
+        file.take(LONGEST_NODE).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<OpenNode> {
+        // Never created or truncated: a node exists or the path is wrong.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(self.on_disk(path))?;
+        Ok(OpenNode(file))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.on_disk(dir))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let real = self.on_disk(path).canonicalize()?;
+        let root = self.root.canonicalize()?;
+        match real.strip_prefix(&root) {
+            Ok(inside) => Ok(Path::new("/").join(inside)),
+            Err(_) => Err(io::Error::other(format!("{} leads out of {}", path.display(), self.root.display()))),
+        }
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        Ok(fs::metadata(self.on_disk(path))?.mode())
+    }
+}
+
+/// A kept file descriptor of one node.
+#[derive(Debug)]
+pub struct OpenNode(File);
+
+impl NodeHandle for OpenNode {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.0.write_at(bytes, 0)? {
+            n if n == bytes.len() => Ok(()),
+            n => Err(io::Error::other(format!("only {n} of {} bytes were taken", bytes.len()))),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(buffer, 0)
+    }
+}

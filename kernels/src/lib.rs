@@ -1,0 +1,3 @@
+//! The networks of jetpace, as layers grouped into blocks, and the CUDA kernels that run them.
+
+pub mod net;

@@ -1,0 +1,121 @@
+//! The hardware boundary: everything jetpace asks of a machine, on one page.
+//!
+//! `devfreq` implements the clocks and rails on sysfs nodes (real, recorded or virtual), `kernels` the blocks on
+//! CUDA, `devfreq::sim` the blocks and the timer of a virtual board. The traits are small and generic; nothing here
+//! is `dyn`.
+
+use crate::units::{Hertz, Milliamps, Millivolts, Milliwatts, Nanos};
+use crate::work::{BlockId, ClockIndex, Size};
+
+/// The GPU's clock.
+pub trait GpuClock {
+    /// What can go wrong; its message names the node, the value and the remedy.
+    type Error: core::error::Error;
+
+    /// The available clocks, ascending. A [`ClockIndex`] is a position in this list.
+    fn clocks(&self) -> &[Hertz];
+
+    /// Asks for a clock: one write, no read. The hot path.
+    fn set(&mut self, clock: ClockIndex) -> Result<(), Self::Error>;
+
+    /// Asks for a clock, waits until it runs and says which one really does. Cold.
+    fn pin(&mut self, clock: ClockIndex) -> Result<Hertz, Self::Error>;
+
+    /// The clock that is programmed now (not a measurement: a hidden cap may run a lower one).
+    fn current(&mut self) -> Result<Hertz, Self::Error>;
+
+    /// Hands the clock back to the stock governor, with the bounds found at start.
+    fn release(&mut self) -> Result<(), Self::Error>;
+}
+
+/// The memory's (EMC) clock. Where the board does not let it be locked, `set` says so and `current` is all there is.
+pub trait MemClock {
+    /// What can go wrong.
+    type Error: core::error::Error;
+
+    /// The available clocks, ascending; empty where they are not listed.
+    fn clocks(&self) -> &[Hertz];
+
+    /// Locks a clock, waits until it runs and says which one does.
+    fn pin(&mut self, clock: Hertz) -> Result<Hertz, Self::Error>;
+
+    /// The clock now, or `None` where the board does not tell.
+    fn current(&mut self) -> Result<Option<Hertz>, Self::Error>;
+
+    /// Takes the lock away.
+    fn release(&mut self) -> Result<(), Self::Error>;
+}
+
+/// What a rail's power stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RailRole {
+    /// The module's input: what is minimised.
+    Total,
+    /// The GPU alone.
+    Gpu,
+    /// The GPU with the CPU or the SoC on one rail.
+    GpuShared,
+    /// A part of the total where no rail is the total: the total is the sum of `gpu`, `gpu-shared` and `part` rails.
+    Part,
+    /// Anything else.
+    Other,
+}
+
+/// One reading of one rail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RailSample {
+    /// When it was read.
+    pub at: Nanos,
+    /// Bus voltage; zero where the driver gives power alone.
+    pub voltage: Millivolts,
+    /// Current; zero where the driver gives power alone.
+    pub current: Milliamps,
+    /// Power.
+    pub power: Milliwatts,
+}
+
+/// The power rails.
+pub trait PowerRails {
+    /// What can go wrong.
+    type Error: core::error::Error;
+
+    /// Name and role of every rail, in the order of the samples.
+    fn rails(&self) -> impl Iterator<Item = (&str, RailRole)>;
+
+    /// Reads every rail once into `out`, one slot per rail.
+    fn sample(&mut self, out: &mut [RailSample]) -> Result<(), Self::Error>;
+}
+
+/// Runs a network's blocks on the GPU.
+pub trait BlockRunner {
+    /// What can go wrong.
+    type Error: core::error::Error;
+
+    /// How many blocks the network has.
+    fn blocks(&self) -> usize;
+
+    /// A block's name.
+    fn name(&self, block: BlockId) -> &str;
+
+    /// Runs a block `times.len()` times back to back and writes how long each repeat took.
+    ///
+    /// While the GPU works, `meanwhile(now)` is called at the start and then at the time that it last returned, for
+    /// sampling rails or writing a clock on time; `None` ends the calls.
+    fn run(
+        &mut self,
+        block: BlockId,
+        size: Size,
+        times: &mut [Nanos],
+        meanwhile: &mut impl FnMut(Nanos) -> Option<Nanos>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// The clock on the wall, monotonic.
+pub trait Timer {
+    /// Now.
+    fn now(&self) -> Nanos;
+
+    /// Returns at `time` or just after; at once where it is past.
+    fn sleep_until(&mut self, time: Nanos);
+}

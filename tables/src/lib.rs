@@ -1,0 +1,15 @@
+//! What jetpace knows about time, power and clocks, apart from any machine.
+//!
+//! The layers, from the bottom: [`units`] and [`work`] name things, [`hw`] is the hardware boundary, and the rest
+//! goes the one way through the house: samples are fitted to a model, a model is planned into a table, and the
+//! governor follows the table. What runs per block is `no_std` and does not allocate; fitting and planning need
+//! the feature `std`.
+
+#![no_std]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod hw;
+pub mod units;
+pub mod work;

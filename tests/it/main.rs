@@ -1,0 +1,5 @@
+//! Integration tests, one module per theme.
+
+#![allow(clippy::unwrap_used)] // a test may fail by panicking
+
+mod layering;
