@@ -1,1 +1,6 @@
-//! The jetpace agent: its commands, and what they share.
+//! The jetpace agent: its commands, one file each, and what they share.
+
+pub mod args;
+pub mod commands;
+pub mod failure;
+pub mod output;

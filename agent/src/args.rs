@@ -1,0 +1,71 @@
+//! The command line: what every command is called. A command's own options stand in its file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::failure::Failure;
+
+/// Runs a Jetson's GPU at the clocks that meet the deadline with the least energy.
+#[derive(Debug, Parser)]
+#[command(name = "jetpace", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order in which the main job uses them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a completion script for a shell
+    Completions(commands::completions::Args),
+    /// Print the manual page, or write one per command into a folder
+    Man(commands::man::Args),
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
+        }
+    }
+}
+
+/// Which machine a command works on: `--board`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoardArg {
+    /// This machine.
+    Auto,
+    /// A virtual board by name.
+    Sim(String),
+    /// The root of a copied or recorded sysfs tree.
+    Tree(PathBuf),
+}
+
+impl FromStr for BoardArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.strip_prefix("sim:") {
+            Some(name) => Self::Sim(name.to_owned()),
+            None if text == "auto" => Self::Auto,
+            None => Self::Tree(PathBuf::from(text)),
+        })
+    }
+}
+
+impl fmt::Display for BoardArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Sim(name) => write!(f, "sim:{name}"),
+            Self::Tree(root) => write!(f, "{}", root.display()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a command failed with: a message that a person can act on, and the exit code that a script can.
+
+use std::fmt;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why a command failed, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// 1: anything that is not below.
+    Failed,
+    /// 2: the command line or an input file is wrong.
+    Usage,
+    /// 3: this machine has not what the command needs.
+    Unsupported,
+    /// 4: the calibration is missing, or of another board, power mode or release.
+    Calibration,
+    /// 5: the user may not do this.
+    Permission,
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failure {
+    reason: Reason,
+    message: String,
+}
+
+impl Failure {
+    /// Fails for a reason, with a message that names file, value and remedy.
+    pub fn new(reason: Reason, message: impl fmt::Display) -> Self {
+        Self { reason, message: message.to_string() }
+    }
+
+    /// Something that is nobody's fault: exit code 1.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self::new(Reason::Failed, message)
+    }
+
+    /// A wrong command line or input: exit code 2.
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Reason::Usage, message)
+    }
+
+    /// An input or output error on a file; missing permission is exit code 5.
+    pub fn file(path: &Path, error: &std::io::Error) -> Self {
+        let reason = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Reason::Permission,
+            _ => Reason::Failed,
+        };
+        Self::new(reason, format_args!("{}: {error}", path.display()))
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The exit code of FORMATS: 1 failure, 2 usage, 3 unsupported, 4 calibration, 5 permission.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.reason {
+            Reason::Failed => 1,
+            Reason::Usage => 2,
+            Reason::Unsupported => 3,
+            Reason::Calibration => 4,
+            Reason::Permission => 5,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
