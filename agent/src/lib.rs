@@ -4,3 +4,5 @@ pub mod args;
 pub mod commands;
 pub mod failure;
 pub mod output;
+#[cfg(feature = "report")]
+pub mod report;
