@@ -11,5 +11,8 @@
 extern crate std;
 
 pub mod hw;
+pub mod model;
+#[cfg(feature = "std")]
+pub mod sample;
 pub mod units;
 pub mod work;

@@ -1,0 +1,295 @@
+//! The model file: what `fit` prints, and what planning needs besides.
+
+use std::collections::BTreeMap;
+use std::string::String;
+use std::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::form::{PowerModel, TimeModel, Voltage};
+use crate::units::Hertz;
+use crate::work::Size;
+
+/// The version of the document.
+pub const FORMAT: u32 = 1;
+
+/// A model of one device: every block's time and power against the clock, and what changing clocks costs.
+///
+/// As JSON it is the document of `fit --json`; errors are fractions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The reference clock: the board's highest.
+    pub f_ref_hz: Hertz,
+    /// The reference of the memory's clock: the highest in the sweep; `None` where no row says its memory clock.
+    #[serde(default)]
+    pub emc_ref_hz: Option<Hertz>,
+    /// The board that it holds for; published sweeps have none.
+    #[serde(default)]
+    pub board: Option<BoardId>,
+    /// The board's available clocks, ascending.
+    #[serde(default)]
+    pub clocks_hz: Vec<Hertz>,
+    /// One per (device, model, block, size, EMC clock), in the order of the sweep, which is the order in which a
+    /// network's blocks run.
+    pub series: Vec<Series>,
+    /// What all blocks of the device share.
+    pub device_constants: DeviceConstants,
+    /// Blocks that were measured at several sizes.
+    #[serde(default)]
+    pub sized: Vec<SizedBlock>,
+    /// Idle power per clock, ascending.
+    #[serde(default)]
+    pub idle: Vec<Idle>,
+    /// From a write until the new clock is in effect, per change.
+    #[serde(default)]
+    pub settle: Vec<Change>,
+    /// How long the GPU does nothing, per change.
+    #[serde(default)]
+    pub stall: Vec<Change>,
+    /// What a write takes the writer.
+    #[serde(default)]
+    pub write: Option<Spread>,
+    /// How whole frames vary, per network and EMC clock.
+    #[serde(default)]
+    pub frames: Vec<FrameNoise>,
+    /// Rows that were left out, and why.
+    #[serde(default)]
+    pub left_out: Vec<Left>,
+    /// What a user should know before relying on it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The board that a model holds for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardId {
+    /// Hex digest of part number, release, power mode, TPC mask, clock list and EMC clock.
+    pub digest: String,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// What all blocks of a device share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceConstants {
+    /// V(f): the knee and slope.
+    #[serde(flatten)]
+    pub voltage: Voltage,
+    /// Power that the memory adds at each of its clocks, over the lowest; empty where one was measured.
+    #[serde(default)]
+    pub emc_base: Vec<EmcBase>,
+}
+
+/// Power that the memory adds at one of its clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmcBase {
+    /// The memory's clock.
+    pub emc_freq_hz: Hertz,
+    /// Over the lowest one.
+    pub base_w: f64,
+}
+
+/// A block at one size and one EMC clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// The machine.
+    pub device: String,
+    /// The network.
+    pub model: String,
+    /// The block.
+    pub block: String,
+    /// Its amount of work.
+    pub size: Size,
+    /// The memory's clock; `None` where it is unknown, or where the series is over all of them.
+    pub emc_freq_hz: Option<Hertz>,
+    /// The CPU clock that the clock-independent part was measured at.
+    #[serde(default)]
+    pub cpu_freq_hz: Option<Hertz>,
+    /// How many GPU clocks were measured, held-out ones included.
+    pub clocks: usize,
+    /// Every form, simplest first.
+    pub time: Vec<TimeFit>,
+    /// Every form, simplest first; empty where power was not measured.
+    pub power: Vec<PowerFit>,
+    /// Relative standard deviation of single executions about the default form.
+    #[serde(default)]
+    pub time_sd: f64,
+    /// What was fitted: the mean over repeats at each training clock.
+    #[serde(default)]
+    pub points: Vec<Point>,
+}
+
+/// A measured point: means over repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The GPU's clock.
+    pub gpu_freq_hz: Hertz,
+    /// The memory's clock, where known.
+    pub emc_freq_hz: Option<Hertz>,
+    /// Mean time.
+    pub time_s: f64,
+    /// Standard deviation of single executions; 0 where it was not measured.
+    pub time_sd_s: f64,
+    /// Mean power of the module.
+    pub power_w: Option<f64>,
+}
+
+/// One time form fitted to a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeFit {
+    /// Form and parameters.
+    #[serde(flatten)]
+    pub model: TimeModel,
+    /// The form that planning uses.
+    pub default: bool,
+    /// Errors, intervals, warnings.
+    #[serde(flatten)]
+    pub quality: Quality,
+}
+
+/// One power form fitted to a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PowerFit {
+    /// Form and parameters.
+    #[serde(flatten)]
+    pub model: PowerModel,
+    /// The form that planning uses.
+    pub default: bool,
+    /// Errors, intervals, warnings.
+    #[serde(flatten)]
+    pub quality: Quality,
+}
+
+/// How well a form fits; errors are mean absolute fractions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Half the width of the 95 % interval of each fitted parameter, where the data gives one.
+    pub ci95: BTreeMap<String, f64>,
+    /// Over the training points.
+    pub mape_fit: f64,
+    /// Over the training clocks, each left out in turn; `None` where too few are left to fit.
+    pub mape_lofo: Option<f64>,
+    /// Over the held-out points.
+    pub mape_heldout: Option<f64>,
+    /// The largest over the held-out points.
+    pub worst_heldout: Option<f64>,
+    /// What the data does not determine.
+    pub warnings: Vec<String>,
+}
+
+/// A block whose parameters are affine in its size: `[at size 0, per unit of size]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizedBlock {
+    /// The machine.
+    pub device: String,
+    /// The network.
+    pub model: String,
+    /// The block.
+    pub block: String,
+    /// The memory's clock.
+    pub emc_freq_hz: Option<Hertz>,
+    /// The sizes that were measured, ascending; others are extrapolated.
+    pub sizes: Vec<Size>,
+    /// Time: `smooth-roofline` with affine w, m and c.
+    pub time: SizedTime,
+    /// Power: P0, and the charge per execution E, affine in the size; `None` where power was not measured.
+    pub power: Option<SizedPower>,
+    /// Mean absolute error over the measured points.
+    pub mape_fit: f64,
+}
+
+/// `smooth-roofline` with parameters affine in the size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizedTime {
+    /// Compute time at the reference clock.
+    pub w_s: [f64; 2],
+    /// Memory time.
+    pub m_s: [f64; 2],
+    /// Clock-independent time.
+    pub c_s: [f64; 2],
+    /// The exponent.
+    pub q: f64,
+}
+
+/// `activity` with a charge affine in the size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizedPower {
+    /// Busy base power.
+    pub p0_w: f64,
+    /// Charge per execution at flat voltage.
+    pub e_j: [f64; 2],
+}
+
+/// Idle power at a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Idle {
+    /// The GPU's clock.
+    pub gpu_freq_hz: Hertz,
+    /// The memory's clock, where known.
+    pub emc_freq_hz: Option<Hertz>,
+    /// Mean power of the module.
+    pub power_w: f64,
+    /// Rows behind it.
+    pub rows: usize,
+}
+
+/// The measured distribution of a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How many were measured.
+    pub count: usize,
+    /// Mean.
+    pub mean_s: f64,
+    /// Standard deviation; 0 for a single one.
+    pub sd_s: f64,
+    /// Median.
+    pub p50_s: f64,
+    /// 90 % quantile.
+    pub p90_s: f64,
+    /// 99 % quantile.
+    pub p99_s: f64,
+    /// The longest.
+    pub max_s: f64,
+}
+
+/// What changing from one clock to another takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The clock before.
+    pub from_hz: Hertz,
+    /// The clock after.
+    pub to_hz: Hertz,
+    /// How long it takes.
+    #[serde(flatten)]
+    pub time: Spread,
+}
+
+/// How whole frames vary about what the model says, over all clocks; from sweeps whose repeats are frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameNoise {
+    /// The network.
+    pub model: String,
+    /// The memory's clock.
+    pub emc_freq_hz: Option<Hertz>,
+    /// How many frames.
+    pub count: usize,
+    /// Mean over blocks of the correlation of two blocks' deviations in one frame; `None` for a single block.
+    pub correlation: Option<f64>,
+    /// Relative standard deviation of a frame's time.
+    pub sd: f64,
+    /// Measured over predicted time, ascending: every frame up to 2,000 of them, else as many quantiles.
+    pub ratios: Vec<f64>,
+}
+
+/// A row that was not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its line in the sweep; 0 where it came from no file.
+    pub line: u64,
+    /// Which measurement.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
