@@ -4,31 +4,87 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test)
+DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes)
 LONG_STEPS=()
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'ci.sh: %s\n' "$*" >&2; exit 1; }
 
+# apt PACKAGE ...: installs them, or says what to install.
+apt() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        die "missing: on Debian 12, as root, run: apt-get install $*"
+    fi
+    say "installing $*"
+    local install=(apt-get install -y -qq --no-install-recommends "$@")
+    export DEBIAN_FRONTEND=noninteractive
+    "${install[@]}" >/dev/null 2>&1 || { apt-get update -qq && "${install[@]}" >/dev/null; } ||
+        die "apt-get could not install $*"
+}
+
 # need COMMAND-OR-FILE PACKAGE ...: installs the packages where the command or file is missing.
 need() {
-    local what=$1
-    shift
-    command -v "$what" >/dev/null 2>&1 && return
-    [ -e "$what" ] && return
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing $*"
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/dev/null ||
-            { apt-get update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/dev/null; }
-    else
-        die "$what is missing: as root, run: apt-get install $*"
+    command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || apt "${@:2}"
+}
+
+# Packages of the Jetson's architecture.
+need_arm64() {
+    if [ "$(dpkg --print-architecture)" != arm64 ] && ! dpkg --print-foreign-architectures | grep -qx arm64; then
+        [ "$(id -u)" = 0 ] || die "arm64 packages: as root, run: dpkg --add-architecture arm64 && apt-get update"
+        dpkg --add-architecture arm64
     fi
+    need "$1" "${@:2}"
+}
+
+# Debian security's Rust has the sources of core and std and so builds them for any target, which a rustup without
+# rust-src cannot. rustup's cargo comes first in PATH and would be taken by cargo itself, so PATH is set.
+debian_cargo() {
+    need /usr/bin/cargo cargo-web
+    need /usr/lib/rustlib/src/rust/library/core rust-web-src
+    PATH=/usr/bin:/bin RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$@" --locked --profile release-static --target-dir build/debian
 }
 
 step_fmt() { cargo fmt --all --check; }
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked; }
 step_test() { cargo test --workspace --locked; }
+
+step_nostd() {
+    debian_cargo build -Zbuild-std=core -p jetpace-tables --no-default-features --target thumbv7em-none-eabi
+}
+
+# The released agent: aarch64 musl, fully static, smallest std. 4 KiB pages and no unwind tables save 140 KB.
+STATIC_AGENT=build/debian/aarch64-unknown-linux-musl/release-static/jetpace
+step_cross() {
+    local musl=/usr/lib/aarch64-linux-musl cc=aarch64-linux-gnu-gcc lib=$PWD/build/debian/no_unwind
+    need $cc gcc-aarch64-linux-gnu
+    need_arm64 $musl/libc.a musl-dev:arm64
+    need file file
+    need qemu-aarch64-static qemu-user-static
+    mkdir -p "$lib"
+    $cc -Os -c agent/static/no_unwind.c -o "$lib/no_unwind.o"
+    aarch64-linux-gnu-ar rcs "$lib/libunwind.a" "$lib/no_unwind.o"
+    RUSTFLAGS="-C linker=$cc -C link-self-contained=no -C link-arg=-specs=$musl/musl-gcc.specs -L native=$musl \
+        -L native=$lib -C link-arg=-Wl,-z,max-page-size=4096 -C force-unwind-tables=no" \
+        debian_cargo build -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
+        --target aarch64-unknown-linux-musl -p jetpace --bin jetpace --no-default-features
+    # Debian's musl links dynamically without a word where its specs are not followed.
+    file $STATIC_AGENT | grep -q 'ARM aarch64.*statically linked' || die "not static: $(file $STATIC_AGENT)"
+    qemu-aarch64-static $STATIC_AGENT --version
+}
+
+# sizes.toml: a budget per artefact; what is not there yet is built by its step.
+step_sizes() {
+    local name path bytes step size over=0
+    while read -r name path bytes step; do
+        [ -e "$path" ] || "step_$step"
+        size=$(stat -c %s "$path")
+        printf '%-16s %9d of %9d bytes\n' "$name" "$size" "$bytes"
+        [ "$size" -le "$bytes" ] || { echo "$name is over its budget: $path" >&2 && over=1; }
+    done < <(awk -F'[] =["]+' '/^\[/ { name = $2 } /^(path|bytes|step) / { v[$1] = $2 }
+        /^step / { print name, v["path"], v["bytes"], v["step"] }' sizes.toml)
+    [ $over = 0 ]
+}
 
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${DEFAULT_STEPS[@]}")
