@@ -6,3 +6,4 @@ pub mod failure;
 pub mod output;
 #[cfg(feature = "report")]
 pub mod report;
+pub mod sweep;

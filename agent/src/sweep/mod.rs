@@ -1,0 +1,10 @@
+//! Sweeps as CSV: read with every refusal a person needs, and written row by row while they are measured.
+
+mod read;
+mod write;
+
+pub use read::{parse, read};
+pub use write::SweepWriter;
+
+/// What the first line of a sweep that jetpace wrote begins with.
+const MAGIC: &str = "# jetpace-sweep 1";
