@@ -22,6 +22,14 @@ pub enum Error {
         /// What is wrong in it.
         why: String,
     },
+    /// A layer, or a batch, that no kernel is compiled for.
+    #[error("no kernel for {what}: {why}")]
+    NoKernel {
+        /// The block.
+        what: String,
+        /// Which layer, and what of it.
+        why: String,
+    },
 }
 
 impl Error {
@@ -31,5 +39,9 @@ impl Error {
 
     pub(crate) fn weights(path: &Path, why: impl fmt::Display) -> Self {
         Self::Weights { path: path.to_owned(), why: why.to_string() }
+    }
+
+    pub(crate) fn no_kernel(what: &str, why: impl fmt::Display) -> Self {
+        Self::NoKernel { what: what.to_owned(), why: why.to_string() }
     }
 }

@@ -1,6 +1,9 @@
 //! The networks of jetpace, as layers grouped into blocks, and the CUDA kernels that run them.
 
+pub mod abi;
+pub mod cubin;
 mod error;
+pub mod launch;
 pub mod net;
 pub mod reference;
 pub mod weights;
