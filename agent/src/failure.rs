@@ -75,3 +75,14 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<jetpace_devfreq::Error> for Failure {
+    fn from(error: jetpace_devfreq::Error) -> Self {
+        let reason = match &error {
+            e if e.is_permission() => Reason::Permission,
+            e if e.is_unsupported() => Reason::Unsupported,
+            _ => Reason::Failed,
+        };
+        Self::new(reason, error)
+    }
+}

@@ -1,5 +1,15 @@
 //! A Jetson's clocks and power rails through sysfs, restored on every way out; and the virtual Jetson.
 
+pub mod board;
+pub mod error;
+pub mod gpu;
+pub mod guard;
 pub mod nodes;
+pub mod rails;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod text;
+pub mod thermal;
+pub mod timer;
+
+pub use error::Error;

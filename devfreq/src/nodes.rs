@@ -25,6 +25,11 @@ pub trait Nodes {
     /// Opens a node for writing and reading, to be kept.
     fn open(&self, path: &Path) -> io::Result<Self::Handle>;
 
+    /// Opens a node for reading alone: most rails are not writable, not even by root.
+    fn open_to_read(&self, path: &Path) -> io::Result<Self::Handle> {
+        self.open(path)
+    }
+
     /// Names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
@@ -57,9 +62,31 @@ impl SysfsRoot {
         Self { root: root.into() }
     }
 
+    /// The root that was given.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a node lies on this machine's disk.
     pub fn on_disk(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Like [`Self::on_disk`], but a copied tree whose links lead out of it is refused: an agent that runs as root
+    /// must not write a clock into a file that someone else's tree points at.
+    fn inside(&self, path: &Path) -> io::Result<PathBuf> {
+        if self.root != Path::new("/") {
+            self.canonical(path)?;
+        }
+        Ok(self.on_disk(path))
+    }
+
+    /// A node is a regular file; a FIFO would hang, a device or a directory is not meant.
+    fn node(&self, file: File, path: &Path) -> io::Result<OpenNode> {
+        if file.metadata()?.is_file() {
+            return Ok(OpenNode { file, plain_file: self.root != Path::new("/") });
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())))
     }
 }
 
@@ -68,10 +95,8 @@ impl Nodes for SysfsRoot {
 
     fn read(&self, path: &Path) -> io::Result<String> {
         // Non-blocking, so that a FIFO in a bad tree does not hang the agent.
-        let file =
-            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(self.on_disk(path))?;
         let mut text = String::new();
-        file.take(LONGEST_NODE).read_to_string(&mut text)?;
+        self.open_to_read(path)?.file.take(LONGEST_NODE).read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -81,8 +106,14 @@ impl Nodes for SysfsRoot {
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(self.on_disk(path))?;
-        Ok(OpenNode(file))
+            .open(self.inside(path)?)?;
+        self.node(file, path)
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<OpenNode> {
+        let file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(self.inside(path)?)?;
+        self.node(file, path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -110,17 +141,34 @@ impl Nodes for SysfsRoot {
 
 /// A kept file descriptor of one node.
 #[derive(Debug)]
-pub struct OpenNode(File);
+pub struct OpenNode {
+    file: File,
+    /// In a copied tree a node is a plain file, which keeps the tail of a longer text.
+    plain_file: bool,
+}
 
-impl NodeHandle for OpenNode {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.0.write_at(bytes, 0)? {
+impl OpenNode {
+    fn write_once(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.file.write_at(bytes, 0)? {
             n if n == bytes.len() => Ok(()),
             n => Err(io::Error::other(format!("only {n} of {} bytes were taken", bytes.len()))),
         }
     }
+}
+
+impl NodeHandle for OpenNode {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.plain_file {
+            return self.write_once(bytes);
+        }
+        // Line ends over the old tail, in the same write: a kill in between must not leave half a number.
+        let length = self.file.metadata()?.len().min(LONGEST_NODE) as usize;
+        let mut padded = bytes.to_vec();
+        padded.resize(length.max(bytes.len()), b'\n');
+        self.write_once(&padded)
+    }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(buffer, 0)
+        self.file.read_at(buffer, 0)
     }
 }

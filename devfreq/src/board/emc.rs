@@ -1,0 +1,102 @@
+//! Where the memory's (EMC) clock is read and, where the board lets it, locked.
+
+use std::path::{Path, PathBuf};
+
+use jetpace_tables::units::Hertz;
+
+use crate::nodes::Nodes;
+use crate::text;
+
+/// How the EMC clock is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmcLock {
+    /// R38 and later: floor and bound of the devfreq device `bwmgr`.
+    Devfreq,
+    /// TX2 to Orin: `mrq_rate_locked`, `state`, `rate` in the BPMP's debugfs folder.
+    Bpmp,
+    /// Nano and TX1: `clk_update_rate`, `clk_state` of the clock `override.emc`.
+    Override,
+}
+
+/// The memory's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emc {
+    /// The folder with its nodes.
+    pub dir: PathBuf,
+    /// Where the clock now is read.
+    pub rate: PathBuf,
+    /// The available clocks, ascending; empty where they are not listed.
+    pub clocks: Vec<Hertz>,
+    /// Its bound: nvpmodel's cap where that is readable, else the highest clock.
+    pub cap: Option<Hertz>,
+    /// The clock when the board was looked at.
+    pub current: Option<Hertz>,
+    /// How it can be locked; `None` where nodes for it are missing.
+    pub lock: Option<EmcLock>,
+}
+
+const BWMGR: &str = "/sys/class/devfreq/bwmgr";
+const BPMP: &str = "/sys/kernel/debug/bpmp/debug";
+const OVERRIDE: &str = "/sys/kernel/debug/clk/override.emc";
+
+impl Emc {
+    pub(super) fn find<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Option<Self> {
+        let found = devfreq(nodes).or_else(|| bpmp(nodes)).or_else(|| by_override(nodes));
+        if found.is_none() {
+            let hint = match nodes.list(Path::new("/sys/kernel/debug")) {
+                Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => "debugfs is root's alone",
+                _ => "none of bwmgr, BPMP's debugfs and override.emc is here",
+            };
+            missing.push(format!("EMC clock: {hint}"));
+        }
+        found.map(|emc| Self { cap: configured_cap(nodes).or(emc.cap), ..emc })
+    }
+}
+
+/// nvpmodel's cap; 0 and unbounded values mean none.
+fn configured_cap<N: Nodes>(nodes: &N) -> Option<Hertz> {
+    ["/sys/kernel/nvpmodel_clk_cap/emc", "/sys/kernel/nvpmodel_emc_cap/emc_iso_cap"]
+        .iter()
+        .find_map(|path| text::hertz(nodes, Path::new(path)).ok())
+}
+
+fn devfreq<N: Nodes>(nodes: &N) -> Option<Emc> {
+    let dir = nodes.canonical(Path::new(BWMGR)).ok()?;
+    let rate = dir.join("cur_freq");
+    let current = text::hertz(nodes, &rate).ok();
+    let lockable = ["min_freq", "max_freq"].iter().all(|node| nodes.mode(&dir.join(node)).is_ok());
+    let clocks = text::clock_list(nodes, &dir.join("available_frequencies")).unwrap_or_default();
+    let cap = text::hertz(nodes, &dir.join("max_freq")).ok();
+    Some(Emc { rate, clocks, cap, current, lock: lockable.then_some(EmcLock::Devfreq), dir })
+}
+
+fn bpmp<N: Nodes>(nodes: &N) -> Option<Emc> {
+    let dir = Path::new(BPMP).join("clk/emc");
+    let rate = dir.join("rate");
+    let current = Some(text::hertz(nodes, &rate).ok()?);
+    let lockable = ["mrq_rate_locked", "state"].iter().all(|node| nodes.mode(&dir.join(node)).is_ok());
+    let cap = text::hertz(nodes, &dir.join("max_rate")).ok();
+    let clocks = possible_rates(nodes).unwrap_or_default();
+    Some(Emc { rate, clocks, cap, current, lock: lockable.then_some(EmcLock::Bpmp), dir })
+}
+
+/// `204000 665600 2133000 (kHz)`
+fn possible_rates<N: Nodes>(nodes: &N) -> Option<Vec<Hertz>> {
+    let text = text::word(nodes, &Path::new(BPMP).join("emc/possible_rates")).ok()?;
+    let rates = text.strip_suffix("(kHz)")?;
+    let rates: Option<Vec<Hertz>> =
+        rates.split_ascii_whitespace().map(|khz| text::parse_hertz(&format!("{khz}000"))).collect();
+    let mut rates = rates?;
+    rates.sort_unstable();
+    rates.dedup();
+    Some(rates)
+}
+
+fn by_override<N: Nodes>(nodes: &N) -> Option<Emc> {
+    let dir = PathBuf::from(OVERRIDE);
+    let rate = dir.join("clk_rate");
+    let current = Some(text::hertz(nodes, &rate).ok()?);
+    let lockable = ["clk_update_rate", "clk_state"].iter().all(|node| nodes.mode(&dir.join(node)).is_ok());
+    let cap = text::hertz(nodes, Path::new("/sys/kernel/debug/tegra_bwmgr/emc_max_rate")).ok();
+    Some(Emc { rate, clocks: Vec::new(), cap, current, lock: lockable.then_some(EmcLock::Override), dir })
+}

@@ -1,0 +1,164 @@
+//! What can go wrong with a machine's nodes. Every message names the path and, where one was written, the value.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jetpace_tables::units::{Hertz, Nanos};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A node could not be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The node.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// A node could not be written.
+    #[error("{}: writing {value:?}: {source}", path.display())]
+    Write {
+        /// The node.
+        path: PathBuf,
+        /// What was written.
+        value: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// A node holds something else than it should.
+    #[error("{}: holds {text:?}, not {expected}", path.display())]
+    Content {
+        /// The node.
+        path: PathBuf,
+        /// Its content, cut short.
+        text: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The write was taken, but the node holds another value.
+    #[error("{}: {wrote:?} was written, but it reads {reads:?}", path.display())]
+    NotTaken {
+        /// The node.
+        path: PathBuf,
+        /// What was written.
+        wrote: String,
+        /// What it reads now.
+        reads: String,
+    },
+    /// No GPU with a clock was found.
+    #[error(
+        "no GPU found below /sys/class/devfreq (there: {present}); on a Jetson it appears once its driver is loaded"
+    )]
+    NoGpu {
+        /// The devfreq devices that there are.
+        present: String,
+    },
+    /// Only listed clocks are written: others are rounded up by the driver, above the cap even.
+    #[error("clock number {index} is not one of the {count} available clocks")]
+    NotListed {
+        /// The clock asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The clock does not follow.
+    #[error("{}: {wanted} was asked for, {runs} runs after {budget}{why}", path.display())]
+    DoesNotFollow {
+        /// Where the running clock is read.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: Hertz,
+        /// What runs.
+        runs: Hertz,
+        /// How long it was waited for.
+        budget: Nanos,
+        /// A known reason, or nothing.
+        why: &'static str,
+    },
+    /// None of the ways of fixing the GPU's clock works here.
+    #[error("no way of fixing the GPU's clock works here: {tried}")]
+    NoWay {
+        /// Each way and why it does not work.
+        tried: String,
+    },
+    /// The EMC clock cannot be locked on this board.
+    #[error("the EMC clock cannot be locked here: {why}")]
+    EmcNotLockable {
+        /// What is missing.
+        why: String,
+    },
+    /// Another instance holds the lock.
+    #[error("{}: another jetpace (process {holder}) holds the clocks of this machine; stop it first", path.display())]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it; 0 where that is not known.
+        holder: u32,
+    },
+    /// The file with the original values could not be written, read or removed.
+    #[error("{}: {what}: {source}", path.display())]
+    State {
+        /// The state file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A state file that is not understood, or of another board.
+    #[error("{}: {what}; look at it, set its nodes by hand where needed, and remove it", path.display())]
+    StateContent {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Some original values could not be put back.
+    #[error("not put back: {nodes}; the original values are kept in {}: run `jetpace restore`", path.display())]
+    NotRestored {
+        /// Each node, its original value and what went wrong.
+        nodes: String,
+        /// The state file.
+        path: PathBuf,
+    },
+    /// A virtual or recorded board is wrong.
+    #[error("board {board}: {what}")]
+    Board {
+        /// Its name or folder.
+        board: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn write(path: &Path, value: &str, source: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), value: value.to_owned(), source }
+    }
+
+    pub(crate) fn content(path: &Path, text: &str, expected: &'static str) -> Self {
+        let mut text: String = text.trim_end().chars().take(60).collect();
+        text.retain(|c| c != '\0');
+        Self::Content { path: path.to_owned(), text, expected }
+    }
+
+    /// Whether the user lacks a permission (or /sys is mounted read-only).
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::State { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether this machine has not what is needed.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::NoGpu { .. } | Self::NoWay { .. } | Self::EmcNotLockable { .. })
+    }
+}

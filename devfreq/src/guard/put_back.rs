@@ -1,0 +1,199 @@
+//! Putting original values back, in an order that is never refused and never passes through a floor above the bound.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jetpace_tables::units::Hertz;
+
+use crate::guard::state::{Entry, Kind};
+use crate::nodes::Nodes;
+use crate::{text, thermal};
+
+/// What became of each node.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Put back now, or holding the original value already.
+    pub restored: Vec<PathBuf>,
+    /// Changed by someone else meanwhile, and left: node and what it holds.
+    pub foreign: Vec<(PathBuf, String)>,
+    /// Gone, with the driver or the governor that they belonged to.
+    pub gone: Vec<PathBuf>,
+    /// Not put back: node, original value and why.
+    pub failed: Vec<(PathBuf, String, String)>,
+}
+
+impl Report {
+    /// The failures as one text, nodes and values named.
+    pub fn failures(&self) -> String {
+        let each = self.failed.iter().map(|(path, value, why)| format!("{} = {value} ({why})", path.display()));
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Puts back every node of `entries` that still holds a value of ours. `last` names the very value where it is known.
+///
+/// Governors go first: the stock governor takes over within the narrow bounds, and the clock makes no jump to the
+/// top, as `performance` would when its bound is lifted. Bounds follow in pairs, the rest in reverse order.
+pub fn put_back<N: Nodes>(nodes: &N, entries: &[Entry], last: &dyn Fn(&Path) -> Option<String>) -> Report {
+    let mut report = Report::default();
+    let of = |kind: Kind| entries.iter().filter(move |entry| entry.kind == kind);
+    for entry in of(Kind::Governor) {
+        put_one(nodes, entry, last, &mut report);
+    }
+    for max in of(Kind::Max) {
+        let min = of(Kind::Min).find(|min| min.path.parent() == max.path.parent());
+        put_pair(nodes, min, max, last, &mut report);
+    }
+    for entry in of(Kind::Min).filter(|min| !of(Kind::Max).any(|max| min.path.parent() == max.path.parent())) {
+        put_one(nodes, entry, last, &mut report);
+    }
+    for entry in of(Kind::Plain).collect::<Vec<_>>().into_iter().rev() {
+        put_one(nodes, entry, last, &mut report);
+    }
+    report
+}
+
+/// What a node holds, in view of what it held and what we wrote.
+enum Holds {
+    Original,
+    Ours,
+    Foreign(String),
+    Gone,
+}
+
+fn look<N: Nodes>(
+    nodes: &N,
+    entry: &Entry,
+    last: &dyn Fn(&Path) -> Option<String>,
+    report: &mut Report,
+) -> Option<Holds> {
+    match text::word(nodes, &entry.path) {
+        Ok(now) if now == entry.original => Some(Holds::Original),
+        Ok(now) => {
+            let ours = match last(&entry.path) {
+                Some(last) => last == now,
+                None => entry.ours.contains(&now),
+            };
+            Some(if ours { Holds::Ours } else { Holds::Foreign(now) })
+        }
+        Err(crate::Error::Read { source, .. }) if is_gone(&source) => Some(Holds::Gone),
+        Err(e) => {
+            report.failed.push((entry.path.clone(), entry.original.clone(), e.to_string()));
+            None
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENOTDIR))
+}
+
+fn put_one<N: Nodes>(nodes: &N, entry: &Entry, last: &dyn Fn(&Path) -> Option<String>, report: &mut Report) {
+    match look(nodes, entry, last, report) {
+        None => {}
+        Some(Holds::Original) => report.restored.push(entry.path.clone()),
+        Some(Holds::Gone) => report.gone.push(entry.path.clone()),
+        Some(Holds::Foreign(now)) => report.foreign.push((entry.path.clone(), now)),
+        Some(Holds::Ours) => {
+            write_back(nodes, entry, &entry.original, report);
+        }
+    }
+}
+
+/// Writes and reads back: a write can succeed and do nothing.
+fn write_back<N: Nodes>(nodes: &N, entry: &Entry, value: &str, report: &mut Report) {
+    let before = text::word(nodes, &entry.path).ok();
+    let why = match nodes.write(&entry.path, value) {
+        Err(e) if is_gone(&e) => {
+            report.gone.push(entry.path.clone());
+            return;
+        }
+        Err(e) => e.to_string(),
+        Ok(()) => match text::word(nodes, &entry.path) {
+            Ok(now) if now == value => {
+                report.restored.push(entry.path.clone());
+                return;
+            }
+            // A bound reads back as the effective one: a cooling device may hold it below what was just written.
+            Ok(now) if matches!(entry.kind, Kind::Min | Kind::Max) && Some(&now) != before.as_ref() => {
+                report.restored.push(entry.path.clone());
+                return;
+            }
+            Ok(now) => format!("the write was taken, but it reads {now}"),
+            Err(e) => e.to_string(),
+        },
+    };
+    report.failed.push((entry.path.clone(), value.to_owned(), why));
+}
+
+/// A floor and a bound.
+fn put_pair<N: Nodes>(
+    nodes: &N,
+    min: Option<&Entry>,
+    max: &Entry,
+    last: &dyn Fn(&Path) -> Option<String>,
+    report: &mut Report,
+) {
+    let Some(min) = min else {
+        return put_one(nodes, max, last, report);
+    };
+    let (Some(min_holds), Some(max_holds)) = (look(nodes, min, last, report), look(nodes, max, last, report)) else {
+        return;
+    };
+    let bound_now = number(nodes, &max.path);
+    // From 5.10 on a floor reads as the effective one: held down to a bound that someone lowered, ours is still there.
+    let min_holds = match min_holds {
+        Holds::Foreign(now) if held_down(min, &now) && text::parse_hertz(&now) == bound_now => Holds::Ours,
+        other => other,
+    };
+    // And a bound reads as what a cooling device leaves of it.
+    let max_holds = match max_holds {
+        Holds::Foreign(now) if held_down(max, &now) && thermal::gpu_throttled(nodes, &thermal::cooling(nodes)) => {
+            Holds::Ours
+        }
+        other => other,
+    };
+    let raise_bound_first = match (original(min), bound_now) {
+        (Some(floor), Some(bound)) => floor > bound,
+        _ => false,
+    };
+    let put_max = |report: &mut Report| match &max_holds {
+        Holds::Original => report.restored.push(max.path.clone()),
+        Holds::Gone => report.gone.push(max.path.clone()),
+        Holds::Foreign(now) => report.foreign.push((max.path.clone(), now.clone())),
+        Holds::Ours => write_back(nodes, max, &max.original, report),
+    };
+    if raise_bound_first {
+        put_max(report);
+    }
+    match &min_holds {
+        Holds::Original => report.restored.push(min.path.clone()),
+        Holds::Gone => report.gone.push(min.path.clone()),
+        Holds::Foreign(now) => report.foreign.push((min.path.clone(), now.clone())),
+        Holds::Ours => {
+            // Where someone else's bound now lies below the original floor, the floor goes as far as that bound.
+            let floor = match (original(min), number(nodes, &max.path)) {
+                (Some(floor), Some(bound)) if floor > bound => bound.get().to_string(),
+                _ => min.original.clone(),
+            };
+            write_back(nodes, min, &floor, report);
+        }
+    }
+    if !raise_bound_first {
+        put_max(report);
+    }
+}
+
+fn original(entry: &Entry) -> Option<Hertz> {
+    text::parse_hertz(&entry.original)
+}
+
+fn number<N: Nodes>(nodes: &N, path: &Path) -> Option<Hertz> {
+    text::word(nodes, path).ok().and_then(|text| text::parse_hertz(&text))
+}
+
+/// Whether a bound lies below one that we may have written.
+fn held_down(entry: &Entry, now: &str) -> bool {
+    let highest = entry.ours.iter().filter_map(|text| text::parse_hertz(text)).max();
+    text::parse_hertz(now).is_some_and(|now| highest > Some(now))
+}

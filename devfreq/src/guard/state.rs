@@ -1,0 +1,134 @@
+//! The state file: what the nodes held before the first write.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::guard::store::Store;
+use crate::nodes::Nodes;
+use crate::text;
+
+/// Where it lies, below the tree's root. /run does not outlive the machine's run, and neither do sysfs values.
+pub const STATE: &str = "/run/jetpace/state.json";
+
+/// The lock that keeps a second instance away.
+pub const LOCK: &str = "/run/jetpace/lock";
+
+/// What a node is, for the order in which it is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A devfreq governor.
+    Governor,
+    /// A floor, with a [`Kind::Max`] in the same folder.
+    Min,
+    /// A bound, with a [`Kind::Min`] in the same folder.
+    Max,
+    /// Any other.
+    Plain,
+}
+
+/// A node that is or was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The node.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// What it held before.
+    pub original: String,
+    /// What we may have written since. Hot writes leave no trace on disk, so all that they may write stands here.
+    pub ours: Vec<String>,
+}
+
+/// The state file's content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The layout's number.
+    pub format: u32,
+    /// The run of the machine that it belongs to.
+    pub boot_id: String,
+    /// The machine that it belongs to.
+    pub machine: String,
+    /// Who wrote it.
+    pub pid: u32,
+    /// The nodes, in the order in which they were first written.
+    pub nodes: Vec<Entry>,
+}
+
+/// The layout that is written.
+const FORMAT: u32 = 1;
+
+impl State {
+    /// Nothing written yet, on this machine in this run of it.
+    pub fn here<N: Nodes>(nodes: &N) -> Self {
+        Self {
+            format: FORMAT,
+            boot_id: boot_id(nodes),
+            machine: machine(nodes),
+            pid: std::process::id(),
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Reads the state file; `None` where there is none.
+    pub fn load<S: Store>(store: &S) -> Result<Option<Self>, Error> {
+        let path = Path::new(STATE);
+        let text = match store.load(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::State { path: path.to_owned(), what: "cannot be read", source }),
+        };
+        let wrong = |what: String| Error::StateContent { path: path.to_owned(), what };
+        let state: Self = serde_json::from_str(&text).map_err(|e| wrong(format!("is not understood ({e})")))?;
+        if state.format != FORMAT {
+            return Err(wrong(format!("has format {}, not {FORMAT}", state.format)));
+        }
+        match state.nodes.iter().find(|entry| !is_plain(&entry.path)) {
+            Some(entry) => Err(wrong(format!("names {}, which is no node of a clock", entry.path.display()))),
+            None => Ok(Some(state)),
+        }
+    }
+
+    /// Writes the state file, durable.
+    pub fn save<S: Store>(&self, store: &S) -> Result<(), Error> {
+        let path = Path::new(STATE);
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        store.save(path, &text).map_err(|source| Error::State {
+            path: path.to_owned(),
+            what: "cannot be written",
+            source,
+        })
+    }
+
+    /// Removes the state file.
+    pub fn remove<S: Store>(store: &S) -> Result<(), Error> {
+        let path = Path::new(STATE);
+        store.remove(path).map_err(|source| Error::State { path: path.to_owned(), what: "cannot be removed", source })
+    }
+}
+
+/// What this run of the machine is called; a copied tree has none.
+fn boot_id<N: Nodes>(nodes: &N) -> String {
+    text::word_if_there(nodes, Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default()
+}
+
+/// A digest of the module and its release. Less than a board's digest: the power mode may change while a clock is
+/// held, and what was changed has to be put back then, too; and it is the same where the GPU's driver is not loaded.
+fn machine<N: Nodes>(nodes: &N) -> String {
+    let mut hash = Sha256::new();
+    for path in ["/proc/device-tree/model", "/proc/device-tree/compatible", "/etc/nv_tegra_release"] {
+        hash.update(nodes.read(Path::new(path)).unwrap_or_default());
+        hash.update([0]);
+    }
+    crate::board::hex(&hash.finalize())
+}
+
+/// Only nodes below /sys are put back, and no path that climbs: a forged state file must not make root write
+/// elsewhere.
+fn is_plain(path: &Path) -> bool {
+    use std::path::Component::{Normal, RootDir};
+    path.starts_with("/sys") && path.components().all(|part| matches!(part, Normal(_) | RootDir))
+}
