@@ -10,9 +10,17 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "std")]
+pub mod energy;
+pub mod governor;
 pub mod hw;
+pub mod image;
 pub mod model;
 #[cfg(feature = "std")]
+pub mod plan;
+#[cfg(feature = "std")]
 pub mod sample;
+pub mod table;
+pub mod trace;
 pub mod units;
 pub mod work;

@@ -1,0 +1,453 @@
+//! The governor: a state machine without I/O that follows a [`Table`].
+//!
+//! The shell calls it at the start of a frame, at the start of every block and at the end of the frame, tells it
+//! what went wrong, and carries out the [`Action`]s. Nothing here allocates, locks, formats or panics; time is an
+//! argument.
+
+#[cfg(test)]
+mod tests;
+
+use core::ops::Deref;
+
+use crate::table::{Rung, Table};
+use crate::trace::{Event, Fault, Ring};
+use crate::units::Nanos;
+use crate::work::{BlockId, ClockIndex, Size};
+
+/// Refused writes in a row after which the clock is handed back.
+const MAX_REFUSED: u32 = 3;
+
+/// Events that a governor's trace keeps.
+pub const TRACE: usize = 256;
+
+/// What the shell is to do now. Anything but `Hold` takes the place of a write that an earlier action scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Nothing; what is scheduled stays scheduled.
+    Hold,
+    /// Write this clock now.
+    Set(ClockIndex),
+    /// Write this clock at this time.
+    SetAt(ClockIndex, Nanos),
+    /// Between frames: write the first clock now, and at the time the second.
+    SetThenAt(ClockIndex, ClockIndex, Nanos),
+    /// Hand the GPU back to the stock governor and write no more until the next action.
+    Release,
+}
+
+/// Whose the clock is.
+///
+/// ```text
+///              new
+///               |
+///               v    block out of order, unknown block,
+///         +-----------+  time backwards, write failed   +-----------+
+///         | Following | ------------------------------> | Safe(why) |
+///         |           | <------------------------------ |           |
+///         +-----------+        next frame_start         +-----------+
+///            |     ^                                          |
+///  silence,  |     | next frame_start                         | silence,
+///  stale,    |     | (after stale: `renewed` first;           | stale,
+///  3 writes  |     |  after 3 refused writes: `renewed`)      | 3 writes
+///  refused   v     |                                          | refused
+///         +------------------+                                |
+///         | HandedBack(why)  | <------------------------------+
+///         +------------------+
+/// ```
+/// In `Safe` the safe clock is held to the end of the frame; in `HandedBack` the stock governor has the GPU and every
+/// event is only counted. A lowered cap changes no state: choices are held to it, and it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The table decides.
+    Following,
+    /// The safe clock (or the cap, if lower) is held to the end of the frame.
+    Safe(Fault),
+    /// The stock governor decides.
+    HandedBack(Fault),
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames started.
+    pub frames: u64,
+    /// Frames that ended behind their deadline.
+    pub missed: u64,
+    /// Blocks started.
+    pub blocks: u64,
+    /// Writes asked for, also those scheduled.
+    pub writes: u64,
+    /// By [`Fault`], in the order of [`Fault::ALL`].
+    pub faults: [u64; Fault::ALL.len()],
+}
+
+impl Counters {
+    /// How often a fault came.
+    pub fn fault(&self, fault: Fault) -> u64 {
+        self.faults.get(fault as usize).copied().unwrap_or(0)
+    }
+}
+
+/// The clock as the governor knows it from its own writes.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    in_effect: Rung,
+    /// Written at the time, on its way.
+    pending: Option<(Rung, Nanos)>,
+    /// To be written at the time by the shell's timer.
+    scheduled: Option<(Rung, Nanos)>,
+}
+
+impl Clock {
+    /// Where it will be when what is written takes effect.
+    fn target(&self) -> Rung {
+        self.pending.map_or(self.in_effect, |(to, _)| to)
+    }
+}
+
+/// The frame that runs.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    start: Nanos,
+    next: u16,
+}
+
+/// Follows a table; `T` is a reference to one, a box or an `Arc`.
+#[derive(Debug)]
+pub struct Governor<T> {
+    table: T,
+    state: State,
+    clock: Option<Clock>,
+    /// The highest rung allowed now.
+    cap: Rung,
+    frame: Option<Frame>,
+    /// Time went backwards within the frame, and the next block is to be held at the safe clock.
+    went_back: bool,
+    last: Nanos,
+    refused: u32,
+    /// After a hand-back that needs a new table or board.
+    locked: bool,
+    counters: Counters,
+    trace: Ring<TRACE>,
+}
+
+impl<T: Deref<Target = Table>> Governor<T> {
+    /// Follows the table from the next frame on, whatever the clock is now.
+    pub fn new(table: T) -> Self {
+        let cap = Rung(table.clocks().len().saturating_sub(1) as u8);
+        Self {
+            table,
+            state: State::Following,
+            clock: None,
+            cap,
+            frame: None,
+            went_back: false,
+            last: Nanos::ZERO,
+            refused: 0,
+            locked: false,
+            counters: Counters::default(),
+            trace: Ring::new(),
+        }
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Whose the clock is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The last events.
+    pub fn trace(&self) -> &Ring<TRACE> {
+        &self.trace
+    }
+
+    /// The clock in effect, as far as the governor's own writes tell.
+    pub fn in_effect(&self) -> Option<ClockIndex> {
+        self.clock.map(|c| self.table.clock(c.in_effect))
+    }
+
+    /// A frame starts.
+    pub fn frame_start(&mut self, now: Nanos) -> Action {
+        let now = self.advance(now);
+        if self.frame.is_some() {
+            self.note(now, Fault::FrameCut);
+        }
+        self.counters.frames += 1;
+        if core::mem::take(&mut self.went_back) {
+            self.note(now, Fault::TimeBackwards);
+        }
+        self.frame = Some(Frame { start: now, next: 0 });
+        self.trace.push(now, Event::FrameStart);
+        if self.locked {
+            return Action::Hold;
+        }
+        if self.state != State::Following {
+            self.state = State::Following;
+            self.trace.push(now, Event::Follow);
+        }
+        match self.clock {
+            // After a start or a hand-back nobody knows the clock: take the one that the table starts from.
+            None => self.set(self.table.gap().first, now),
+            Some(_) => Action::Hold,
+        }
+    }
+
+    /// A block starts; the blocks of a frame come in order.
+    #[inline]
+    pub fn block_start(&mut self, block: BlockId, size: Size, now: Nanos) -> Action {
+        let now = self.advance(now);
+        self.counters.blocks += 1;
+        if core::mem::take(&mut self.went_back) {
+            let next = block.0.saturating_add(1);
+            self.frame = self.frame.map(|frame| Frame { next, ..frame });
+            return self.safe(now, Fault::TimeBackwards);
+        }
+        let Some(frame) = &mut self.frame else { return self.safe(now, Fault::BlockOutOfOrder) };
+        let expected = frame.next;
+        frame.next = block.0.saturating_add(1);
+        let elapsed = now.saturating_sub(frame.start);
+        let slack = self.table.deadline().get() as i64 - elapsed.get() as i64;
+        if block.0 != expected {
+            let known = block.index() < self.table.blocks();
+            return self.safe(now, if known { Fault::BlockOutOfOrder } else { Fault::UnknownBlock });
+        }
+        if block.index() >= self.table.blocks() {
+            return self.safe(now, Fault::UnknownBlock);
+        }
+        let (State::Following, Some(clock)) = (self.state, self.clock) else { return Action::Hold };
+        let target = clock.target();
+        let remaining = self.remaining(&clock, now);
+        let settled = remaining == Nanos::ZERO;
+        let loss = if settled { 0 } else { self.table.pending_loss(clock.in_effect, target, remaining) };
+        let choice = self.table.look_up(self.table.class(size), block, target, slack - loss).min(self.cap);
+        let slack_us = (slack / 1000) as i32;
+        self.trace.push(now, Event::Block { block, clock: self.table.clock(choice), slack_us });
+        if choice != target {
+            return self.set(choice, now);
+        }
+        if clock.scheduled.is_some_and(|(to, _)| to != choice) {
+            // A write that an earlier block scheduled and that is no longer wanted; writing the clock again drops it.
+            return self.set(choice, now);
+        }
+        if settled {
+            let lead = self.table.leads().iter().find(|l| l.block == block && l.from == choice && l.to <= self.cap);
+            if let Some(lead) = lead {
+                return self.set_at(lead.to, now.saturating_add(lead.delay));
+            }
+        }
+        Action::Hold
+    }
+
+    /// The frame's last block has ended.
+    pub fn frame_end(&mut self, now: Nanos) -> Action {
+        let now = self.advance(now);
+        if core::mem::take(&mut self.went_back) {
+            self.note(now, Fault::TimeBackwards);
+        }
+        let Some(frame) = self.frame.take() else {
+            self.note(now, Fault::FrameCut);
+            return Action::Hold;
+        };
+        if usize::from(frame.next) != self.table.blocks() {
+            self.note(now, Fault::FrameCut);
+        }
+        let slack = self.table.deadline().get() as i64 - now.saturating_sub(frame.start).get() as i64;
+        self.counters.missed += u64::from(slack < 0);
+        self.trace.push(now, Event::FrameEnd { slack_us: (slack / 1000) as i32 });
+        let (State::Following, Some(clock)) = (self.state, self.clock) else { return Action::Hold };
+        self.gap(&clock, now, frame.start.saturating_add(self.table.period()))
+    }
+
+    /// Called by the shell's timer, at least once a period: hands the GPU back after three periods of silence.
+    pub fn tick(&mut self, now: Nanos) -> Action {
+        let silent = now.saturating_sub(self.last);
+        let started = self.counters.frames > 0;
+        let handed_back = matches!(self.state, State::HandedBack(_));
+        if !started || handed_back || silent.get() < self.table.period().get().saturating_mul(3) {
+            return Action::Hold;
+        }
+        self.frame = None;
+        self.hand_back(now, Fault::Silence, false)
+    }
+
+    /// The board now allows clocks up to `cap` only (the board's index), or again.
+    pub fn cap(&mut self, cap: ClockIndex, now: Nanos) -> Action {
+        let now = self.advance(now);
+        let lowered = self.cap;
+        // Below the table's lowest clock the choice is that one, and the board runs what it allows.
+        self.cap = self.table.rung_below(cap).unwrap_or_default();
+        if self.cap < lowered {
+            self.note(now, Fault::CapLowered);
+        }
+        match (self.state, self.clock) {
+            (State::Following | State::Safe(_), Some(clock)) if clock.target() > self.cap => self.set(self.cap, now),
+            _ => Action::Hold,
+        }
+    }
+
+    /// The write of the last action was refused.
+    pub fn write_failed(&mut self, now: Nanos) -> Action {
+        let now = self.advance(now);
+        self.refused += 1;
+        // What is in effect is anyone's guess; the next frame takes the clock anew.
+        self.clock = None;
+        if self.refused >= MAX_REFUSED {
+            return self.hand_back(now, Fault::WriteFailed, true);
+        }
+        self.safe(now, Fault::WriteFailed)
+    }
+
+    /// The last write went through.
+    pub fn write_done(&mut self) {
+        self.refused = 0;
+    }
+
+    /// The table no longer holds: the board's power mode, EMC clock or release changed.
+    pub fn stale(&mut self, now: Nanos) -> Action {
+        let now = self.advance(now);
+        self.hand_back(now, Fault::TableStale, true)
+    }
+
+    /// What made the hand-back necessary is repaired; the next frame is followed.
+    pub fn renewed(&mut self) {
+        self.locked = false;
+        self.refused = 0;
+    }
+
+    /// Moves the known clock on to `now`.
+    #[inline]
+    fn advance(&mut self, now: Nanos) -> Nanos {
+        if now < self.last {
+            self.restart_time(now);
+        }
+        self.last = now;
+        let Some(mut clock) = self.clock else { return now };
+        if let Some((to, at)) = clock.scheduled
+            && at <= now
+        {
+            clock.scheduled = None;
+            clock.pending = Some((to, at));
+        }
+        if self.remaining(&clock, now) == Nanos::ZERO
+            && let Some((to, _)) = clock.pending.take()
+        {
+            clock.in_effect = to;
+        }
+        self.clock = Some(clock);
+        now
+    }
+
+    /// Time went backwards: what was timed counts from now, and the slack of this frame is not known any more.
+    #[cold]
+    fn restart_time(&mut self, now: Nanos) {
+        self.went_back = self.frame.is_some();
+        if !self.went_back {
+            self.note(now, Fault::TimeBackwards);
+        }
+        if let Some(frame) = &mut self.frame {
+            frame.start = now;
+        }
+        if let Some(clock) = &mut self.clock {
+            clock.pending = clock.pending.map(|(to, at)| (to, at.min(now)));
+            clock.scheduled = clock.scheduled.map(|(to, at)| (to, at.min(now)));
+        }
+    }
+
+    /// Until a pending change takes effect.
+    #[inline]
+    fn remaining(&self, clock: &Clock, now: Nanos) -> Nanos {
+        clock.pending.map_or(Nanos::ZERO, |(to, at)| {
+            at.saturating_add(self.table.settle(clock.in_effect, to)).saturating_sub(now)
+        })
+    }
+
+    fn set(&mut self, to: Rung, now: Nanos) -> Action {
+        let in_effect = self.clock.map_or(to, |c| c.in_effect);
+        let pending = (in_effect != to).then_some((to, now));
+        self.clock = Some(Clock { in_effect, pending, scheduled: None });
+        self.counters.writes += 1;
+        let clock = self.table.clock(to);
+        self.trace.push(now, Event::Set(clock));
+        Action::Set(clock)
+    }
+
+    fn set_at(&mut self, to: Rung, at: Nanos) -> Action {
+        if let Some(clock) = &mut self.clock {
+            clock.scheduled = Some((to, at));
+        }
+        self.counters.writes += 1;
+        Action::SetAt(self.table.clock(to), at)
+    }
+
+    /// Between frames: to the idle clock if there is time to, and in time to the one that the next frame starts at.
+    fn gap(&mut self, clock: &Clock, now: Nanos, next_frame: Nanos) -> Action {
+        let gap = self.table.gap();
+        let (idle, first, target) = (gap.idle.min(self.cap), gap.first.min(self.cap), clock.target());
+        let wakes = gap.wake_lead > Nanos::ZERO;
+        let wake_at = next_frame.saturating_sub(gap.wake_lead);
+        let worth = now.saturating_add(self.table.settle(target, idle)) < wake_at;
+        if idle != target && worth {
+            let action = self.set(idle, now);
+            if !wakes || first == idle {
+                return action;
+            }
+            let _ = self.set_at(first, wake_at);
+            return Action::SetThenAt(self.table.clock(idle), self.table.clock(first), wake_at);
+        }
+        if !wakes || first == target {
+            return Action::Hold;
+        }
+        if wake_at <= now { self.set(first, now) } else { self.set_at(first, wake_at) }
+    }
+
+    #[cold]
+    fn safe(&mut self, now: Nanos, why: Fault) -> Action {
+        self.count(why);
+        if matches!(self.state, State::HandedBack(_)) {
+            self.trace.push(now, Event::Noted(why));
+            return Action::Hold;
+        }
+        self.state = State::Safe(why);
+        self.trace.push(now, Event::Hold(why));
+        let safe = self.table.safe().min(self.cap);
+        match self.clock {
+            Some(clock) if clock.target() == safe && clock.scheduled.is_none() => Action::Hold,
+            _ => self.set(safe, now),
+        }
+    }
+
+    #[cold]
+    fn hand_back(&mut self, now: Nanos, why: Fault, locked: bool) -> Action {
+        self.count(why);
+        self.locked |= locked;
+        self.clock = None;
+        if matches!(self.state, State::HandedBack(_)) {
+            return Action::Hold;
+        }
+        self.state = State::HandedBack(why);
+        self.trace.push(now, Event::HandBack(why));
+        Action::Release
+    }
+
+    #[cold]
+    fn note(&mut self, now: Nanos, fault: Fault) {
+        self.count(fault);
+        self.trace.push(now, Event::Noted(fault));
+    }
+
+    fn count(&mut self, fault: Fault) {
+        if let Some(counter) = self.counters.faults.get_mut(fault as usize) {
+            *counter += 1;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Every arrow of the diagram, and what a frame does at the clocks of a small table.
+
+use super::*;
+use crate::table::tests::small;
+use crate::table::{Entry, Lead};
+
+const SAFE: ClockIndex = ClockIndex(3);
+const TOP: ClockIndex = ClockIndex(4);
+const LOW: ClockIndex = ClockIndex(1);
+
+fn ms(ms: u64) -> Nanos {
+    Nanos::from_millis(ms)
+}
+
+fn block<T: Deref<Target = Table>>(governor: &mut Governor<T>, id: u16, at: Nanos) -> Action {
+    governor.block_start(BlockId(id), Size::default(), at)
+}
+
+#[test]
+fn a_frame_at_ease_writes_its_first_clock_and_the_gap() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    assert_eq!(g.frame_start(ms(100)), Action::Set(SAFE));
+    assert_eq!(block(&mut g, 0, ms(100)), Action::Hold);
+    assert_eq!(block(&mut g, 1, ms(105)), Action::Hold);
+    // Idle at the lowest clock, and 3 ms before the frame at 140 ms back up.
+    assert_eq!(g.frame_end(ms(112)), Action::SetThenAt(LOW, SAFE, ms(137)));
+    assert_eq!(g.frame_start(ms(140)), Action::Hold);
+    assert_eq!(g.in_effect(), Some(SAFE));
+    assert_eq!(block(&mut g, 0, ms(140)), Action::Hold);
+    assert_eq!((g.counters().frames, g.counters().missed, g.counters().writes), (2, 0, 3));
+}
+
+#[test]
+fn a_late_block_is_caught_up() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    let _ = block(&mut g, 0, ms(0));
+    assert_eq!(block(&mut g, 1, ms(16)), Action::Set(TOP), "4 ms are less than the threshold's 5");
+    let _ = g.frame_end(ms(21));
+    assert_eq!(g.counters().missed, 1);
+}
+
+#[test]
+fn a_pending_change_is_not_written_again_and_can_be_called_off() {
+    let mut table = small(3);
+    // Block 2 wants the middle clock whatever comes.
+    let last = table.entries.len() - 3;
+    table.entries[last..].fill(Entry::always(Rung(1)));
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    let _ = block(&mut g, 0, ms(0));
+    assert_eq!(block(&mut g, 1, ms(16)), Action::Set(TOP));
+    // Settles at 18 ms; at 17 ms the old clock is written back and stays in effect.
+    assert_eq!(block(&mut g, 2, ms(17)), Action::Set(SAFE));
+    assert_eq!(g.in_effect(), Some(SAFE));
+    let _ = g.frame_end(ms(19));
+    assert_eq!(g.in_effect(), Some(SAFE));
+}
+
+#[test]
+fn a_lead_is_scheduled_within_its_block_and_dropped_where_it_no_longer_fits() {
+    let mut table = small(3);
+    table.leads.push(Lead { block: BlockId(0), from: Rung(1), to: Rung(2), delay: ms(4) }).unwrap();
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    assert_eq!(block(&mut g, 0, ms(0)), Action::SetAt(TOP, ms(4)));
+    assert_eq!(block(&mut g, 1, ms(3)), Action::Set(SAFE), "not written yet and not wanted: dropped");
+    assert_eq!(block(&mut g, 2, ms(8)), Action::Hold);
+    let _ = g.frame_end(ms(9));
+    assert_eq!(g.in_effect(), Some(SAFE));
+}
+
+#[test]
+fn a_short_gap_keeps_the_clock() {
+    let table = small(1);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    let _ = block(&mut g, 0, ms(0));
+    assert_eq!(g.frame_end(ms(36)), Action::Hold, "1 ms left until the next frame's clock is written");
+}
+
+#[test]
+fn a_block_out_of_order_or_unknown_holds_the_safe_clock_to_the_next_frame() {
+    for (id, fault) in [(1, Fault::BlockOutOfOrder), (7, Fault::UnknownBlock)] {
+        let table = small(2);
+        let mut g = Governor::new(&table);
+        let _ = g.frame_start(ms(0));
+        let _ = block(&mut g, 0, ms(0));
+        let _ = block(&mut g, 1, ms(16));
+        assert_eq!(block(&mut g, id, ms(19)), Action::Set(SAFE));
+        assert_eq!(g.state(), State::Safe(fault));
+        assert_eq!(g.frame_end(ms(20)), Action::Hold);
+        let _ = g.frame_start(ms(40));
+        assert_eq!((g.state(), g.counters().fault(fault)), (State::Following, 1));
+    }
+}
+
+#[test]
+fn time_that_goes_backwards_holds_the_safe_clock_and_counts_from_there() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(1000));
+    let _ = block(&mut g, 0, ms(1016));
+    assert_eq!(block(&mut g, 1, ms(5)), Action::Set(SAFE));
+    assert_eq!(g.state(), State::Safe(Fault::TimeBackwards));
+    let _ = g.frame_end(ms(15));
+    let _ = g.frame_start(ms(45));
+    assert_eq!(block(&mut g, 0, ms(45)), Action::Hold);
+    assert_eq!((g.state(), g.counters().fault(Fault::TimeBackwards)), (State::Following, 1));
+}
+
+#[test]
+fn a_lowered_cap_bounds_the_choice_and_is_counted() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    let _ = block(&mut g, 0, ms(16));
+    assert_eq!(g.cap(ClockIndex(2), ms(17)), Action::Set(LOW), "the table's highest clock under the cap");
+    assert_eq!(block(&mut g, 1, ms(18)), Action::Hold);
+    assert_eq!(g.cap(TOP, ms(19)), Action::Hold);
+    let _ = g.frame_end(ms(19));
+    assert_eq!((g.state(), g.counters().fault(Fault::CapLowered)), (State::Following, 1));
+}
+
+#[test]
+fn refused_writes_lead_to_the_safe_clock_and_then_to_the_stock_governor() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    assert_eq!(g.write_failed(ms(1)), Action::Set(SAFE));
+    assert_eq!(g.state(), State::Safe(Fault::WriteFailed));
+    assert_eq!(g.write_failed(ms(2)), Action::Set(SAFE));
+    assert_eq!(g.write_failed(ms(3)), Action::Release);
+    let _ = g.frame_end(ms(4));
+    assert_eq!(g.frame_start(ms(40)), Action::Hold, "stays away until told");
+    g.renewed();
+    assert_eq!(g.frame_start(ms(80)), Action::Set(SAFE));
+    assert_eq!(g.state(), State::Following);
+    g.write_done();
+    assert_eq!(g.counters().fault(Fault::WriteFailed), 3);
+}
+
+#[test]
+fn three_periods_of_silence_hand_back_and_a_frame_takes_the_clock_again() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    assert_eq!(g.tick(ms(900)), Action::Hold, "nothing was taken yet");
+    let _ = g.frame_start(ms(1000));
+    let _ = block(&mut g, 0, ms(1000));
+    assert_eq!(g.tick(ms(1119)), Action::Hold);
+    assert_eq!(g.tick(ms(1120)), Action::Release);
+    assert_eq!(g.state(), State::HandedBack(Fault::Silence));
+    assert_eq!(g.tick(ms(2000)), Action::Hold, "once");
+    assert_eq!(g.frame_start(ms(2000)), Action::Set(SAFE));
+    assert_eq!(g.state(), State::Following);
+}
+
+#[test]
+fn a_stale_table_is_not_followed_until_renewed() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    assert_eq!(g.stale(ms(1)), Action::Release);
+    assert_eq!(block(&mut g, 0, ms(2)), Action::Hold);
+    assert_eq!(g.frame_start(ms(40)), Action::Hold);
+    g.renewed();
+    assert_eq!(g.frame_start(ms(80)), Action::Set(SAFE));
+}
+
+#[test]
+fn whatever_comes_in_whatever_order_no_clock_outside_the_table_is_asked_for() {
+    let table = small(3);
+    let mut g = Governor::new(&table);
+    let mut random = 0x9e37_79b9_u64;
+    let mut frames = 0;
+    for _ in 0..200_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (what, value) = (random >> 60, random >> 33 & 0x3ff_ffff);
+        let now = Nanos::new(value * 100);
+        let action = match what {
+            0..4 => {
+                frames += 1;
+                g.frame_start(now)
+            }
+            4..8 => g.block_start(BlockId((value % 5) as u16), Size(value as u32), now),
+            8..10 => g.frame_end(now),
+            10 => g.tick(now),
+            11 => g.cap(ClockIndex((value % 6) as u8), now),
+            12 => g.write_failed(now),
+            13 => g.stale(now),
+            14 => {
+                g.renewed();
+                Action::Hold
+            }
+            _ => {
+                g.write_done();
+                Action::Hold
+            }
+        };
+        let known = |c: ClockIndex| table.clocks().iter().any(|t| t.index == c);
+        match action {
+            Action::Hold | Action::Release => {}
+            Action::Set(c) | Action::SetAt(c, _) => assert!(known(c)),
+            Action::SetThenAt(a, b, _) => assert!(known(a) && known(b)),
+        }
+    }
+    assert_eq!(g.counters().frames, frames, "every frame is accounted for");
+}

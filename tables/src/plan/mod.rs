@@ -1,0 +1,139 @@
+//! Planning: a clock for every block and for the idle gap, such that a frame in the steady state costs the least
+//! energy and misses its deadline with at most the accepted probability.
+//!
+//! A [`Problem`] says what everything costs, a [`Schedule`] what is written when. [`crate::energy`] judges schedules
+//! and shares no code with the search.
+
+mod problem;
+
+pub use problem::{BlockCost, Change, Noise, Problem};
+
+use std::string::String;
+use std::vec::Vec;
+
+/// A write at a time within a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Write {
+    /// The block in which it is issued.
+    pub block: usize,
+    /// From the block's start; 0 is at the boundary.
+    pub delay_s: f64,
+    /// The clock written.
+    pub to: usize,
+}
+
+/// What is written when. Clocks are positions in [`Problem::clocks`].
+///
+/// One change at a time: no write is issued while another change is on its way, nor in the block in which it takes
+/// effect. Nothing is lost by that where times are what they are expected to be, as a replaced write has no effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// The clock in effect when a frame starts.
+    pub start: usize,
+    /// In order.
+    pub writes: Vec<Write>,
+    /// Written at the frame's end; `None` leaves the clock alone.
+    pub idle: Option<usize>,
+    /// Written before the next frame's start, so that it is in effect there: clock and lead.
+    pub wake: Option<(usize, f64)>,
+}
+
+impl Schedule {
+    /// One clock for everything.
+    pub fn fixed(clock: usize) -> Self {
+        Self { start: clock, writes: Vec::new(), idle: None, wake: None }
+    }
+
+    /// How many writes a frame has.
+    pub fn writes_per_frame(&self) -> usize {
+        self.writes.len() + usize::from(self.idle.is_some()) + usize::from(self.wake.is_some())
+    }
+}
+
+/// What a schedule comes to, per frame in the steady state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Expected energy of a period.
+    pub energy_j: f64,
+    /// Expected time of a frame.
+    pub time_s: f64,
+    /// The part of its standard deviation that is common to all blocks: the sum of theirs.
+    pub common_sd_s: f64,
+    /// The variance of what is independent: blocks' own parts are added by the noise model, settle times' here.
+    pub settle_var_s2: f64,
+    /// The sum of the blocks' variances.
+    pub block_var_s2: f64,
+}
+
+/// What is to be least.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// Energy, under the deadline.
+    Energy,
+    /// Time (with its margin), under an energy per period.
+    Time {
+        /// The most energy a period may take.
+        energy_j: f64,
+    },
+    /// Energy times time (with its margin), under the deadline.
+    EnergyDelay,
+}
+
+/// A plan, with what it was chosen over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What is written when.
+    pub schedule: Schedule,
+    /// What it comes to, by the evaluator.
+    pub outcome: Outcome,
+    /// The clock that each block was given: the one in effect at its end.
+    pub block_clocks: Vec<usize>,
+    /// When each block starts, in seconds from the frame's start.
+    pub block_starts_s: Vec<f64>,
+    /// By how much, as a fraction, a better plan could still be better; 0 where the search was exhaustive.
+    pub gap_bound: f64,
+    /// The best fixed clock, with the same choice of idle clocks; `None` where no fixed clock meets the deadline.
+    pub best_fixed: Option<(usize, Schedule, Outcome)>,
+}
+
+impl Plan {
+    /// One clock serves all blocks.
+    pub fn one_clock_is_best(&self) -> bool {
+        self.schedule.writes.is_empty()
+    }
+
+    /// Energy saved over the best fixed clock, as a fraction of it.
+    pub fn gain(&self) -> Option<f64> {
+        self.best_fixed.as_ref().map(|(_, _, fixed)| 1.0 - self.outcome.energy_j / fixed.energy_j)
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// The problem contradicts itself.
+    #[error("{0}")]
+    Invalid(String),
+    /// No clock is fast enough.
+    #[error(
+        "no plan meets the deadline of {deadline_ms:.3} ms at the risk of {risk}: the least reachable one is \
+         {least_ms:.3} ms; ask for that or more, accept more risk, or raise the power mode",
+        deadline_ms = .deadline_s * 1e3, least_ms = .least_s * 1e3
+    )]
+    Unreachable {
+        /// Asked for.
+        deadline_s: f64,
+        /// The accepted probability of a miss.
+        risk: f64,
+        /// The least deadline that can be met.
+        least_s: f64,
+    },
+    /// Nothing is frugal enough.
+    #[error("no plan stays within {asked_j:.6} J a period: the least possible is {least_j:.6} J")]
+    TooLittleEnergy {
+        /// Asked for.
+        asked_j: f64,
+        /// The least energy of any plan that fits into the period.
+        least_j: f64,
+    },
+}
