@@ -3,6 +3,7 @@
 pub mod args;
 pub mod commands;
 pub mod failure;
+pub mod frames;
 pub mod output;
 #[cfg(feature = "report")]
 pub mod report;

@@ -5,7 +5,9 @@
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
-use crate::table::{Digest, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, Table, TableError};
+use crate::table::{
+    Digest, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Table, TableError,
+};
 
 /// The first bytes of every image.
 pub const MAGIC: [u8; 4] = *b"JPT1";
@@ -26,6 +28,7 @@ pub const OTHER_BYTES: usize = HEADER
     + (1 + MAX_CLOCKS * (1 + 10 + 3))
     + (2 + MAX_CLOCKS * MAX_CLOCKS) // settle times
     + (1 + MAX_LEADS * (3 + 1 + 1 + 10))
+    + (1 + NETWORK_BYTES)
     + (2 + NAME_BYTES)
     + 2; // how many entries
 
@@ -168,6 +171,7 @@ mod tests {
         table.emc = Some(Hertz::MAX);
         table.gap.wake_lead = Nanos::MAX;
         table.blocks = MAX_BLOCKS as u8;
+        table.network = heapless::String::try_from("n".repeat(NETWORK_BYTES).as_str()).unwrap();
         table.names.clear();
         for _ in 0..MAX_BLOCKS {
             table.names.push_str("seventeen letters\n").unwrap();

@@ -21,6 +21,9 @@ pub const MAX_LEADS: usize = 16;
 /// All block names together, with a line feed behind each.
 pub const NAME_BYTES: usize = 1152;
 
+/// The network's name.
+pub const NETWORK_BYTES: usize = 32;
+
 const MAX_ENTRIES: usize = MAX_BLOCKS * MAX_CLOCKS * MAX_CLASSES;
 
 /// Settle times are stored in steps of this.
@@ -158,6 +161,7 @@ pub struct Table {
     /// Mean settle time from one rung (row) to another, in steps of 100 us.
     pub(crate) settle: Vec<u8, { MAX_CLOCKS * MAX_CLOCKS }>,
     pub(crate) leads: Vec<Lead, MAX_LEADS>,
+    pub(crate) network: String<NETWORK_BYTES>,
     pub(crate) names: String<NAME_BYTES>,
     /// By class, block and clock in effect.
     pub(crate) entries: Vec<Entry, MAX_ENTRIES>,
@@ -240,6 +244,11 @@ impl Table {
     /// The changes written within a block.
     pub fn leads(&self) -> &[Lead] {
         &self.leads
+    }
+
+    /// The network that it was planned for, by the name that the sweep gave it.
+    pub fn network(&self) -> &str {
+        &self.network
     }
 
     /// The names of the blocks, in order.
@@ -385,6 +394,7 @@ pub(crate) mod tests {
             clocks: Vec::from_slice(&[clock(1, 300, 65535), clock(3, 500, 40000), clock(4, 600, 33000)]).unwrap(),
             settle: Vec::from_slice(&[0, 20, 20, 20, 0, 20, 20, 20, 0]).unwrap(),
             leads: Vec::new(),
+            network: String::try_from("net").unwrap(),
             names,
             entries,
         };
