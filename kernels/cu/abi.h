@@ -34,10 +34,10 @@
 #define JP_CONV_64X128_SHARED 49152
 #define JP_CONV_64X128_SHARED_SM72 30720
 #define JP_CONV_64X64_K 64
-#define JP_CONV_64X64_SHARED 65536
+#define JP_CONV_64X64_SHARED 49152
 #define JP_CONV_64X64_SHARED_SM72 36864
 #define JP_CONV_32X64_K 64
-#define JP_CONV_32X64_SHARED 49152
+#define JP_CONV_32X64_SHARED 36864
 #define JP_CONV_32X64_SHARED_SM72 27648
 
 /* stem_KxK: a block computes JP_STEM_ROWS x JP_STEM_COLS output pixels x JP_STEM_CHANNELS output channels. */
@@ -50,9 +50,13 @@
 #define JP_STEM_7X7_ROW 32
 #define JP_STEM_11X11_ROW 48
 
-/* conv_reduce, max_pool, global_average: threads of a block; a thread does 8 channels of one output pixel. */
+/* conv_reduce, max_pool: threads of a block; a thread does 8 channels of one output pixel. */
 #define JP_POINTWISE_THREADS 256
 #define JP_POINTWISE_CHANNELS 8
+
+/* global_average: a block averages this many channels of one image. */
+#define JP_AVERAGE_THREADS 256
+#define JP_AVERAGE_CHANNELS 256
 
 /* linear_1: a block computes this many outputs. */
 #define JP_LINEAR_THREADS 128

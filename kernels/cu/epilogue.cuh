@@ -1,0 +1,50 @@
+// What stands behind a sum of products: bias, residual, rectifier, and the way from registers to memory.
+#pragma once
+#include "device.cuh"
+
+// A warp turns 16 rows of its accumulators at a time through shared memory, so that every lane then holds 8
+// neighbouring channels of one row: 16-byte stores, and one layout behind mma and wmma. 8 floats of padding keep the
+// writes free of bank conflicts.
+template <int N> struct Staging {
+    static constexpr int ROWS = 16;
+    static constexpr int STRIDE = N + 8;
+    static constexpr int FLOATS = ROWS * STRIDE;
+    static constexpr int LANES = N / 8;         // lanes that share a row
+    static constexpr int STEP = 32 / LANES;     // rows that a warp handles at once
+};
+
+__device__ __forceinline__ void read8(const float *from, float (&v)[8]) {
+    const float4 low = *reinterpret_cast<const float4 *>(from);
+    const float4 high = *reinterpret_cast<const float4 *>(from + 4);
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+}
+
+__device__ __forceinline__ void write8(float *to, const float (&v)[8]) {
+    *reinterpret_cast<float4 *>(to) = make_float4(v[0], v[1], v[2], v[3]);
+    *reinterpret_cast<float4 *>(to + 4) = make_float4(v[4], v[5], v[6], v[7]);
+}
+
+// Finishes 8 channels of one output pixel; `at` counts elements of the output.
+__device__ __forceinline__ void finish8(const JpConv &p, float (&v)[8], int at, int channel) {
+    float bias[8];
+    read8(static_cast<const float *>(p.bias) + channel, bias);
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] += bias[i];
+    if (p.residual) {
+        float residual[8];
+        unpack8(*reinterpret_cast<const uint4 *>(static_cast<const __half *>(p.residual) + at), residual);
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] += residual[i];
+    }
+    if (p.relu) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] = fmaxf(v[i], 0.f);
+    }
+    *reinterpret_cast<uint4 *>(static_cast<__half *>(p.output) + at) = pack8(v);
+}
+
+__device__ __forceinline__ void maximum8(float (&v)[8], const float (&other)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = fmaxf(v[i], other[i]);
+}
