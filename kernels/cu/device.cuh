@@ -10,8 +10,8 @@
 #include <mma.h>
 #endif
 
-// Shared memory of a fixed size, 16-byte aligned.
-#define JP_SHARED(type, name, count) __shared__ __align__(16) type name[count]
+// Shared memory of a fixed size, aligned as wmma wants it.
+#define JP_SHARED(type, name, count) __shared__ __align__(32) type name[count]
 
 __device__ __forceinline__ unsigned char *dynamic_shared() {
     extern __shared__ __align__(128) unsigned char jp_dynamic[];

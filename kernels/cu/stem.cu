@@ -6,7 +6,7 @@ template <int KERNEL_, int STRIDE_, int ROW_> struct Stem {
     static constexpr int KERNEL = KERNEL_, STRIDE = STRIDE_, ROW = ROW_;
     static constexpr int PATCH_ROWS = (JP_STEM_ROWS - 1) * STRIDE + KERNEL;
     static constexpr int PATCH_COLS = (JP_STEM_COLS - 1) * STRIDE + ROW / 4; // pixels
-    static constexpr int PATCH = (PATCH_ROWS * PATCH_COLS * 4 + 7) / 8 * 8;  // elements
+    static constexpr int PATCH = (PATCH_ROWS * PATCH_COLS * 4 + 15) / 16 * 16; // elements
     static constexpr int FILTER_STRIDE = ROW + 8;
     static constexpr int FILTER = JP_STEM_CHANNELS * FILTER_STRIDE; // elements of one filter row
     static constexpr int RING = 3;                                  // filter rows in shared memory

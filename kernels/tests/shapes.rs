@@ -11,7 +11,8 @@ fn shapes() -> String {
     for op in NAMES.iter().filter_map(|name| ops(name)).flatten().flat_map(|block| block.ops) {
         let line = match op {
             Op::Conv(c) | Op::Shortcut(c) => {
-                let mut line = format!("conv {} {} {} {} {} {}", c.inputs, c.outputs, c.kernel, c.stride, c.pad, c.side);
+                let mut line =
+                    format!("conv {} {} {} {} {} {}", c.inputs, c.outputs, c.kernel, c.stride, c.pad, c.side);
                 write!(line, " {} {}", u8::from(c.relu), u8::from(c.residual)).unwrap();
                 match c.pool {
                     None => line.push_str(" none"),
