@@ -1,6 +1,5 @@
 //! The CPU emulation of the kernels (tests/emu) takes the networks' shapes from a text file; it must hold them all.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use jetpace_kernels::net::{NAMES, Op, Pool, ops};
@@ -13,11 +12,11 @@ fn shapes() -> String {
             Op::Conv(c) | Op::Shortcut(c) => {
                 let mut line =
                     format!("conv {} {} {} {} {} {}", c.inputs, c.outputs, c.kernel, c.stride, c.pad, c.side);
-                write!(line, " {} {}", u8::from(c.relu), u8::from(c.residual)).unwrap();
+                line += &format!(" {} {}", u8::from(c.relu), u8::from(c.residual));
                 match c.pool {
-                    None => line.push_str(" none"),
-                    Some(Pool::Max { window, stride, pad }) => write!(line, " max {window} {stride} {pad}").unwrap(),
-                    Some(Pool::GlobalAverage) => line.push_str(" average"),
+                    None => line += " none",
+                    Some(Pool::Max { window, stride, pad }) => line += &format!(" max {window} {stride} {pad}"),
+                    Some(Pool::GlobalAverage) => line += " average",
                 }
                 line
             }
