@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes)
+DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel)
 LONG_STEPS=()
 
 say() { printf '\n== %s\n' "$*"; }
@@ -53,24 +53,30 @@ step_nostd() {
     debian_cargo build -Zbuild-std=core -p jetpace-tables --no-default-features --target thumbv7em-none-eabi
 }
 
-# The released agent: aarch64 musl, fully static, smallest std. 4 KiB pages and no unwind tables save 140 KB.
-STATIC_AGENT=build/debian/aarch64-unknown-linux-musl/release-static/jetpace
-step_cross() {
+# static_build PACKAGE --bin NAME ...: for aarch64 musl, fully static, with the smallest std. 4 KiB pages and no unwind
+# tables save 140 KB.
+STATIC=build/debian/aarch64-unknown-linux-musl/release-static
+static_build() {
     local musl=/usr/lib/aarch64-linux-musl cc=aarch64-linux-gnu-gcc lib=$PWD/build/debian/no_unwind
     need $cc gcc-aarch64-linux-gnu
     need_arm64 $musl/libc.a musl-dev:arm64
     need file file
-    need qemu-aarch64-static qemu-user-static
     mkdir -p "$lib"
     $cc -Os -c agent/static/no_unwind.c -o "$lib/no_unwind.o"
     aarch64-linux-gnu-ar rcs "$lib/libunwind.a" "$lib/no_unwind.o"
     RUSTFLAGS="-C linker=$cc -C link-self-contained=no -C link-arg=-specs=$musl/musl-gcc.specs -L native=$musl \
         -L native=$lib -C link-arg=-Wl,-z,max-page-size=4096 -C force-unwind-tables=no" \
         debian_cargo build -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
-        --target aarch64-unknown-linux-musl -p jetpace --bin jetpace --no-default-features
+        --target aarch64-unknown-linux-musl --no-default-features -p "$@"
+}
+
+# The released agent.
+step_cross() {
+    need qemu-aarch64-static qemu-user-static
+    static_build jetpace --bin jetpace
     # Debian's musl links dynamically without a word where its specs are not followed.
-    file $STATIC_AGENT | grep -q 'ARM aarch64.*statically linked' || die "not static: $(file $STATIC_AGENT)"
-    qemu-aarch64-static $STATIC_AGENT --version
+    file $STATIC/jetpace | grep -q 'ARM aarch64.*statically linked' || die "not static: $(file $STATIC/jetpace)"
+    qemu-aarch64-static $STATIC/jetpace --version
 }
 
 # sizes.toml: a budget per artefact; what is not there yet is built by its step.
@@ -84,6 +90,20 @@ step_sizes() {
     done < <(awk -F'[] =["]+' '/^\[/ { name = $2 } /^(path|bytes|step) / { v[$1] = $2 }
         /^step / { print name, v["path"], v["bytes"], v["step"] }' sizes.toml)
     [ $over = 0 ]
+}
+
+# The agent and the devfreq core's cases on a real arm64 kernel under QEMU.
+step_kernel() {
+    need qemu-system-aarch64 qemu-system-arm
+    need dtc device-tree-compiler
+    need cpio cpio
+    need make make
+    need xz xz-utils
+    static_build jetpace --bin jetpace
+    static_build jetpace-kernel-cases --bin jetpace-kernel-cases
+    local folder
+    folder=$(tests/kernel/build.sh build/kernel)
+    tests/kernel/run.sh "$folder" $STATIC/jetpace $STATIC/jetpace-kernel-cases
 }
 
 steps=("$@")
