@@ -21,6 +21,12 @@ pub struct Cli {
 /// The commands, in the order in which the main job uses them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print what this machine has and which ways of fixing the clock it offers
+    Probe(commands::probe::Args),
+    /// Fix the GPU's clock while a command runs
+    Hold(commands::hold::Args),
+    /// Put back what a killed instance left
+    Restore(commands::restore::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
@@ -31,6 +37,9 @@ impl Command {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Probe(args) => args.run(),
+            Self::Hold(args) => args.run(),
+            Self::Restore(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

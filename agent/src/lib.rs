@@ -7,4 +7,5 @@ pub mod frames;
 pub mod output;
 #[cfg(feature = "report")]
 pub mod report;
+pub mod signals;
 pub mod sweep;

@@ -215,6 +215,20 @@ pub fn restore_own<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
     }
 }
 
+/// Where a panic aborts, nothing is dropped: the panic hook puts the originals back. Where it unwinds, Drop does.
+pub fn restore_on_panic<N: Nodes + Store + Send + Sync + 'static>(nodes: N) {
+    if cfg!(not(panic = "abort")) {
+        return;
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        if let Err(e) = restore_own(&nodes) {
+            log::error!("{e}");
+        }
+    }));
+}
+
 fn restore_locked<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
     let Some(state) = State::load(nodes)? else {
         return Ok(Leftover::None);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jetpace_tables::hw::{PowerRails, RailRole, RailSample, Timer};
-use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts};
+use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts, Nanos};
 
 use crate::error::Error;
 use crate::nodes::{NodeHandle, Nodes};
@@ -150,6 +150,14 @@ fn is_unlabelled(name: &str) -> bool {
     name.strip_prefix("ch").is_some_and(|rest| rest.parse::<u8>().is_ok())
 }
 
+/// How often a rail has a new value by what its driver says: hwmon's `update_interval` in milliseconds, which leaves
+/// averaging out. `None` where it does not say; R32's driver averages over 54 or 430 ms.
+pub fn stated_period<N: Nodes>(nodes: &N, rail: &Rail) -> Option<Nanos> {
+    let RailSource::VoltsAmps { volts, .. } = &rail.source else { return None };
+    let interval = text::integer(nodes, &volts.parent()?.join("update_interval")).ok()?;
+    u64::try_from(interval).ok().filter(|ms| (1..100_000).contains(ms)).map(Nanos::from_millis)
+}
+
 /// Kept nodes of one rail.
 enum Open<H> {
     VoltsAmps(H, H),
@@ -198,7 +206,7 @@ impl<N: Nodes, T: Timer> Rails<N, T> {
         let middle = before.get() / 2 + self.timer.now().get() / 2;
         *slot = Some(open);
         Ok(RailSample {
-            at: jetpace_tables::units::Nanos::new(middle),
+            at: Nanos::new(middle),
             voltage: Millivolts::new(voltage),
             current: Milliamps::new(current),
             power: Milliwatts::new(power),

@@ -1,4 +1,7 @@
 //! The commands, one file each: its options, and `run`.
 
 pub mod completions;
+pub mod hold;
 pub mod man;
+pub mod probe;
+pub mod restore;

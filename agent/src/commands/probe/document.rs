@@ -1,0 +1,195 @@
+//! The result of `probe`, as JSON and as text.
+
+use std::fmt;
+use std::path::Path;
+
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::Tried;
+use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails::{self, Rail, RailSource};
+use jetpace_devfreq::text;
+use jetpace_tables::hw::RailRole;
+use jetpace_tables::units::Hertz;
+use serde::Serialize;
+
+use super::needs::{Need, needs};
+
+/// FORMATS, `probe --json`.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    format: u32,
+    board: BoardPart,
+    gpu: GpuPart,
+    emc: Option<EmcPart>,
+    rails: Vec<RailPart>,
+    thermal: Vec<NodePart>,
+    over_current: Vec<NodePart>,
+    needs: Vec<Need>,
+    missing: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct BoardPart {
+    model: Option<String>,
+    part: Option<String>,
+    soc: Option<String>,
+    l4t: Option<String>,
+    power_mode: Option<String>,
+    digest: String,
+}
+
+#[derive(Debug, Serialize)]
+struct GpuPart {
+    path: String,
+    clocks_hz: Vec<Hertz>,
+    cap_hz: Hertz,
+    current_hz: Option<Hertz>,
+    stock_governor: String,
+    ways: Vec<WayPart>,
+}
+
+#[derive(Debug, Serialize)]
+struct WayPart {
+    way: &'static str,
+    works: Option<bool>,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
+struct EmcPart {
+    path: String,
+    clocks_hz: Vec<Hertz>,
+    current_hz: Option<Hertz>,
+    lockable: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RailPart {
+    name: String,
+    role: RailRole,
+    path: String,
+    reads: &'static str,
+    period_s: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodePart {
+    name: String,
+    path: String,
+}
+
+impl Document {
+    /// Describes a board.
+    pub fn new(nodes: &impl Nodes, board: &Board, ways: Vec<Tried>) -> Self {
+        let identity = &board.identity;
+        let node = |name: &str, path: &Path| NodePart { name: name.to_owned(), path: show(path) };
+        let mut missing = board.missing.clone();
+        missing.extend(kernels_missing(board));
+        Self {
+            format: 1,
+            board: BoardPart {
+                model: identity.model.clone(),
+                part: identity.part.clone(),
+                soc: identity.soc.clone(),
+                l4t: identity.l4t.clone(),
+                power_mode: board.power_mode.as_ref().map(ToString::to_string),
+                digest: board.digest(),
+            },
+            gpu: GpuPart {
+                path: show(&board.gpu.devfreq),
+                clocks_hz: board.gpu.clocks.clone(),
+                cap_hz: board.gpu.cap,
+                current_hz: text::hertz(nodes, &board.gpu.node("cur_freq")).ok(),
+                stock_governor: board.gpu.governor.clone(),
+                ways: ways.into_iter().map(way_part).collect(),
+            },
+            emc: board.emc.as_ref().map(|emc| EmcPart {
+                path: show(&emc.dir),
+                clocks_hz: emc.clocks.clone(),
+                current_hz: emc.current,
+                lockable: emc.lock.is_some(),
+            }),
+            rails: board.rails.iter().map(|rail| rail_part(nodes, rail)).collect(),
+            thermal: board.zones.iter().map(|zone| node(&zone.name, &zone.path)).collect(),
+            over_current: board.over_current.iter().map(|counter| node(&counter.name, &counter.path)).collect(),
+            needs: needs(nodes, board),
+            missing,
+        }
+    }
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn way_part(tried: Tried) -> WayPart {
+    WayPart { way: tried.way.name(), works: tried.works, why: tried.why }
+}
+
+fn rail_part(nodes: &impl Nodes, rail: &Rail) -> RailPart {
+    let (path, reads) = match &rail.source {
+        RailSource::VoltsAmps { volts, .. } => (volts, "mV*mA"),
+        RailSource::Power(power) => (power, "mW"),
+    };
+    let period_s = rails::stated_period(nodes, rail).map(|period| period.as_secs_f64());
+    RailPart { name: rail.name.clone(), role: rail.role, path: show(path), reads, period_s }
+}
+
+/// CUDA kernels come for Xavier and later.
+fn kernels_missing(board: &Board) -> Option<String> {
+    match board.identity.compute() {
+        Some("sm_53" | "sm_62") => {
+            let chip = board.identity.soc.as_deref().unwrap_or_default();
+            Some(format!("CUDA kernels: none for {chip}; clock control only"))
+        }
+        Some(_) => None,
+        None => Some("CUDA kernels: the chip is not known".to_owned()),
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+        let b = &self.board;
+        writeln!(f, "board       {}", or_unknown(&b.model))?;
+        writeln!(f, "            module {}, chip {}", or_unknown(&b.part), or_unknown(&b.soc))?;
+        writeln!(f, "            L4T {}, power mode {}", or_unknown(&b.l4t), or_unknown(&b.power_mode))?;
+        writeln!(f, "            digest {}", b.digest)?;
+        writeln!(f, "GPU         {}", self.gpu.path)?;
+        let clocks: Vec<String> = self.gpu.clocks_hz.iter().map(|hz| format!("{}", hz.get() as f64 / 1e6)).collect();
+        writeln!(f, "            clocks {} MHz", clocks.join(" "))?;
+        let current = self.gpu.current_hz.map_or_else(|| "unknown".to_owned(), |hz| hz.to_string());
+        writeln!(f, "            cap {}, now {current}, governor {}", self.gpu.cap_hz, self.gpu.stock_governor)?;
+        for way in &self.gpu.ways {
+            let works = match way.works {
+                Some(true) => "works",
+                Some(false) => "does not work",
+                None => "may work",
+            };
+            writeln!(f, "            way {}: {works} ({})", way.way, way.why)?;
+        }
+        if let Some(emc) = &self.emc {
+            let current = emc.current_hz.map_or_else(|| "unknown".to_owned(), |hz| hz.to_string());
+            let lockable = if emc.lockable { "can be locked" } else { "cannot be locked" };
+            writeln!(f, "EMC         {}: now {current}, {lockable}", emc.path)?;
+        }
+        for rail in &self.rails {
+            let role = serde_json::to_value(rail.role).ok();
+            let role = role.as_ref().and_then(|role| role.as_str()).unwrap_or_default().to_owned();
+            writeln!(f, "rail        {} ({role}): {}, {}", rail.name, rail.path, rail.reads)?;
+        }
+        let list = |f: &mut fmt::Formatter<'_>, what: &str, nodes: &[NodePart]| {
+            let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+            if names.is_empty() { Ok(()) } else { writeln!(f, "{what:<13}{}", names.join(", ")) }
+        };
+        list(f, "thermal", &self.thermal)?;
+        list(f, "over-current", &self.over_current)?;
+        for need in &self.needs {
+            writeln!(f, "needs       {need}")?;
+        }
+        for what in &self.missing {
+            writeln!(f, "missing     {what}")?;
+        }
+        Ok(())
+    }
+}
