@@ -1,6 +1,8 @@
 //! The launcher's side of `cu/abi.h`: constants, kernel names and the ints of their parameters. A test compares every
 //! constant with the header.
 
+use crate::cubin::Capability;
+
 /// Channels of an activation are padded with zeros to a multiple of this.
 pub const CHANNEL_ALIGN: u32 = 8;
 /// Channels of the network's image: red, green, blue, zero.
@@ -11,6 +13,7 @@ pub const CONV_KERNEL_MAX: u32 = 5;
 const CONV_THREADS: u32 = 128;
 const STEM_THREADS: u32 = 128;
 const POINTWISE_THREADS: u32 = 256;
+const AVERAGE_THREADS: u32 = 256;
 const LINEAR_THREADS: u32 = 128;
 
 /// Output rows, columns and channels of a stem's thread block.
@@ -19,6 +22,8 @@ pub const STEM_TILE: [u32; 3] = [8, 16, 64];
 pub const LINEAR_OUTPUTS: u32 = 4;
 /// Channels of one thread of the pointwise kernels.
 pub const POINTWISE_CHANNELS: u32 = 8;
+/// Channels of one image that a thread block of `global_average` does.
+pub const AVERAGE_CHANNELS: u32 = 256;
 
 /// A shape in which `conv_*` is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,8 +50,8 @@ pub const TILES: [Tile; 6] = [
     tile(128, 128, 32, 65536, 40960),
     tile(128, 64, 32, 49152, 30720),
     tile(64, 128, 32, 49152, 30720),
-    tile(64, 64, 64, 65536, 36864),
-    tile(32, 64, 64, 49152, 27648),
+    tile(64, 64, 64, 49152, 36864),
+    tile(32, 64, 64, 36864, 27648),
 ];
 
 /// A first convolution: three channels, large filters.
@@ -103,12 +108,22 @@ impl Kernel {
         }
     }
 
+    /// Dynamic shared memory in bytes on a GPU of this capability.
+    pub fn shared_bytes(self, capability: Capability) -> u32 {
+        match self {
+            Self::Conv(tile) if capability == Capability::SM_72 => tile.shared_sm72,
+            Self::Conv(tile) => tile.shared,
+            _ => 0,
+        }
+    }
+
     /// Threads of a thread block.
     pub const fn threads(self) -> u32 {
         match self {
             Self::Conv(_) => CONV_THREADS,
             Self::Stem(_) => STEM_THREADS,
-            Self::ConvReduce | Self::MaxPool | Self::GlobalAverage => POINTWISE_THREADS,
+            Self::ConvReduce | Self::MaxPool => POINTWISE_THREADS,
+            Self::GlobalAverage => AVERAGE_THREADS,
             Self::Linear1 => LINEAR_THREADS,
         }
     }
@@ -205,6 +220,8 @@ mod tests {
             ("JP_STEM_CHANNELS", STEM_TILE[2]),
             ("JP_POINTWISE_THREADS", POINTWISE_THREADS),
             ("JP_POINTWISE_CHANNELS", POINTWISE_CHANNELS),
+            ("JP_AVERAGE_THREADS", AVERAGE_THREADS),
+            ("JP_AVERAGE_CHANNELS", AVERAGE_CHANNELS),
             ("JP_LINEAR_THREADS", LINEAR_THREADS),
             ("JP_LINEAR_OUTPUTS", LINEAR_OUTPUTS),
         ]

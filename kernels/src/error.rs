@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cubin::Capability;
+
 /// An error of this crate; its message names the file, tensor or device, and the remedy where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,6 +31,59 @@ pub enum Error {
         what: String,
         /// Which layer, and what of it.
         why: String,
+    },
+    /// A weight that fp16 cannot hold.
+    #[error("a weight of {weight} is beyond the range of fp16, in which the kernels hold weights")]
+    TooLarge {
+        /// The weight.
+        weight: f32,
+    },
+    /// There is no CUDA driver.
+    #[error("no CUDA driver here: libcuda.so.1 cannot be loaded; it comes with JetPack or NVIDIA's driver")]
+    NoLibrary,
+    /// The CUDA driver is too old.
+    #[error("the CUDA driver is older than 11.4 (JetPack 5.1), the oldest that can be used: it has no {symbols}")]
+    OldDriver {
+        /// The functions it lacks.
+        symbols: String,
+    },
+    /// The driver finds no GPU.
+    #[error("the CUDA driver finds no GPU ({code})")]
+    NoDevice {
+        /// The driver's error.
+        code: String,
+    },
+    /// The user may not use the GPU.
+    #[error("{} may not be opened by this user, so CUDA finds no GPU ({code}); add the user to its group", path.display())]
+    Permission {
+        /// The device node.
+        path: PathBuf,
+        /// The driver's error.
+        code: String,
+    },
+    /// The GPU is of a kind for which no kernels are compiled.
+    #[error("{gpu} has compute capability {found}; kernels are compiled for {supported} only")]
+    Capability {
+        /// The GPU's name.
+        gpu: String,
+        /// What it is.
+        found: Capability,
+        /// What is compiled.
+        supported: String,
+    },
+    /// The GPU's memory is used up.
+    #[error("the GPU is out of memory: {what}")]
+    OutOfMemory {
+        /// What it was for, how much was asked for and how much is free.
+        what: String,
+    },
+    /// Any other error of the CUDA driver.
+    #[error("CUDA: {doing}: {code}")]
+    Driver {
+        /// What was being done.
+        doing: String,
+        /// The driver's error.
+        code: String,
     },
 }
 

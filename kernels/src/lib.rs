@@ -5,6 +5,7 @@ pub mod cubin;
 mod error;
 pub mod launch;
 pub mod net;
+pub mod pack;
 pub mod reference;
 pub mod weights;
 

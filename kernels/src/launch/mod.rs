@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use jetpace_tables::work::Size;
 
 use crate::abi::{
-    CHANNEL_ALIGN, CONV_KERNEL_MAX, ConvShape, IMAGE_CHANNELS, Kernel, LINEAR_OUTPUTS, LinearShape, POINTWISE_CHANNELS,
-    PoolShape, STEM_TILE, STEMS,
+    AVERAGE_CHANNELS, CHANNEL_ALIGN, CONV_KERNEL_MAX, ConvShape, IMAGE_CHANNELS, Kernel, LINEAR_OUTPUTS, LinearShape,
+    POINTWISE_CHANNELS, PoolShape, STEM_TILE, STEMS,
 };
 use crate::cubin::Capability;
 use crate::error::Error;
@@ -281,7 +281,7 @@ impl Planner<'_> {
         launches.push(Launch {
             kernel: Kernel::Conv(tile),
             grid: [tile::thread_blocks(&shape, tile), splits, 1],
-            shared_bytes: if self.gpu.capability == Capability::SM_72 { tile.shared_sm72 } else { tile.shared },
+            shared_bytes: Kernel::Conv(tile).shared_bytes(self.gpu.capability),
             work,
         });
         if splits > 1 {
@@ -298,9 +298,13 @@ impl Planner<'_> {
     }
 
     fn pool(&self, c: &Conv, from: Activation, to: Activation) -> Launch {
-        let (kernel, window, stride, pad) = match c.pool {
-            Some(Pool::Max { window, stride, pad }) => (Kernel::MaxPool, window, stride, pad),
-            Some(Pool::GlobalAverage) | None => (Kernel::GlobalAverage, 0, 0, 0),
+        let (kernel, grid, window, stride, pad) = match c.pool {
+            Some(Pool::Max { window, stride, pad }) => {
+                (Kernel::MaxPool, pointwise(to.elements(self.batch) as u32), window, stride, pad)
+            }
+            Some(Pool::GlobalAverage) | None => {
+                (Kernel::GlobalAverage, [to.pitch.div_ceil(AVERAGE_CHANNELS), self.batch, 1], 0, 0, 0)
+            }
         };
         let shape = PoolShape {
             batch: self.batch,
@@ -314,12 +318,7 @@ impl Planner<'_> {
             pad,
             reserved: 0,
         };
-        Launch {
-            kernel,
-            grid: pointwise(to.elements(self.batch) as u32),
-            shared_bytes: 0,
-            work: Work::Pool { input: from.buffer, output: to.buffer, shape },
-        }
+        Launch { kernel, grid, shared_bytes: 0, work: Work::Pool { input: from.buffer, output: to.buffer, shape } }
     }
 
     fn linear(

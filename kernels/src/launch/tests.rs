@@ -116,9 +116,14 @@ fn every_grid_covers_its_output_and_every_buffer_holds_it() {
                 (Kernel::ConvReduce, Work::Conv { shape, .. }) => {
                     assert!(8 * threads >= u64::from(shape.outputs()) && shape.splits > 1);
                 }
-                (_, Work::Pool { input, output, shape }) => {
+                (kernel, Work::Pool { input, output, shape }) => {
                     let outputs = shape.batch * shape.out_height * shape.out_width * shape.channels;
-                    assert!(8 * threads >= u64::from(outputs));
+                    match kernel {
+                        Kernel::MaxPool => assert!(8 * threads >= u64::from(outputs)),
+                        _ => assert!(
+                            launch.grid[0] * AVERAGE_CHANNELS >= shape.channels && launch.grid[1] == shape.batch
+                        ),
+                    }
                     holds(input, u64::from(shape.batch * shape.height * shape.width * shape.channels));
                     holds(output, outputs.into());
                 }
