@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel)
+DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi)
 LONG_STEPS=()
 
 say() { printf '\n== %s\n' "$*"; }
@@ -104,6 +104,11 @@ step_kernel() {
     local folder
     folder=$(tests/kernel/build.sh build/kernel)
     tests/kernel/run.sh "$folder" $STATIC/jetpace $STATIC/jetpace-kernel-cases
+}
+
+# The runtime's mailbox and shared page under every order of two threads, and the C library.
+step_capi() {
+    RUSTFLAGS="--cfg loom" cargo test -q -p jetpace-loom --release --locked --target-dir target/loom
 }
 
 steps=("$@")

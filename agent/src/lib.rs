@@ -8,4 +8,5 @@ pub mod output;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod signals;
+pub mod runtime;
 pub mod sweep;

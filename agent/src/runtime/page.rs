@@ -1,0 +1,289 @@
+//! The page that a client and the daemon share: a ring of block events from the client, a few words back.
+//!
+//! The client owns `head` and the slots, the daemon `tail`, `state` and the figures. The daemon believes nothing that
+//! it reads here: it keeps its own tail, and a head that is further ahead than the ring is long ends the connection.
+//! Every field is an atomic, so whatever the other side writes is a value, never undefined behaviour.
+
+use super::doorbell::{Doorbell, Scope};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::{BlockId, Size};
+
+/// Events the ring holds. A client that is further ahead than this has its events counted as lost.
+#[cfg(not(loom))]
+pub const SLOTS: usize = 1024;
+/// Small, so that the model checker sees the ring full.
+#[cfg(loom)]
+pub const SLOTS: usize = 2;
+
+/// What the client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A frame starts.
+    FrameStart,
+    /// A block of this size starts.
+    BlockStart(BlockId, Size),
+    /// The frame's last block has ended.
+    FrameEnd,
+}
+
+/// One event and when the client saw it, on the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The client's clock; the daemon holds it between the previous event and now.
+    pub at: Nanos,
+    /// What happened.
+    pub what: What,
+}
+
+const FRAME_START: u64 = 1;
+const BLOCK_START: u64 = 2;
+const FRAME_END: u64 = 3;
+
+/// Kind in bits 0..8, block in 8..24, size in 24..56.
+fn pack(what: What) -> u64 {
+    match what {
+        What::FrameStart => FRAME_START,
+        What::BlockStart(block, size) => BLOCK_START | u64::from(block.0) << 8 | u64::from(size.0) << 24,
+        What::FrameEnd => FRAME_END,
+    }
+}
+
+fn unpack(word: u64) -> Option<What> {
+    match word & 0xff {
+        FRAME_START => Some(What::FrameStart),
+        BLOCK_START => Some(What::BlockStart(BlockId((word >> 8) as u16), Size((word >> 24) as u32))),
+        FRAME_END => Some(What::FrameEnd),
+        _ => None,
+    }
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Slot {
+    at: AtomicU64,
+    what: AtomicU64,
+}
+
+/// What the daemon lets a client read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The clock that the daemon wrote last, over all clients.
+    pub clock: Hertz,
+    /// Frames that this client ended.
+    pub frames: u64,
+    /// Frames of them that ended after their deadline.
+    pub missed: u64,
+    /// Clock changes that this client's blocks asked for.
+    pub switches: u64,
+    /// Faults counted for this client.
+    pub faults: u64,
+    /// Frames of this client in which another client was busy too.
+    pub shared: u64,
+}
+
+/// Why the daemon let a client go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// The client is served.
+    Served = 0,
+    /// The daemon has let the client go, or ends: its requests count no more.
+    Dropped = 1,
+}
+
+/// Keeps what the two sides write on cache lines of their own.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Line<T>(T);
+
+/// The shared page. All-zero memory is a page without events.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Page {
+    head: Line<AtomicU64>,
+    lost: AtomicU64,
+    bell: Line<Doorbell>,
+    tail: Line<AtomicU64>,
+    state: AtomicU32,
+    figures: [AtomicU64; 6],
+    slots: [Slot; SLOTS],
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            head: Line(AtomicU64::new(0)),
+            lost: AtomicU64::new(0),
+            bell: Line(Doorbell::default()),
+            tail: Line(AtomicU64::new(0)),
+            state: AtomicU32::new(State::Served as u32),
+            figures: core::array::from_fn(|_| AtomicU64::new(0)),
+            slots: core::array::from_fn(|_| Slot { at: AtomicU64::new(0), what: AtomicU64::new(0) }),
+        }
+    }
+}
+
+/// The client's side; one per page.
+#[derive(Debug, Default)]
+pub struct Writer {
+    head: u64,
+    lost: u64,
+}
+
+impl Writer {
+    /// Says what happened: three stores and, if the daemon sleeps, one futex wake. Where the ring is full the event
+    /// is lost and counted, and the answer is false; the daemon then sees a block out of order and holds.
+    pub fn post(&mut self, page: &Page, event: Event) -> bool {
+        if self.head.wrapping_sub(page.tail.0.load(Ordering::Acquire)) >= SLOTS as u64 {
+            self.lost += 1;
+            page.lost.store(self.lost, Ordering::Relaxed);
+            page.bell.0.ring(Scope::Shared);
+            return false;
+        }
+        let slot = &page.slots[(self.head % SLOTS as u64) as usize];
+        slot.at.store(event.at.get(), Ordering::Relaxed);
+        slot.what.store(pack(event.what), Ordering::Relaxed);
+        self.head = self.head.wrapping_add(1);
+        page.head.0.store(self.head, Ordering::Release);
+        page.bell.0.ring(Scope::Shared);
+        true
+    }
+
+    /// Events that did not fit.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+/// What a page held that no honest client writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lie {
+    /// The head is ahead of the tail by more than the ring holds, or behind it.
+    #[error("the page's head is out of the ring")]
+    Head,
+    /// An event of no known kind.
+    #[error("the page holds an event of no known kind")]
+    Kind,
+}
+
+/// The daemon's side; one per page. Its tail is private: the one in the page is for the client alone.
+#[derive(Debug, Default)]
+pub struct Reader {
+    tail: u64,
+}
+
+impl Reader {
+    /// The next event, or none yet.
+    pub fn next(&mut self, page: &Page) -> Result<Option<Event>, Lie> {
+        let ahead = page.head.0.load(Ordering::Acquire).wrapping_sub(self.tail);
+        if ahead == 0 {
+            return Ok(None);
+        }
+        if ahead > SLOTS as u64 {
+            return Err(Lie::Head);
+        }
+        let slot = &page.slots[(self.tail % SLOTS as u64) as usize];
+        let at = Nanos::new(slot.at.load(Ordering::Relaxed));
+        let what = unpack(slot.what.load(Ordering::Relaxed)).ok_or(Lie::Kind)?;
+        self.tail = self.tail.wrapping_add(1);
+        page.tail.0.store(self.tail, Ordering::Release);
+        Ok(Some(Event { at, what }))
+    }
+
+    /// Sleeps until the client posts, [`Page::wake`] is called, or the monotonic time `until`; may return early.
+    /// `stop` is asked after the page says that the daemon sleeps.
+    pub fn sleep(&self, page: &Page, until: Option<Nanos>, stop: impl FnOnce() -> bool) {
+        page.bell.0.sleep(Scope::Shared, until, || page.head.0.load(Ordering::Relaxed) != self.tail || stop());
+    }
+}
+
+impl Page {
+    /// Wakes the daemon's thread whatever the client wrote over the bell.
+    pub fn wake(&self) {
+        self.bell.0.ring_anyway(Scope::Shared);
+    }
+
+    /// Whether the daemon sleeps, for measuring.
+    pub fn is_asleep(&self) -> bool {
+        self.bell.0.is_asleep()
+    }
+
+    /// Whether every event was taken, for measuring.
+    pub fn is_drained(&self) -> bool {
+        self.head.0.load(Ordering::Relaxed) == self.tail.0.load(Ordering::Acquire)
+    }
+
+    /// Events that the client says it lost.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Tells the client that it is served no more.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u32, Ordering::Release);
+    }
+
+    /// Whether the client is served.
+    pub fn state(&self) -> State {
+        if self.state.load(Ordering::Acquire) == State::Served as u32 { State::Served } else { State::Dropped }
+    }
+
+    /// Publishes the figures, each for itself: a reader may see some of the last frame and some of this one.
+    pub fn set_figures(&self, figures: &Figures) {
+        let Figures { clock, frames, missed, switches, faults, shared } = *figures;
+        for (slot, value) in self.figures.iter().zip([clock.get(), frames, missed, switches, faults, shared]) {
+            slot.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The figures.
+    pub fn figures(&self) -> Figures {
+        let [clock, frames, missed, switches, faults, shared] =
+            core::array::from_fn(|i| self.figures[i].load(Ordering::Relaxed));
+        Figures { clock: Hertz::new(clock), frames, missed, switches, faults, shared }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn event(n: u64) -> Event {
+        Event { at: Nanos::new(n), what: What::BlockStart(BlockId(n as u16), Size(u32::MAX)) }
+    }
+
+    #[test]
+    fn events_come_in_order_and_a_full_ring_counts_what_it_loses() {
+        let page = Page::default();
+        let (mut writer, mut reader) = (Writer::default(), Reader::default());
+        for round in 0..3 {
+            for n in 0..SLOTS as u64 {
+                assert!(writer.post(&page, event(n)));
+            }
+            assert!(!writer.post(&page, event(0)));
+            assert_eq!(page.lost(), round + 1);
+            for n in 0..SLOTS as u64 {
+                assert_eq!(reader.next(&page), Ok(Some(event(n))));
+            }
+            assert_eq!(reader.next(&page), Ok(None));
+        }
+    }
+
+    #[test]
+    fn lies_are_seen() {
+        let page = Page::default();
+        let mut reader = Reader::default();
+        page.head.0.store(SLOTS as u64 + 1, Ordering::Relaxed);
+        assert_eq!(reader.next(&page), Err(Lie::Head));
+        page.head.0.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(reader.next(&page), Err(Lie::Head));
+        page.head.0.store(1, Ordering::Relaxed);
+        assert_eq!(reader.next(&page), Err(Lie::Kind));
+        // The tail in the page is the client's to read: what it writes there changes nothing for the daemon.
+        page.slots[0].what.store(FRAME_END, Ordering::Relaxed);
+        page.tail.0.store(99, Ordering::Relaxed);
+        assert_eq!(reader.next(&page).map(|e| e.map(|e| e.what)), Ok(Some(What::FrameEnd)));
+        assert_eq!(reader.next(&page), Ok(None));
+    }
+}
