@@ -7,6 +7,6 @@ pub mod frames;
 pub mod output;
 #[cfg(feature = "report")]
 pub mod report;
-pub mod signals;
 pub mod runtime;
+pub mod signals;
 pub mod sweep;
