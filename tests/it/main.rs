@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail by panicking
 
+mod kernel_cases;
 mod layering;
 mod sim_tx2;

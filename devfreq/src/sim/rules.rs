@@ -2,7 +2,8 @@
 //! of writes are behaviour. Used by the virtual boards and by the recorded trees.
 //!
 //! Sources: the devfreq core of kernels 4.9 and 5.10 and nvgpu's `scale.c` up to R35. That nvgpu's own copy of a bound
-//! is stale while that bound is written is derived by reading the two notifiers, not measured.
+//! is stale while that bound is written is derived by reading the two notifiers, not measured. [`Kernel::Mainline`] is
+//! held to what a real kernel answers: `tests/kernel/cases.txt` drives both.
 
 use std::io;
 
@@ -18,6 +19,9 @@ pub enum Kernel {
     V5_10,
     /// Later nvgpu (L4T R36 and newer): as 5.10, but without the second clip.
     Direct,
+    /// Mainline 6.1 (since 6.1.147 or so, August 2025) and a driver that takes the core's clock as it is: `set_freq` is
+    /// parsed strictly, a clock clamped by the upper bound is rounded down, and the driver can fail.
+    Mainline,
 }
 
 /// The stock governor of every nvgpu board.
@@ -56,6 +60,10 @@ pub struct Devfreq {
     programmed: u64,
     /// What the hardware really gives at most, whatever is programmed; a cap that no node shows.
     hidden_cap: Option<u64>,
+    /// The errno with which the driver refuses transitions.
+    failing: Option<i32>,
+    /// How often the driver was asked for a clock.
+    transitions: u64,
 }
 
 impl Devfreq {
@@ -70,8 +78,8 @@ impl Devfreq {
             governors: governors.iter().map(|&name| name.to_owned()).collect(),
             governor: governor.to_owned(),
             generation: 0,
-            podgov_nodes: kernel != Kernel::Direct,
-            scaling_node: true,
+            podgov_nodes: matches!(kernel, Kernel::V4_9 | Kernel::V5_10),
+            scaling_node: kernel != Kernel::Mainline,
             user_min: lowest,
             user_max: highest,
             thermal_max: u64::MAX,
@@ -84,6 +92,8 @@ impl Devfreq {
             suspended: false,
             programmed: lowest,
             hidden_cap: None,
+            failing: None,
+            transitions: 0,
             table,
         }
     }
@@ -141,6 +151,7 @@ impl Devfreq {
                 let list: Vec<String> = self.table.iter().map(u64::to_string).collect();
                 format!("{}\n", list.join(" "))
             }
+            "cur_freq" if self.kernel == Kernel::Mainline => format!("{}\n", self.running().get()),
             "cur_freq" => format!("{}\n", self.programmed),
             "target_freq" => format!("{}\n", self.programmed),
             "polling_interval" => "25\n".to_owned(),
@@ -159,23 +170,30 @@ impl Devfreq {
         })
     }
 
-    /// Writes a file that [`Self::exists`], as one `store`.
+    /// Writes a file that [`Self::exists`], as one `store`. The text ends at a NUL; no text at all does nothing.
     ///
     /// # Errors
     /// `EINVAL` for text that the kernel refuses or, on 4.9, for bounds in conflict; `EACCES` for a file that is not
-    /// writable; `ENOENT` for any other file.
+    /// writable; `ENOENT` for any other file; what [`Self::set_failing`] was given.
     pub fn write(&mut self, file: &str, text: &str) -> io::Result<()> {
         if !self.exists(file) {
             return Err(errno(libc::ENOENT));
         }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let text = text.split('\0').next().unwrap_or_default();
         match file {
             "min_freq" => self.write_min(scan(text).ok_or_else(|| errno(libc::EINVAL))?),
             "max_freq" => self.write_max(scan(text).ok_or_else(|| errno(libc::EINVAL))?),
             "governor" => self.write_governor(text.split_whitespace().next().unwrap_or("")),
             "userspace/set_freq" => {
-                self.userspace_freq = Some(scan(text).ok_or_else(|| errno(libc::EINVAL))?);
+                self.userspace_freq = Some(match self.kernel {
+                    Kernel::Mainline => kstrtoul(text)?,
+                    _ => scan(text).ok_or_else(|| errno(libc::EINVAL))?,
+                });
                 self.update();
-                Ok(())
+                self.failing.map_or(Ok(()), |code| Err(errno(code)))
             }
             "user" => {
                 self.user = number(text)? != 0;
@@ -256,6 +274,16 @@ impl Devfreq {
         self.hidden_cap = cap.map(Hertz::get);
     }
 
+    /// From now on the driver refuses every transition with this errno, or no more.
+    pub fn set_failing(&mut self, code: Option<i32>) {
+        self.failing = code;
+    }
+
+    /// How often the driver was asked for a clock since this was last called.
+    pub fn take_transitions(&mut self) -> u64 {
+        std::mem::take(&mut self.transitions)
+    }
+
     /// The range in which governors may choose: table ends, the user's bounds and the cooling device's.
     pub fn bounds(&self) -> (Hertz, Hertz) {
         let (min, max) = self.range();
@@ -303,7 +331,13 @@ impl Devfreq {
 
     fn write_governor(&mut self, name: &str) -> io::Result<()> {
         if !self.governors.iter().any(|known| known == name) {
-            return Err(errno(libc::EINVAL));
+            return Err(errno(if self.kernel == Kernel::Mainline { libc::ENOENT } else { libc::EINVAL }));
+        }
+        if self.failing.is_some() && name != USERSPACE && name != self.governor {
+            // It cannot start, as starting sets its clock. The old one is started again and nobody is told.
+            self.generation += 1;
+            self.userspace_freq = None;
+            return Ok(());
         }
         if name != self.governor {
             self.governor = name.to_owned();
@@ -324,8 +358,9 @@ impl Devfreq {
             (Kernel::V4_9, 0) => lowest,
             (_, max) => max,
         };
-        let max = user_max.min(self.thermal_max).clamp(lowest, highest);
-        (self.user_min.clamp(lowest, highest).min(max), max)
+        // The table's ends are bounds among others: an upper bound below the lowest clock reads back as such.
+        let max = user_max.min(self.thermal_max).min(highest);
+        (self.user_min.max(lowest).min(max), max)
     }
 
     /// What nvgpu's notifier copies: the two aggregates, each for itself.
@@ -342,6 +377,10 @@ impl Devfreq {
     }
 
     fn force_update(&mut self) {
+        self.transitions += 1;
+        if self.failing.is_some() {
+            return;
+        }
         let (min, max) = self.range();
         let wanted = match self.governor.as_str() {
             PERFORMANCE => max,
@@ -357,6 +396,11 @@ impl Devfreq {
             // Minimum first, so that the maximum wins where they conflict.
             clock = clock.max(self.copies.0).min(self.copies.1);
         }
+        if self.kernel == Kernel::Mainline && wanted > max {
+            let below = self.table.iter().rev().find(|&&hz| hz <= clock);
+            self.programmed = *below.unwrap_or(&self.table[0]);
+            return;
+        }
         // An unlisted clock runs as the next higher one.
         let listed = self.table.iter().find(|&&hz| hz >= clock);
         self.programmed = *listed.unwrap_or(&self.table[self.table.len() - 1]);
@@ -368,17 +412,26 @@ fn from_khz(khz: i32) -> u64 {
     u64::try_from(khz).map_or(u64::MAX, |khz| khz * 1000)
 }
 
-/// `sscanf("%lu")`: leading blanks, a sign (a negative number wraps), digits, whatever after that.
+/// `sscanf("%lu")`: leading blanks, digits (the kernel's knows no sign there), whatever after that.
 fn scan(text: &str) -> Option<u64> {
-    let text = text.trim_start();
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
+    let digits = text.trim_start();
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    let value = digits[..end].parse::<u64>().ok()?;
-    Some(if negative { value.wrapping_neg() } else { value })
+    digits[..end].parse().ok()
+}
+
+/// `kstrtoul` with base 0: a sign `+`, `0x` for hexadecimal, a leading 0 for octal, at most one newline at the end.
+fn kstrtoul(text: &str) -> io::Result<u64> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
+        None => (text, 10),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(errno(libc::EINVAL));
+    }
+    u64::from_str_radix(digits, radix).map_err(|_| errno(libc::ERANGE))
 }
 
 /// `kstrtoul`: a whole number and nothing else but one newline.
@@ -521,7 +574,7 @@ mod tests {
     fn text_is_read_as_the_kernel_reads_it() {
         assert_eq!(scan(" 12\n"), Some(12));
         assert_eq!(scan("12junk"), Some(12));
-        assert_eq!(scan("-1"), Some(u64::MAX));
+        assert_eq!(scan("-1"), None);
         assert_eq!(scan("junk"), None);
         assert_eq!(scan(""), None);
         assert!(number("1 \n").is_err());
