@@ -69,9 +69,11 @@ pub fn lock_in_memory<T: ?Sized>(value: &T) -> io::Result<()> {
 
 /// Gives the calling thread a real-time priority (`SCHED_FIFO`, 1 to 99). Needs CAP_SYS_NICE or RLIMIT_RTPRIO.
 pub fn schedule_fifo(priority: u8) -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: i32::from(priority) };
-    // SAFETY: 0 is the calling thread; `param` is a live sched_param.
-    let rc = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) };
+    // The kernel's own sched_param; musl's has more fields, and its sched_setscheduler only answers ENOSYS.
+    let param = libc::c_int::from(priority);
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: 0 is the calling thread; the kernel reads one int from `param`, which is live.
+    let rc = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const param) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
