@@ -35,7 +35,13 @@ impl Args {
         let document = match &self.board {
             BoardArg::Auto => self.look(&SysfsRoot::new("/"), Monotonic::new()),
             BoardArg::Tree(root) => self.look(&SysfsRoot::new(root), Monotonic::new()),
-            BoardArg::Sim(name) => Err(Failure::usage(format_args!("probe looks at nodes; sim:{name} has none"))),
+            #[cfg(feature = "sim")]
+            BoardArg::Sim(name) => {
+                let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;
+                self.look(&board.nodes(), board.timer())
+            }
+            #[cfg(not(feature = "sim"))]
+            BoardArg::Sim(_) => Err(Failure::usage("this jetpace was built without virtual boards")),
         }?;
         match self.json {
             true => print_json(&document),

@@ -51,6 +51,7 @@ fn identity(build: &mut Builder, spec: &Spec) {
     let compatible = spec.compatible.iter().fold(String::new(), |list, entry| list + entry + "\0");
     build.text(tree.join("compatible"), compatible);
     build.text("/etc/nv_tegra_release", spec.release);
+    build.line("/proc/sys/kernel/random/boot_id", "6a657470-6163-4e00-8000-000000000001");
     let (id, name) = spec.power_mode;
     build.text("/var/lib/nvpmodel/status", format!("pmode:{id:04}"));
     let devfreq = format!("{}/devfreq_dev", spec.device);

@@ -19,6 +19,7 @@ mod podgov;
 pub mod rules;
 mod runner;
 mod settle;
+mod store;
 #[cfg(test)]
 mod tests;
 mod thermal;
@@ -33,6 +34,7 @@ use jetpace_tables::work::{BlockId, ClockIndex, Network, Size};
 pub use boards::NAMES;
 pub use nodes::{VirtualHandle, VirtualNodes};
 pub use runner::{NoSuchBlock, Runner};
+pub use store::VirtualLock;
 
 use boards::Spec;
 use world::World;

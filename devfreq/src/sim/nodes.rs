@@ -12,6 +12,7 @@ use super::boards::Spec;
 use super::ina;
 use super::layout;
 use super::rules::{Devfreq, errno};
+use super::store::Files;
 use super::world::World;
 use crate::nodes::{NodeHandle, Nodes};
 
@@ -111,11 +112,12 @@ impl Tree {
 pub struct VirtualNodes {
     tree: Arc<Tree>,
     world: Shared,
+    pub(super) store: Files,
 }
 
 impl VirtualNodes {
     pub(super) fn new(spec: &'static Spec, world: Shared) -> Self {
-        Self { tree: Arc::new(layout::tree(spec)), world }
+        Self { tree: Arc::new(layout::tree(spec)), world, store: Files::default() }
     }
 
     fn find(&self, path: &Path) -> io::Result<(&Entry, u32)> {
@@ -142,6 +144,11 @@ impl Nodes for VirtualNodes {
         if mode & 0o222 == 0 {
             return Err(errno(libc::EACCES));
         }
+        Ok(VirtualHandle::new(entry, &self.world))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<VirtualHandle> {
+        let (entry, _) = self.find(path)?;
         Ok(VirtualHandle::new(entry, &self.world))
     }
 
