@@ -23,6 +23,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod thermal;
+pub mod tree;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
