@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail by panicking
 
+mod boards;
 mod kernel_cases;
 mod layering;
 mod sim_tx2;

@@ -14,7 +14,7 @@ use crate::nodes::Nodes;
 pub struct Tried {
     /// The way.
     pub way: Way,
-    /// Whether the clock followed; `None` where it was not tried.
+    /// Whether the clock can be fixed so; `None` where it was not tried.
     pub works: Option<bool>,
     /// Why not, or what was seen.
     pub why: String,
@@ -67,7 +67,7 @@ where
     T: Timer,
 {
     if let Some(why) = way.lacks(&node.nodes, &node.gpu) {
-        return Ok(Tried { way, works: None, why });
+        return Ok(Tried { way, works: Some(false), why });
     }
     node.way = way;
     let (low, high) = (ClockIndex(0), node.cap);

@@ -102,8 +102,9 @@ impl Way {
             keeps.push(keep(self.node(gpu), Kind::Plain, all()));
         }
         if self == Self::Podgov {
-            keeps.push(keep(gpu.device.join("user"), Kind::Plain, vec!["1".to_owned()]));
+            // Put back in reverse: podgov decides again before the request, which is the top clock, is.
             keeps.push(keep(self.node(gpu), Kind::Plain, all()));
+            keeps.push(keep(gpu.device.join("user"), Kind::Plain, vec!["1".to_owned()]));
         }
         keeps
     }

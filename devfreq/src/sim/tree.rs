@@ -320,6 +320,19 @@ impl Nodes for Tree {
         let path = inner.files.resolve(path)?;
         inner.fault(|faults| faults.read())?;
         inner.read(&path)?;
+        const READ_ONLY: [&str; 4] = ["cur_freq", "target_freq", "available_frequencies", "available_governors"];
+        if inner.ruled(&path).is_some_and(|(_, file)| READ_ONLY.contains(&file)) {
+            return Err(errno(libc::EACCES));
+        }
+        let age = inner.age(&path);
+        Ok(TreeHandle { tree: self.clone(), path, age })
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<TreeHandle> {
+        let mut inner = self.alive()?;
+        let path = inner.files.resolve(path)?;
+        inner.fault(|faults| faults.read())?;
+        inner.read(&path)?;
         let age = inner.age(&path);
         Ok(TreeHandle { tree: self.clone(), path, age })
     }
@@ -477,6 +490,7 @@ fn kernel_of(name: &str) -> Option<Kernel> {
         "4.9" => Kernel::V4_9,
         "5.10" => Kernel::V5_10,
         "5.15" | "6.8" => Kernel::Direct,
+        "6.1" => Kernel::Mainline,
         _ => return None,
     })
 }
