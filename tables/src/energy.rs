@@ -170,7 +170,7 @@ impl Judge<'_> {
             {
                 // A settle time that is longer by ds moves ds / t(old) of the block's work to the old clock.
                 let slope = 1.0 - cost.time_s[to] / cost.time_s[clock];
-                self.outcome.settle_var_s2 += (slope * self.problem.change(clock, to).settle_sd_s).powi(2);
+                self.outcome.settle_var_s2 += (slope * self.problem.settle_spread_s(clock, to)).powi(2);
                 self.take_effect();
             }
         }

@@ -4,12 +4,20 @@
 //! A [`Problem`] says what everything costs, a [`Schedule`] what is written when. [`crate::energy`] judges schedules
 //! and shares no code with the search.
 
+mod fixed;
+mod graph;
+#[cfg(test)]
+mod oracle;
 mod problem;
+mod search;
 
+pub use fixed::{best_fixed, fixed};
 pub use problem::{BlockCost, Change, Noise, Problem};
 
 use std::string::String;
 use std::vec::Vec;
+
+use crate::energy::evaluate;
 
 /// A write at a time within a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +67,7 @@ pub struct Outcome {
     pub time_s: f64,
     /// The part of its standard deviation that is common to all blocks: the sum of theirs.
     pub common_sd_s: f64,
-    /// The variance of what is independent: blocks' own parts are added by the noise model, settle times' here.
+    /// What settle times add: the sum of squares of [`Problem::settle_spread_s`] times its effect on the frame.
     pub settle_var_s2: f64,
     /// The sum of the blocks' variances.
     pub block_var_s2: f64,
@@ -106,6 +114,39 @@ impl Plan {
     pub fn gain(&self) -> Option<f64> {
         self.best_fixed.as_ref().map(|(_, _, fixed)| 1.0 - self.outcome.energy_j / fixed.energy_j)
     }
+}
+
+/// Finds the schedule of least energy that meets the deadline at the risk.
+pub fn plan(problem: &Problem) -> Result<Plan, PlanError> {
+    problem.check()?;
+    let margin = search::Margin::new(problem);
+    let graph = graph::Graph::new(problem, margin.block_share);
+    let best_fixed = best_fixed(problem);
+    let known_j = best_fixed.as_ref().map_or(f64::INFINITY, |(_, _, outcome)| outcome.energy_j);
+    let (found, least_j) = search::least_energy(problem, &graph, margin, known_j);
+    let better = found.and_then(|schedule| Some((evaluate(problem, &schedule)?.0, schedule)));
+    let schedule = match (better, &best_fixed) {
+        (Some((outcome, schedule)), _) if outcome.energy_j < known_j => schedule,
+        (_, Some((_, schedule, _))) => schedule.clone(),
+        _ => return Err(unreachable(problem)),
+    };
+    let (outcome, course) = evaluate(problem, &schedule).ok_or_else(|| unreachable(problem))?;
+    Ok(Plan {
+        schedule,
+        gap_bound: (1.0 - least_j / outcome.energy_j).max(0.0),
+        outcome,
+        block_clocks: course.clocks,
+        block_starts_s: course.starts_s,
+        best_fixed,
+    })
+}
+
+/// The least deadline that a fixed clock reaches.
+fn unreachable(problem: &Problem) -> PlanError {
+    let least_s = (0..problem.clocks.len())
+        .map(|clock| problem.bound_s(&fixed::frame(problem, clock)))
+        .fold(f64::INFINITY, f64::min);
+    PlanError::Unreachable { deadline_s: problem.deadline_s, risk: problem.risk, least_s }
 }
 
 /// Why there is no plan.

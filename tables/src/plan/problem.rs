@@ -81,6 +81,16 @@ impl Problem {
         change.settle_late_s.max(change.settle_s) + change.stall_s
     }
 
+    /// By how much a settle time varies: its standard deviation where the frame is judged by moments, and what lies
+    /// between the mean and a late one where it is judged by quantiles.
+    pub fn settle_spread_s(&self, from: usize, to: usize) -> f64 {
+        let change = self.change(from, to);
+        match self.frame_quantile() {
+            Some(_) => (change.settle_late_s - change.settle_s).max(0.0),
+            None => change.settle_sd_s,
+        }
+    }
+
     /// k of Cantelli's inequality P(T - mean >= k sd) <= 1 / (1 + k^2), for the accepted risk.
     pub fn cantelli(&self) -> f64 {
         ((1.0 - self.risk) / self.risk).sqrt()
@@ -100,11 +110,11 @@ impl Problem {
     /// The time that a frame exceeds with at most the accepted probability.
     ///
     /// By moments: mean + k sqrt(rho (sum sd)^2 + (1 - rho) sum sd^2 + settle variance). By measured frames: mean +
-    /// sqrt(((q - 1) mean)^2 + k^2 settle variance), as frames and settle times vary independently.
+    /// sqrt(((q - 1) mean)^2 + sum (late settle time's effect)^2), as frames and settle times vary independently.
     pub fn bound_s(&self, outcome: &Outcome) -> f64 {
         let k = self.cantelli();
         let squared = match (self.frame_quantile(), &self.noise) {
-            (Some(q), _) => ((q - 1.0) * outcome.time_s).powi(2) + k * k * outcome.settle_var_s2,
+            (Some(q), _) => ((q - 1.0) * outcome.time_s).powi(2) + outcome.settle_var_s2,
             (None, Noise::Moments { correlation }) => k * k * self.variance(outcome, *correlation),
             (None, Noise::Frames { .. }) => k * k * self.variance(outcome, 1.0),
         };
@@ -119,7 +129,7 @@ impl Problem {
         }
         match &self.noise {
             Noise::Frames { ratios } if !ratios.is_empty() => {
-                let worst = self.deadline_s - self.cantelli() * outcome.settle_var_s2.sqrt();
+                let worst = self.deadline_s - outcome.settle_var_s2.sqrt();
                 let over = ratios.iter().filter(|ratio| **ratio * outcome.time_s > worst).count();
                 over as f64 / ratios.len() as f64
             }

@@ -1,0 +1,43 @@
+//! One clock for all blocks: what every plan is measured against.
+
+use super::{Outcome, Problem, Schedule};
+use crate::energy::evaluate;
+
+/// A frame at one clock; its energy is that of the blocks alone.
+pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {
+    let mut outcome = Outcome::default();
+    for block in &problem.blocks {
+        outcome.time_s += block.time_s[clock];
+        outcome.energy_j += block.time_s[clock] * block.power_w[clock];
+        outcome.common_sd_s += block.time_sd_s[clock];
+        outcome.block_var_s2 += block.time_sd_s[clock].powi(2);
+    }
+    outcome
+}
+
+/// A clock for all blocks, with the idle clock that costs least: the same one, or another with a change behind the
+/// frame and one before the next. `None` where a frame outlasts its period.
+pub fn fixed(problem: &Problem, clock: usize) -> Option<(Schedule, Outcome)> {
+    let time = frame(problem, clock).time_s;
+    let others = (0..problem.clocks.len()).filter(|idle| *idle != clock).filter_map(|idle| {
+        let down = problem.change(clock, idle);
+        let lead = problem.wake_lead_s(idle, clock);
+        let fits = time + down.settle_s + down.stall_s + lead <= problem.period_s;
+        fits.then_some(Schedule { idle: Some(idle), wake: Some((clock, lead)), ..Schedule::fixed(clock) })
+    });
+    core::iter::once(Schedule::fixed(clock))
+        .chain(others)
+        .filter_map(|schedule| Some((evaluate(problem, &schedule)?.0, schedule)))
+        .min_by(|a, b| a.0.energy_j.total_cmp(&b.0.energy_j))
+        .map(|(outcome, schedule)| (schedule, outcome))
+}
+
+/// The fixed clock of least energy among those that meet the deadline at the risk.
+pub fn best_fixed(problem: &Problem) -> Option<(usize, Schedule, Outcome)> {
+    (0..problem.clocks.len())
+        .filter_map(|clock| {
+            let (schedule, outcome) = fixed(problem, clock)?;
+            (problem.bound_s(&outcome) <= problem.deadline_s).then_some((clock, schedule, outcome))
+        })
+        .min_by(|a, b| a.2.energy_j.total_cmp(&b.2.energy_j))
+}

@@ -1,0 +1,264 @@
+//! The planner against an enumeration of all schedules, judged by the evaluator alone.
+
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::units::Hertz;
+
+/// A small generator of numbers, so that instances can be named by their seed.
+pub(super) struct Random(pub u64);
+
+impl Random {
+    pub(super) fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mixed = (self.0 ^ self.0 >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        ((mixed ^ mixed >> 33) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.unit()
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.unit() * n as f64) as usize
+    }
+}
+
+/// A problem of `blocks` blocks of about 10 ms and `clocks` clocks. Blocks differ in how far they follow the clock;
+/// settle times go from none to several blocks.
+pub(super) fn random_problem(random: &mut Random, blocks: usize, clocks: usize) -> Problem {
+    let relative: Vec<f64> = (0..clocks).map(|i| 0.3 + 0.7 * (i + 1) as f64 / clocks as f64).collect();
+    let sd = [0.0, 0.0, random.between(0.0, 0.02)][random.below(3)];
+    let block = |random: &mut Random, i: usize| {
+        let (w, m) = (random.between(0.001, 0.015), random.between(0.0, 0.012));
+        let (base, dynamic) = (random.between(3.0, 5.0), random.between(4.0, 14.0));
+        let time_s: Vec<f64> = relative.iter().map(|f| ((w / f).powi(4) + m.powi(4)).powf(0.25) + 1e-5).collect();
+        BlockCost {
+            name: std::format!("b{i}"),
+            time_sd_s: time_s.iter().map(|t| t * sd * random.between(0.5, 1.5)).collect(),
+            time_s,
+            power_w: relative.iter().map(|f| base + dynamic * f * (1.0 + (f - 0.58).max(0.0)).powi(2)).collect(),
+        }
+    };
+    let blocks: Vec<_> = (0..blocks).map(|i| block(random, i)).collect();
+    let idle_spread = [0.0, 0.5, 2.0][random.below(3)];
+    let settle = [0.0, 0.001, 0.005, 0.02][random.below(4)];
+    let settle_sd = [0.0, 0.2][random.below(2)];
+    let stall_s = [0.0, 1e-4, 2e-3][random.below(3)];
+    let changes = (0..clocks * clocks)
+        .map(|_| {
+            let settle_s = settle * random.between(0.5, 1.5);
+            Change {
+                settle_s,
+                settle_sd_s: settle_s * settle_sd * random.unit(),
+                settle_late_s: settle_s * random.between(1.0, 2.0),
+                stall_s,
+            }
+        })
+        .collect();
+    let at = |clock: usize| blocks.iter().map(|b| b.time_s[clock]).sum::<f64>();
+    let deadline_s = random.between(0.95 * at(clocks - 1), 1.1 * at(0));
+    let noise = match random.below(3) {
+        0 => Noise::Moments { correlation: 1.0 },
+        1 => Noise::Moments { correlation: random.unit() },
+        _ => {
+            let mut ratios: Vec<f64> = (0..200).map(|_| random.between(0.97, 1.06)).collect();
+            ratios.sort_by(f64::total_cmp);
+            Noise::Frames { ratios }
+        }
+    };
+    Problem {
+        clocks: (1..=clocks as u64).map(|i| Hertz::new(i * 100_000_000)).collect(),
+        idle_w: relative.iter().map(|f| 2.0 + idle_spread * f * random.between(0.8, 1.2)).collect(),
+        changes,
+        deadline_s,
+        period_s: deadline_s * [1.0, 1.0, random.between(1.0, 2.0)][random.below(3)],
+        risk: [0.01, 0.1, 0.5][random.below(3)],
+        noise,
+        blocks,
+    }
+}
+
+/// Where the enumeration stands at a block's start: the clock, and the change on its way with the time of its effect.
+#[derive(Clone, Copy)]
+struct Now {
+    time_s: f64,
+    clock: usize,
+    pending: Option<(usize, f64)>,
+}
+
+/// Runs a block from `now` by its remaining work, in steps between events.
+fn step(problem: &Problem, block: usize, now: Now) -> Now {
+    let time_s = &problem.blocks[block].time_s;
+    let end = now.time_s + time_s[now.clock];
+    match now.pending {
+        Some((to, effect)) if effect < end - 1e-12 => {
+            let left = (end - effect.max(now.time_s)) / time_s[now.clock];
+            let time_s = effect.max(now.time_s) + problem.change(now.clock, to).stall_s + left * time_s[to];
+            Now { time_s, clock: to, pending: None }
+        }
+        pending => Now { time_s: end, pending, ..now },
+    }
+}
+
+/// Calls `found` with every schedule of the domain: at most one change at a time, written at a boundary or so that
+/// it takes effect at one.
+fn schedules(problem: &Problem, block: usize, now: Now, sofar: &mut Schedule, found: &mut impl FnMut(&Schedule)) {
+    let clocks = problem.clocks.len();
+    if block == problem.blocks.len() {
+        for idle in 0..=clocks {
+            sofar.idle = (idle < clocks).then_some(idle);
+            let moves = sofar.idle.is_some_and(|idle| idle != now.clock);
+            if sofar.idle.is_some() && (now.pending.is_some() || !moves) {
+                continue;
+            }
+            let idling = sofar.idle.or(now.pending.map(|p| p.0)).unwrap_or(now.clock);
+            let change = problem.change(now.clock, idling);
+            let settled = match now.pending {
+                Some((_, effect)) => effect.max(now.time_s) + change.stall_s,
+                None if moves => now.time_s + change.settle_s + change.stall_s,
+                None => now.time_s,
+            };
+            let lead = if sofar.start == idling { 0.0 } else { problem.wake_lead_s(idling, sofar.start) };
+            sofar.wake = (sofar.start != idling).then_some((sofar.start, lead));
+            if settled + lead <= problem.period_s * (1.0 + 1e-12) {
+                found(sofar);
+            }
+        }
+        return;
+    }
+    schedules(problem, block + 1, step(problem, block, now), sofar, found);
+    if now.pending.is_some() {
+        return;
+    }
+    let length = problem.blocks[block].time_s[now.clock];
+    for to in (0..clocks).filter(|to| *to != now.clock) {
+        let settle = problem.change(now.clock, to).settle_s;
+        let mut boundary = now.time_s;
+        let mut delays = vec![0.0];
+        for later in block..problem.blocks.len() {
+            boundary += problem.blocks[later].time_s[now.clock];
+            let delay = boundary - settle - now.time_s;
+            if delay > 1e-9 * length && delay < length * (1.0 - 1e-9) {
+                delays.push(delay);
+            }
+        }
+        for delay_s in delays {
+            sofar.writes.push(Write { block, delay_s, to });
+            let written = Now { pending: Some((to, now.time_s + delay_s + settle)), ..now };
+            schedules(problem, block + 1, step(problem, block, written), sofar, found);
+            sofar.writes.pop();
+        }
+    }
+}
+
+/// The least energy of any schedule that meets the deadline, and that schedule.
+fn enumerate(problem: &Problem) -> Option<(f64, Schedule)> {
+    let mut best: Option<(f64, Schedule)> = None;
+    for start in 0..problem.clocks.len() {
+        let now = Now { time_s: 0.0, clock: start, pending: None };
+        schedules(problem, 0, now, &mut Schedule::fixed(start), &mut |schedule| {
+            let Some((outcome, _)) = evaluate(problem, schedule) else { return };
+            let better = best.as_ref().is_none_or(|(least, _)| outcome.energy_j < *least);
+            if better && problem.bound_s(&outcome) <= problem.deadline_s {
+                best = Some((outcome.energy_j, schedule.clone()));
+            }
+        });
+    }
+    best
+}
+
+/// Plans and enumerates one instance. Gives whether the plan switches, or how the two differ.
+fn compare(seed: u64) -> Result<bool, String> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let sizes = [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2), (1, 3), (2, 3), (3, 3), (4, 3), (2, 4), (3, 4)];
+    let (blocks, clocks) = sizes[random.below(sizes.len())];
+    let problem = random_problem(&mut random, blocks, clocks);
+    let (planned, enumerated) = (plan(&problem), enumerate(&problem));
+    let agree = match (&planned, &enumerated) {
+        (Ok(plan), Some((energy, _))) => (plan.outcome.energy_j / energy - 1.0).abs() <= 1e-9 && plan.gap_bound <= 1e-9,
+        (Err(PlanError::Unreachable { .. }), None) => true,
+        _ => false,
+    };
+    let planned = planned.map(|plan| (plan.outcome.energy_j, plan.gap_bound, plan.schedule));
+    if agree {
+        Ok(planned.is_ok_and(|(_, _, schedule)| !schedule.writes.is_empty()))
+    } else {
+        Err(std::format!("seed {seed}: planned {planned:?}, enumerated {enumerated:?}, {problem:?}"))
+    }
+}
+
+/// How many instances to try: `PLAN_EXACT`, which `./ci.sh plan-exact` sets.
+fn instances(otherwise: u64) -> u64 {
+    std::env::var("PLAN_EXACT").ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn the_planner_and_an_enumeration_agree() {
+    let (mut wrong, mut switching) = (Vec::new(), 0);
+    let instances = instances(1000);
+    for seed in 0..instances {
+        match compare(seed) {
+            Ok(switches) => switching += u64::from(switches),
+            Err(how) => wrong.push(how),
+        }
+    }
+    std::eprintln!("{instances} instances, {} disagreements; {switching} plans switch", wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(switching > instances / 10, "the instances are to make switching worth while often enough");
+}
+
+#[test]
+fn above_twelve_blocks_the_gap_is_small() {
+    let mut worst: f64 = 0.0;
+    let instances = instances(1000) / 50;
+    for seed in 0..instances {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let (blocks, clocks) = (13 + random.below(52), 2 + random.below(15));
+        let problem = random_problem(&mut random, blocks, clocks);
+        let Ok(plan) = plan(&problem) else { continue };
+        worst = worst.max(plan.gap_bound);
+    }
+    std::eprintln!("{instances} instances of 13 to 64 blocks, largest gap {:.4} %", worst * 100.0);
+    assert!(worst <= 1e-3, "{worst}");
+}
+
+#[test]
+fn laws_that_every_plan_keeps() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let (blocks, clocks) = (1 + random.below(12), 2 + random.below(4));
+        let mut problem = random_problem(&mut random, blocks, clocks);
+        problem.period_s = 2.0 * problem.deadline_s;
+        let Ok(tight) = plan(&problem) else { continue };
+        assert!(
+            problem.bound_s(&tight.outcome) <= problem.deadline_s * (1.0 + 1e-9),
+            "seed {seed}: the deadline is met"
+        );
+        if let Some((_, _, fixed)) = &tight.best_fixed {
+            assert!(tight.outcome.energy_j <= fixed.energy_j, "seed {seed}: never worse than the best fixed clock");
+        }
+        let near = |a: f64, b: f64| a <= b * (1.0 + 1e-9);
+        let mut easier = problem.clone();
+        easier.deadline_s *= 1.1;
+        assert!(near(plan(&easier).unwrap().outcome.energy_j, tight.outcome.energy_j), "seed {seed}: more time");
+        let mut riskier = problem.clone();
+        riskier.risk = 0.5 + 0.5 * problem.risk;
+        assert!(near(plan(&riskier).unwrap().outcome.energy_j, tight.outcome.energy_j), "seed {seed}: more risk");
+        let mut thirstier = problem.clone();
+        thirstier.blocks.iter_mut().for_each(|b| b.power_w.iter_mut().for_each(|p| *p *= 1.1));
+        assert!(near(tight.outcome.energy_j, plan(&thirstier).unwrap().outcome.energy_j), "seed {seed}: more power");
+    }
+}
+
+#[test]
+fn an_unreachable_deadline_is_named_with_the_least_that_is_reachable() {
+    let mut problem = random_problem(&mut Random(3), 4, 3);
+    problem.deadline_s = 1e-3;
+    let Err(PlanError::Unreachable { least_s, .. }) = plan(&problem) else { panic!("reached") };
+    problem.deadline_s = least_s * (1.0 + 1e-12);
+    problem.period_s = problem.period_s.max(problem.deadline_s);
+    assert!(plan(&problem).is_ok());
+}
