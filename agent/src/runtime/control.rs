@@ -1,8 +1,11 @@
-//! The control thread: it alone writes the clock, so that a slow kernel driver never delays the launching thread.
+//! The control thread: it writes the clock where that is slow, keeps the timers, and looks after the board.
+
+mod desk;
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use jetpace_tables::hw::GpuClock;
@@ -11,8 +14,28 @@ use jetpace_tables::work::ClockIndex;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::mailbox::{Mailbox, Request};
+pub use desk::{Desk, Written};
+
+use super::mailbox::Request;
 use super::sys;
+
+/// A clock with a board around it, on which caps move and power modes change.
+pub trait Tended: GpuClock {
+    /// Looks at what someone else may have changed, and obeys it. Called off the hot path, every [`LOOK_EVERY`].
+    fn look(&mut self) -> Result<Look, Self::Error>;
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The highest clock allowed now.
+    pub cap: ClockIndex,
+    /// The board is no longer the one that the table was made for.
+    pub stale: bool,
+}
+
+/// How often the control thread looks at the board while the GPU is not with the stock governor.
+pub const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 
 /// How the control thread runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,84 +58,36 @@ impl Schedule {
     }
 }
 
-/// What the control thread has done so far; each figure is exact, together they may be one write apart.
-#[derive(Debug, Default)]
-pub struct Written {
-    writes: AtomicU64,
-    faults: AtomicU64,
-    at: AtomicU64,
-    /// The clock of the last write, plus one; 0 when the GPU is with the stock governor.
-    clock: AtomicU64,
-}
-
-impl Written {
-    /// Writes that the kernel took, releases among them.
-    pub fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Acquire)
-    }
-
-    /// Writes that it refused.
-    pub fn faults(&self) -> u64 {
-        self.faults.load(Ordering::Acquire)
-    }
-
-    /// When the last write came back.
-    pub fn at(&self) -> Nanos {
-        Nanos::new(self.at.load(Ordering::Acquire))
-    }
-
-    /// The clock written last, or `None` when the GPU is with the stock governor.
-    pub fn clock(&self) -> Option<ClockIndex> {
-        self.clock.load(Ordering::Acquire).checked_sub(1).map(|clock| ClockIndex(clock as u8))
-    }
-
-    fn note<E>(&self, result: Result<(), E>, clock: Option<ClockIndex>) {
-        match result {
-            Ok(()) => {
-                self.clock.store(clock.map_or(0, |clock| u64::from(clock.0) + 1), Ordering::Relaxed);
-                self.at.store(sys::now().get(), Ordering::Release);
-                self.writes.fetch_add(1, Ordering::AcqRel);
-            }
-            Err(_) => {
-                self.faults.fetch_add(1, Ordering::AcqRel);
-            }
-        }
-    }
-}
-
-/// The two ends of the control thread that others hold.
-#[derive(Debug, Default)]
-pub struct Desk {
-    /// Where requests go.
-    pub mailbox: Mailbox,
-    /// What came of them.
-    pub written: Written,
-}
-
-/// A running control thread. Dropping it ends the thread, which hands the GPU back to the stock governor.
+/// A running control thread. Dropping it ends the thread and hands the GPU back to the stock governor.
 #[derive(Debug)]
-pub struct Control<C> {
+pub struct Control<C: GpuClock> {
     desk: Arc<Desk>,
-    thread: Option<JoinHandle<C>>,
+    clock: Arc<Mutex<C>>,
+    thread: Option<JoinHandle<()>>,
+    pid: u32,
 }
 
-impl<C: GpuClock + Send + 'static> Control<C> {
-    /// Starts the thread. Where the schedule is not allowed to this user, the error says so and nothing runs.
-    pub fn start(clock: C, schedule: Schedule) -> io::Result<Self> {
+impl<C: Tended + Send + 'static> Control<C> {
+    /// Starts the thread. After `silence` without an event it hands the GPU back to the stock governor; zero never
+    /// does. Where the schedule is not allowed to this user, the error says so and nothing runs.
+    pub fn start(clock: C, silence: Nanos, schedule: Schedule) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
+        let clock = Arc::new(Mutex::new(clock));
         let (started, wait) = std::sync::mpsc::sync_channel(1);
         let thread = {
-            let desk = Arc::clone(&desk);
+            let (desk, clock) = (Arc::clone(&desk), Arc::clone(&clock));
             Builder::new().name("jetpace-control".into()).spawn(move || {
                 let applied = schedule.apply();
                 let go = applied.is_ok();
                 // The receiver waits below; it cannot be gone.
                 let _ = started.send(applied);
-                if go { serve(&desk, clock) } else { clock }
+                if go {
+                    Thread { desk: &desk, clock: &clock, silence, pending: None, look_at: Nanos::ZERO }.serve();
+                }
             })?
         };
         let applied = wait.recv().map_err(|_| io::Error::other("the control thread died at its start"))?;
-        let control = Self { desk, thread: Some(thread) };
+        let control = Self { desk, clock, thread: Some(thread), pid: std::process::id() };
         applied.map(|()| control)
     }
 
@@ -121,133 +96,129 @@ impl<C: GpuClock + Send + 'static> Control<C> {
         &self.desk
     }
 
-    /// Ends the thread after the last request and gives the clock back, as it is.
-    pub fn stop(mut self) -> Option<C> {
-        self.join()
+    /// The clock itself, for writing inline: held by the thread only while it writes or looks.
+    pub fn clock(&self) -> &Arc<Mutex<C>> {
+        &self.clock
     }
 }
 
-impl<C> Control<C> {
-    fn join(&mut self) -> Option<C> {
+impl<C: GpuClock> Control<C> {
+    /// Ends the thread after its last request and hands the GPU back. In a forked child, which has no such thread and
+    /// must restore nothing, it does nothing.
+    ///
+    /// # Errors
+    /// Where the clock could not be handed back.
+    pub fn stop(&mut self) -> Result<(), C::Error> {
+        let Some(thread) = self.thread.take().filter(|_| std::process::id() == self.pid) else { return Ok(()) };
         self.desk.mailbox.close();
-        // A panic in the thread has been printed there; the clock is lost with it, the guard restores.
-        self.thread.take().and_then(|thread| thread.join().ok())
+        // A panic in the thread has been printed there; the clock is handed back all the same.
+        let _ = thread.join();
+        if self.desk.written.clock().is_none() && self.desk.written.writes() > 0 {
+            return Ok(());
+        }
+        let released = self.clock.lock().unwrap_or_else(PoisonError::into_inner).release();
+        self.desk.note(&released, None);
+        released
     }
 }
 
-impl<C> Drop for Control<C> {
+impl<C: GpuClock> Drop for Control<C> {
     fn drop(&mut self) {
-        self.join();
-    }
-}
-
-fn serve<C: GpuClock>(desk: &Desk, mut clock: C) -> C {
-    let mut pending: Option<(ClockIndex, Nanos)> = None;
-    loop {
-        // Asked before the last look, so that a request left before the end is not missed.
-        let closed = desk.mailbox.is_closed();
-        match desk.mailbox.take() {
-            Some(Request::Set(to)) => {
-                pending = None;
-                desk.written.note(clock.set(to), Some(to));
-            }
-            Some(Request::SetAt(to, at)) => pending = Some((to, at)),
-            Some(Request::Release) => {
-                pending = None;
-                desk.written.note(clock.release(), None);
-            }
-            None if closed => return clock,
-            None => {}
-        }
-        match pending {
-            Some((to, at)) if sys::now() >= at => {
-                pending = None;
-                desk.written.note(clock.set(to), Some(to));
-            }
-            Some((_, at)) => desk.mailbox.sleep(Some(at)),
-            None => desk.mailbox.sleep(None),
+        if let Err(e) = self.stop() {
+            log::error!("{e}");
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use jetpace_tables::units::Hertz;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::Duration;
+/// What the thread itself knows.
+struct Thread<'a, C> {
+    desk: &'a Desk,
+    clock: &'a Mutex<C>,
+    silence: Nanos,
+    pending: Option<(ClockIndex, Nanos)>,
+    look_at: Nanos,
+}
 
-    /// Says what was written and when.
-    struct Told(Sender<(Option<ClockIndex>, Nanos)>);
-
-    impl GpuClock for Told {
-        type Error = io::Error;
-        fn clocks(&self) -> &[Hertz] {
-            &[]
-        }
-        fn set(&mut self, clock: ClockIndex) -> io::Result<()> {
-            if clock == ClockIndex(13) {
-                return Err(io::ErrorKind::PermissionDenied.into());
+impl<C: Tended> Thread<'_, C> {
+    fn serve(&mut self) {
+        loop {
+            // Asked before the last look, so that a request left before the end is not missed.
+            let closed = self.desk.mailbox.is_closed();
+            let posted = self.desk.posted();
+            let request = self.desk.mailbox.take();
+            if request.is_none() && closed {
+                return;
             }
-            self.0.send((Some(clock), sys::now())).map_err(io::Error::other)
+            if let Some(request) = request {
+                self.carry_out(request);
+            }
+            let now = sys::now();
+            if let Some((to, _)) = self.pending.take_if(|(_, at)| *at <= now) {
+                self.set(to);
+            }
+            if self.pending.is_none() {
+                self.desk.set_settled(posted);
+            }
+            let wake = self.tend(now);
+            self.desk.mailbox.sleep(earliest(self.pending.map(|(_, at)| at), wake));
         }
-        fn pin(&mut self, _: ClockIndex) -> io::Result<Hertz> {
-            Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn carry_out(&mut self, request: Request) {
+        self.pending = None;
+        match request {
+            Request::Set(to) => self.set(to),
+            Request::SetAt(to, at) => self.pending = Some((to, at)),
+            Request::SetThenAt(now, then, at) => {
+                self.set(now);
+                self.pending = Some((then, at));
+            }
+            Request::Release => self.release(),
         }
-        fn current(&mut self) -> io::Result<Hertz> {
-            Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn set(&self, to: ClockIndex) {
+        let written = self.lock().set(to);
+        self.desk.note(&written, Some(to));
+    }
+
+    fn release(&self) {
+        let released = self.lock().release();
+        self.desk.note(&released, None);
+    }
+
+    /// Looks after silence and the board; when to look again. Nothing while the stock governor has the GPU.
+    fn tend(&mut self, now: Nanos) -> Option<Nanos> {
+        self.desk.written.clock()?;
+        let silent_at = self.desk.heartbeat().saturating_add(self.silence);
+        let watched = self.silence > Nanos::ZERO;
+        if watched && now >= silent_at {
+            self.pending = None;
+            self.desk.set_silenced();
+            self.release();
+            return None;
         }
-        fn release(&mut self) -> io::Result<()> {
-            self.0.send((None, sys::now())).map_err(io::Error::other)
+        if now >= self.look_at {
+            self.look_at = now.saturating_add(LOOK_EVERY);
+            let looked = self.lock().look();
+            match looked {
+                Ok(look) => self.desk.set_look(look),
+                // The nodes are gone or refuse: the next write will say so, and is counted.
+                Err(e) => log::debug!("{e}"),
+            }
         }
+        earliest(watched.then_some(silent_at), Some(self.look_at))
     }
 
-    fn start() -> (Control<Told>, Receiver<(Option<ClockIndex>, Nanos)>) {
-        let (told, writes) = channel();
-        (Control::start(Told(told), Schedule::default()).unwrap(), writes)
+    fn lock(&self) -> std::sync::MutexGuard<'_, C> {
+        // A writer that panicked left at worst an unwritten clock behind.
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn a_timed_request_is_written_at_its_time_and_not_before() {
-        let (control, writes) = start();
-        let at = sys::now().saturating_add(Nanos::from_millis(20));
-        control.desk().mailbox.post(Request::SetAt(ClockIndex(3), at));
-        let (clock, written) = writes.recv_timeout(LONG).unwrap();
-        assert_eq!(clock, Some(ClockIndex(3)));
-        // The mailbox keeps times to 64 ns.
-        assert!(written.saturating_add(Nanos::new(64)) >= at);
-    }
-
-    #[test]
-    fn a_newer_request_replaces_the_pending_one() {
-        let (control, writes) = start();
-        let hour = Nanos::from_secs_f64(3600.0);
-        control.desk().mailbox.post(Request::SetAt(ClockIndex(3), sys::now().saturating_add(hour)));
-        control.desk().mailbox.post(Request::Set(ClockIndex(5)));
-        assert_eq!(writes.recv_timeout(LONG).unwrap().0, Some(ClockIndex(5)));
-        control.desk().mailbox.post(Request::Release);
-        assert_eq!(writes.recv_timeout(LONG).unwrap().0, None);
-        let desk = Arc::clone(control.desk());
-        assert!(control.stop().is_some());
-        assert!(writes.try_recv().is_err(), "the replaced request was written");
-        assert_eq!((desk.written.writes(), desk.written.faults(), desk.written.clock()), (2, 0, None));
-    }
-
-    #[test]
-    fn a_refused_write_is_counted() {
-        let (control, _writes) = start();
-        control.desk().mailbox.post(Request::Set(ClockIndex(13)));
-        let desk = Arc::clone(control.desk());
-        control.stop();
-        assert_eq!((desk.written.writes(), desk.written.faults()), (0, 1));
-    }
-
-    #[test]
-    fn a_schedule_that_cannot_be_is_refused() {
-        let (told, _writes) = channel();
-        let nowhere = Schedule { cpu: Some(CpuSet::count() - 1), fifo: None };
-        assert!(Control::start(Told(told), nowhere).is_err());
+fn earliest(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
     }
 }

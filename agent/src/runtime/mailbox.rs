@@ -5,9 +5,9 @@ use super::sync::{AtomicBool, AtomicU64, Ordering};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
-/// Times in the word count in these, so that 55 bits of them last for 73 years of uptime.
-const TICK_NS: u64 = 64;
-const LAST_TICK: u64 = (1 << 55) - 1;
+/// Times in the word count in these, so that 45 bits of them last for nine years of uptime.
+const TICK_NS: u64 = 8192;
+const LAST_TICK: u64 = (1 << 45) - 1;
 
 /// What the control thread is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,31 +16,43 @@ pub enum Request {
     Set(ClockIndex),
     /// Write this clock at a monotonic time, unless another request comes first.
     SetAt(ClockIndex, Nanos),
+    /// Write the first clock at once and the second at the time, unless another request comes first.
+    SetThenAt(ClockIndex, ClockIndex, Nanos),
     /// Hand the GPU back to the stock governor.
     Release,
 }
 
-/// The word: bit 63 says that it holds a request, bits 8..63 the time in ticks (0 = at once), bits 0..8 the clock. A
-/// release has a time that no clock can have.
+const FULL: u64 = 1 << 63;
+const SET: u64 = 0;
+const SET_AT: u64 = 1;
+const SET_THEN_AT: u64 = 2;
+const RELEASE: u64 = 3;
+
+/// The word: bit 63 says that it holds a request, bits 61..63 which, bits 16..61 the time in ticks, bits 8..16 the
+/// later clock, bits 0..8 the clock at once.
 fn pack(request: Request) -> u64 {
-    const FULL: u64 = 1 << 63;
+    let word = |kind: u64, at: Nanos, then: u8, now: u8| {
+        FULL | kind << 61 | (at.get() / TICK_NS).min(LAST_TICK) << 16 | u64::from(then) << 8 | u64::from(now)
+    };
     match request {
-        Request::Set(clock) => FULL | u64::from(clock.0),
-        // A time so early that it is tick 0 is past anyway.
-        Request::SetAt(clock, at) => FULL | (at.get() / TICK_NS).min(LAST_TICK - 1) << 8 | u64::from(clock.0),
-        Request::Release => FULL | LAST_TICK << 8,
+        Request::Set(clock) => word(SET, Nanos::ZERO, 0, clock.0),
+        Request::SetAt(clock, at) => word(SET_AT, at, clock.0, 0),
+        Request::SetThenAt(now, then, at) => word(SET_THEN_AT, at, then.0, now.0),
+        Request::Release => word(RELEASE, Nanos::ZERO, 0, 0),
     }
 }
 
 fn unpack(word: u64) -> Option<Request> {
-    if word >> 63 == 0 {
+    if word & FULL == 0 {
         return None;
     }
-    let clock = ClockIndex((word & 0xff) as u8);
-    Some(match (word >> 8) & LAST_TICK {
-        0 => Request::Set(clock),
-        LAST_TICK => Request::Release,
-        tick => Request::SetAt(clock, Nanos::new(tick * TICK_NS)),
+    let at = Nanos::new(((word >> 16) & LAST_TICK) * TICK_NS);
+    let [now, then, ..] = word.to_le_bytes().map(ClockIndex);
+    Some(match (word >> 61) & 3 {
+        SET => Request::Set(now),
+        SET_AT => Request::SetAt(then, at),
+        SET_THEN_AT => Request::SetThenAt(now, then, at),
+        _ => Request::Release,
     })
 }
 
@@ -59,7 +71,7 @@ impl Default for Mailbox {
 }
 
 impl Mailbox {
-    /// Leaves a request: a swap and, if the control thread sleeps, one futex wake. Times are kept to 64 ns.
+    /// Leaves a request: a swap and, if the control thread sleeps, one futex wake. Times are kept to 8 us.
     pub fn post(&self, request: Request) {
         // A swap and not a store: it comes wholly before or wholly after the other side's.
         self.word.swap(pack(request), Ordering::AcqRel);
@@ -104,17 +116,17 @@ mod tests {
 
     #[test]
     fn every_request_survives_the_word() {
-        let year = 365 * 24 * 3600 * 1_000_000_000;
+        let eight_years = Nanos::new(8 * 365 * 24 * 3600 * 1_000_000_000 / TICK_NS * TICK_NS);
         for request in [
             Request::Set(ClockIndex(0)),
             Request::Set(ClockIndex(255)),
-            Request::SetAt(ClockIndex(7), Nanos::new(64)),
-            Request::SetAt(ClockIndex(255), Nanos::new(70 * year / 64 * 64)),
+            Request::SetAt(ClockIndex(0), Nanos::ZERO),
+            Request::SetAt(ClockIndex(255), eight_years),
+            Request::SetThenAt(ClockIndex(1), ClockIndex(255), eight_years),
             Request::Release,
         ] {
             assert_eq!(unpack(pack(request)), Some(request));
         }
-        assert_eq!(unpack(pack(Request::SetAt(ClockIndex(3), Nanos::new(63)))), Some(Request::Set(ClockIndex(3))));
         assert!(matches!(
             unpack(pack(Request::SetAt(ClockIndex(3), Nanos::MAX))),
             Some(Request::SetAt(ClockIndex(3), _))

@@ -2,10 +2,11 @@
 //!
 //! From the bottom: [`sys`] holds the system calls, [`doorbell`] lets one side sleep until the other has posted,
 //! [`mailbox`] and [`page`] carry requests between threads and between processes, [`control`] is the thread that
-//! writes. Nothing here allocates, waits for a lock or formats text once it has started.
+//! writes, [`follow`] the shell around the governor. Nothing here allocates, waits for a lock or formats text once it has started.
 
 pub mod control;
 pub mod doorbell;
+pub mod follow;
 pub mod mailbox;
 pub mod map;
 pub mod page;

@@ -1,0 +1,166 @@
+//! What the control thread and the launching thread tell each other: atomics only.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use jetpace_tables::units::Nanos;
+use jetpace_tables::work::ClockIndex;
+
+use super::super::mailbox::{Mailbox, Request};
+use super::super::sys;
+use super::Look;
+
+/// No cap was seen yet.
+const NO_CAP: u32 = u32::MAX;
+
+/// What was written so far; each figure is exact, together they may be one write apart.
+#[derive(Debug, Default)]
+pub struct Written {
+    writes: AtomicU64,
+    faults: AtomicU64,
+    at: AtomicU64,
+    /// The clock of the last write, plus one; 0 when the GPU is with the stock governor.
+    clock: AtomicU32,
+}
+
+impl Written {
+    /// Writes that the kernel took, releases among them.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// Writes that it refused.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Acquire)
+    }
+
+    /// When the last write came back.
+    pub fn at(&self) -> Nanos {
+        Nanos::new(self.at.load(Ordering::Acquire))
+    }
+
+    /// The clock written last, or `None` when the GPU is with the stock governor.
+    pub fn clock(&self) -> Option<ClockIndex> {
+        self.clock.load(Ordering::Acquire).checked_sub(1).map(|clock| ClockIndex(clock as u8))
+    }
+}
+
+/// The table between the launching thread and the control thread.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where requests go.
+    pub mailbox: Mailbox,
+    /// What came of them.
+    pub written: Written,
+    /// Counts up with everything that the launching thread has to learn: one load tells it that there is nothing.
+    news: AtomicU32,
+    heartbeat: AtomicU64,
+    posted: AtomicU64,
+    settled: AtomicU64,
+    silenced: AtomicBool,
+    stale: AtomicBool,
+    cap: AtomicU32,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            mailbox: Mailbox::default(),
+            written: Written::default(),
+            news: AtomicU32::new(0),
+            heartbeat: AtomicU64::new(0),
+            posted: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            silenced: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+            cap: AtomicU32::new(NO_CAP),
+        }
+    }
+}
+
+impl Desk {
+    /// Leaves a request for the control thread. For one poster.
+    pub fn post(&self, request: Request) {
+        self.posted.store(self.posted.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.mailbox.post(request);
+    }
+
+    /// Whether everything posted was carried out and no timer runs: only then may the poster write inline.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire) == self.posted.load(Ordering::Relaxed)
+    }
+
+    /// Says that the launching thread lives.
+    #[inline]
+    pub fn beat(&self, now: Nanos) {
+        self.heartbeat.store(now.get(), Ordering::Relaxed);
+    }
+
+    /// Something to learn since `seen`, as the new value for `seen`.
+    #[inline]
+    pub fn news(&self, seen: u32) -> Option<u32> {
+        let news = self.news.load(Ordering::Acquire);
+        (news != seen).then_some(news)
+    }
+
+    /// Whether the GPU was handed back for silence since last asked.
+    pub fn take_silenced(&self) -> bool {
+        self.silenced.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the board was found to be another since last asked.
+    pub fn take_stale(&self) -> bool {
+        self.stale.swap(false, Ordering::AcqRel)
+    }
+
+    /// The highest clock allowed, once it was looked at.
+    pub fn cap(&self) -> Option<ClockIndex> {
+        match self.cap.load(Ordering::Acquire) {
+            NO_CAP => None,
+            cap => Some(ClockIndex(cap as u8)),
+        }
+    }
+
+    /// Notes what came of a write; `clock` is `None` for a release.
+    pub fn note<E>(&self, result: &Result<(), E>, clock: Option<ClockIndex>) {
+        if result.is_ok() {
+            self.written.clock.store(clock.map_or(0, |clock| u32::from(clock.0) + 1), Ordering::Release);
+            self.written.at.store(sys::now().get(), Ordering::Release);
+            self.written.writes.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.written.faults.fetch_add(1, Ordering::AcqRel);
+            self.tell();
+        }
+    }
+
+    pub(super) fn heartbeat(&self) -> Nanos {
+        Nanos::new(self.heartbeat.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn posted(&self) -> u64 {
+        self.posted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_settled(&self, posted: u64) {
+        self.settled.store(posted, Ordering::Release);
+    }
+
+    pub(super) fn set_silenced(&self) {
+        self.silenced.store(true, Ordering::Release);
+        self.tell();
+    }
+
+    pub(super) fn set_look(&self, look: Look) {
+        let cap = u32::from(look.cap.0);
+        if self.cap.swap(cap, Ordering::AcqRel) != cap {
+            self.tell();
+        }
+        if look.stale && !self.stale.swap(true, Ordering::AcqRel) {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        self.news.fetch_add(1, Ordering::AcqRel);
+    }
+}

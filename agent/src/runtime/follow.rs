@@ -1,0 +1,200 @@
+//! The shell around the governor: reads the clock, asks, and carries out the answer.
+//!
+//! Per block: one clock read through the vDSO, one load that says whether the control thread has news, the look-up,
+//! and either nothing or one write of prepared bytes (inline) or one post (to the control thread). The governor's
+//! caller never waits: where the control thread holds the clock just now, the write is left to it.
+
+use std::sync::{Arc, Mutex};
+
+use jetpace_tables::governor::{Action, Governor};
+use jetpace_tables::table::Table;
+use jetpace_tables::units::Nanos;
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+
+use super::control::{Control, Desk, Schedule, Tended};
+use super::mailbox::Request;
+use super::sys;
+
+/// Who writes the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The launching thread, at the block's boundary; timed writes are the control thread's all the same.
+    Inline,
+    /// The control thread.
+    Thread,
+}
+
+/// Waking the control thread costs the caller about as much as a write of this length.
+const WORTH_A_WAKE: Nanos = Nanos::from_micros(10);
+
+impl Writer {
+    /// The cheaper one for the launching thread, by what one write costs on this board.
+    pub fn by_cost(write: Nanos) -> Self {
+        if write <= WORTH_A_WAKE { Self::Inline } else { Self::Thread }
+    }
+}
+
+/// Follows a table on a clock.
+#[derive(Debug)]
+pub struct Follow<C: Tended + Send + 'static> {
+    governor: Governor<Box<Table>>,
+    control: Control<C>,
+    desk: Arc<Desk>,
+    clock: Arc<Mutex<C>>,
+    writer: Writer,
+    seen: Seen,
+}
+
+/// What of the desk the governor was told.
+#[derive(Debug, Default)]
+struct Seen {
+    news: u32,
+    faults: u64,
+    writes: u64,
+    cap: Option<ClockIndex>,
+}
+
+impl<C: Tended + Send + 'static> Follow<C> {
+    /// Follows the table from the next frame on.
+    ///
+    /// # Errors
+    /// Where the control thread cannot be started under the schedule.
+    pub fn start(table: Box<Table>, clock: C, writer: Writer, schedule: Schedule) -> std::io::Result<Self> {
+        let silence = Nanos::new(table.period().get().saturating_mul(3));
+        let control = Control::start(clock, silence, schedule)?;
+        let (desk, clock) = (Arc::clone(control.desk()), Arc::clone(control.clock()));
+        Ok(Self { governor: Governor::new(table), control, desk, clock, writer, seen: Seen::default() })
+    }
+
+    /// A frame starts.
+    pub fn frame_start(&mut self) {
+        self.event(Governor::frame_start);
+    }
+
+    /// A block starts; the blocks of a frame come in order.
+    #[inline]
+    pub fn block_start(&mut self, block: BlockId, size: Size) {
+        self.event(|governor, now| governor.block_start(block, size, now));
+    }
+
+    /// The frame's last block has ended.
+    pub fn frame_end(&mut self) {
+        self.event(Governor::frame_end);
+    }
+
+    /// The governor, with its state, counters and trace.
+    pub fn governor(&self) -> &Governor<Box<Table>> {
+        &self.governor
+    }
+
+    /// What was written.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Who writes.
+    pub fn writer(&self) -> Writer {
+        self.writer
+    }
+
+    /// Keeps what a block's start touches in memory, as far as the limit on locked memory allows: the library's way.
+    /// The agent locks all of its memory instead.
+    pub fn lock_in_memory(&self) {
+        // Where it is not allowed, the pages stay as long as the kernel lets them: nothing to do about it.
+        let _ = sys::lock_in_memory(self);
+        let _ = sys::lock_in_memory(self.governor.table());
+        let _ = sys::lock_in_memory(&*self.desk);
+    }
+
+    /// Hands the GPU back to the stock governor and puts back what was found.
+    ///
+    /// # Errors
+    /// Where something could not be put back.
+    pub fn stop(mut self) -> Result<(), C::Error> {
+        self.control.stop()
+    }
+
+    #[inline]
+    fn event(&mut self, tell: impl FnOnce(&mut Governor<Box<Table>>, Nanos) -> Action) {
+        let now = sys::now();
+        self.desk.beat(now);
+        if let Some(news) = self.desk.news(self.seen.news) {
+            self.catch_up(news, now);
+        }
+        let action = tell(&mut self.governor, now);
+        if action != Action::Hold {
+            self.carry_out(action, now);
+        }
+    }
+
+    /// Tells the governor what the control thread met.
+    #[cold]
+    fn catch_up(&mut self, news: u32, now: Nanos) {
+        self.seen.news = news;
+        if self.desk.take_silenced() {
+            // Handed back already. Where an event came in just then, the governor sees no silence but does not know
+            // the clock either.
+            if self.governor.tick(now) == Action::Hold {
+                let action = self.governor.write_failed(now);
+                self.carry_out(action, now);
+            }
+        }
+        if self.desk.take_stale() {
+            let action = self.governor.stale(now);
+            self.carry_out(action, now);
+        }
+        if let Some(cap) = self.desk.cap()
+            && self.seen.cap.replace(cap) != Some(cap)
+        {
+            let action = self.governor.cap(cap, now);
+            self.carry_out(action, now);
+        }
+        let (writes, faults) = (self.desk.written.writes(), self.desk.written.faults());
+        if faults != self.seen.faults {
+            if writes != self.seen.writes {
+                self.governor.write_done();
+            }
+            self.seen.writes = writes;
+            self.seen.faults = faults;
+            let action = self.governor.write_failed(now);
+            self.carry_out(action, now);
+        }
+    }
+
+    fn carry_out(&mut self, mut action: Action, now: Nanos) {
+        // The governor hands back after three refused writes in a row, so this ends.
+        while let Action::Set(clock) = action
+            && let Some(written) = self.write_inline(clock)
+        {
+            if written {
+                self.governor.write_done();
+                return;
+            }
+            action = self.governor.write_failed(now);
+        }
+        match action {
+            Action::Hold => {}
+            Action::Set(clock) => self.desk.post(Request::Set(clock)),
+            Action::SetAt(clock, at) => self.desk.post(Request::SetAt(clock, at)),
+            Action::SetThenAt(clock, then, at) => self.desk.post(Request::SetThenAt(clock, then, at)),
+            Action::Release => self.desk.post(Request::Release),
+        }
+    }
+
+    /// Writes here and now, and says whether the kernel took it; `None` where the control thread has to: by choice,
+    /// because it still has something to do, because it holds the clock just now, or because it must start to tend it.
+    #[inline]
+    fn write_inline(&mut self, clock: ClockIndex) -> Option<bool> {
+        if self.writer == Writer::Thread || !self.desk.is_settled() {
+            return None;
+        }
+        self.desk.written.clock()?;
+        let result = self.clock.try_lock().ok()?.set(clock);
+        self.desk.note(&result, Some(clock));
+        if result.is_err() {
+            // Counted here; not to be told a second time by the desk.
+            self.seen.faults += 1;
+        }
+        Some(result.is_ok())
+    }
+}
