@@ -4,6 +4,8 @@
 //! high clock; much slack, a low one. A change that is still pending is looked up as the clock that it leads to,
 //! with the slack corrected for the time that the old clock still costs or saves ([`Table::pending_loss`]).
 
+mod plain;
+
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
