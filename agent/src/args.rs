@@ -27,6 +27,8 @@ pub enum Command {
     Hold(commands::hold::Args),
     /// Put back what a killed instance left
     Restore(commands::restore::Args),
+    /// Fit a model of time and power to a sweep
+    Fit(commands::fit::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
@@ -41,6 +43,7 @@ impl Command {
             Self::Hold(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Completions(args) => args.run(),
+            Self::Fit(args) => args.run(),
             Self::Man(args) => args.run(),
         }
     }

@@ -12,6 +12,8 @@ extern crate std;
 
 #[cfg(feature = "std")]
 pub mod energy;
+#[cfg(feature = "std")]
+pub mod fit;
 pub mod governor;
 pub mod hw;
 pub mod image;
@@ -20,6 +22,8 @@ pub mod model;
 pub mod plan;
 #[cfg(feature = "std")]
 pub mod sample;
+#[cfg(feature = "std")]
+pub mod stats;
 pub mod table;
 pub mod trace;
 pub mod units;

@@ -5,4 +5,5 @@
 mod boards;
 mod kernel_cases;
 mod layering;
+mod measured;
 mod sim_tx2;

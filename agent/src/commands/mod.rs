@@ -1,6 +1,7 @@
 //! The commands, one file each: its options, and `run`.
 
 pub mod completions;
+pub mod fit;
 pub mod hold;
 pub mod man;
 pub mod probe;

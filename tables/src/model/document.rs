@@ -165,8 +165,8 @@ pub struct PowerFit {
 /// How well a form fits; errors are mean absolute fractions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Half the width of the 95 % interval of each fitted parameter, where the data gives one.
-    pub ci95: BTreeMap<String, f64>,
+    /// The 95 % interval, low and high, of each fitted parameter that is not 0, where the data gives one.
+    pub ci95: BTreeMap<String, [f64; 2]>,
     /// Over the training points.
     pub mape_fit: f64,
     /// Over the training clocks, each left out in turn; `None` where too few are left to fit.

@@ -134,6 +134,9 @@ impl FromStr for PowerForm {
     }
 }
 
+/// A model's parameters by name.
+pub type Params<'a> = heapless::Vec<(&'static str, &'a mut f64), 5>;
+
 /// A time form with its parameters: seconds at the reference clock (and at the highest memory clock), exponents bare.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(
@@ -164,6 +167,49 @@ impl TimeModel {
             Self::SmoothRooflineEmc { .. } => TimeForm::SmoothRooflineEmc,
             Self::AdditiveEmc { .. } => TimeForm::AdditiveEmc,
         }
+    }
+
+    /// The parameters by name, to be read or changed one at a time, as in looking at what each of them does.
+    pub fn params(&mut self) -> Params<'_> {
+        let mut params = Params::new();
+        // The capacity is that of the longest list below.
+        let mut add = |name, value| drop(params.push((name, value)));
+        match self {
+            Self::CpuDvfs { w_s } => add("w_s", w_s),
+            Self::Additive { w_s, c_s } => {
+                add("w_s", w_s);
+                add("c_s", c_s);
+            }
+            Self::Power { w_s, p, c_s } => {
+                add("w_s", w_s);
+                add("p", p);
+                add("c_s", c_s);
+            }
+            Self::SmoothRoofline { w_s, m_s, c_s, q } => {
+                add("w_s", w_s);
+                add("m_s", m_s);
+                add("c_s", c_s);
+                add("q", q);
+            }
+            Self::SmoothRooflineQ { w_s, m_s, q } => {
+                add("w_s", w_s);
+                add("m_s", m_s);
+                add("q", q);
+            }
+            Self::SmoothRooflineEmc { w_s, m_s, w1_s, c_s, q } => {
+                add("w_s", w_s);
+                add("m_s", m_s);
+                add("w1_s", w1_s);
+                add("c_s", c_s);
+                add("q", q);
+            }
+            Self::AdditiveEmc { w_s, m_s, c_s } => {
+                add("w_s", w_s);
+                add("m_s", m_s);
+                add("c_s", c_s);
+            }
+        }
+        params
     }
 
     /// Seconds at a GPU clock `x` and a memory clock `e`, both relative to their references and positive. Forms of one
@@ -233,6 +279,25 @@ impl PowerModel {
             Self::VoltageFloor { .. } => PowerForm::VoltageFloor,
             Self::Activity { .. } => PowerForm::Activity,
         }
+    }
+
+    /// The parameters by name.
+    pub fn params(&mut self) -> Params<'_> {
+        let mut params = Params::new();
+        // The capacity is larger than any list below.
+        let mut add = |name, value| drop(params.push((name, value)));
+        match self {
+            Self::Cubic { k_w } => add("k_w", k_w),
+            Self::StaticCubic { p0_w, k_w } | Self::VoltageFloor { p0_w, k_w } => {
+                add("p0_w", p0_w);
+                add("k_w", k_w);
+            }
+            Self::Activity { p0_w, e_j } => {
+                add("p0_w", p0_w);
+                add("e_j", e_j);
+            }
+        }
+        params
     }
 
     /// Watts at a clock `x` relative to the reference, for a block that takes `time_s` there.

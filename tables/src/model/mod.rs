@@ -15,6 +15,6 @@ pub use document::{
     BoardId, Change, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit, Quality, Series,
     SizedBlock, SizedPower, SizedTime, Spread, TimeFit,
 };
-pub use form::{PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};
+pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};
 #[cfg(feature = "std")]
 pub use lookup::BlockModel;

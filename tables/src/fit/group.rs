@@ -1,0 +1,192 @@
+//! From rows to series: repeats averaged, training clocks apart from those held out.
+
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::{FitError, Options};
+use crate::model::{Left, Point};
+use crate::sample::{Kind, Row, Sweep};
+use crate::stats::{mean, sd};
+use crate::units::{Hertz, Nanos};
+use crate::work::Size;
+
+/// What a series is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub device: String,
+    pub model: String,
+    pub block: String,
+    pub size: Size,
+    /// `None` where it is unknown or moves with the GPU's clock, and for a series over all of them.
+    pub emc: Option<Hertz>,
+}
+
+impl Name {
+    /// For messages.
+    pub fn text(&self) -> String {
+        let mut text = std::format!("{} {}", self.model, self.block);
+        if self.size != Size::default() {
+            text.push_str(&std::format!(", size {}", self.size.0));
+        }
+        if let Some(emc) = self.emc {
+            text.push_str(&std::format!(", EMC {emc}"));
+        }
+        text
+    }
+}
+
+/// A series: the points that are fitted and the points that only the report looks at.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub name: Name,
+    pub cpu: Option<Hertz>,
+    pub train: Vec<Point>,
+    pub held: Vec<Point>,
+}
+
+/// Groups the block rows of a sweep by (device, model, block, size, EMC clock), or over all EMC clocks where `joint`.
+/// Points ascend by clock. What is left out is added to `left`.
+pub fn groups(
+    sweep: &Sweep,
+    options: &Options,
+    joint: bool,
+    left: &mut Vec<Left>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Group>, FitError> {
+    let mut named: Vec<(Name, Vec<&Row>)> = Vec::new();
+    for row in usable(sweep, options, left) {
+        let name = Name {
+            device: row.device.clone(),
+            model: row.model.clone(),
+            block: row.block.clone(),
+            size: row.size,
+            emc: if joint { None } else { row.emc_freq },
+        };
+        match named.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, rows)) => rows.push(row),
+            None => named.push((name, std::vec![row])),
+        }
+    }
+    if joint {
+        // What the memory's clock does shows only where there are several.
+        let several = |rows: &[&Row]| rows.iter().any(|row| row.emc_freq != rows[0].emc_freq);
+        named.retain(|(_, rows)| rows.iter().all(|row| row.emc_freq.is_some()) && several(rows));
+        if named.is_empty() {
+            warnings.push("no block was measured at several EMC clocks: there is nothing to fit over them".into());
+        }
+    } else {
+        super::emc::settle_moving(&mut named, left, warnings);
+    }
+    named.into_iter().map(|(name, rows)| group(name, &rows, options, joint, left)).collect()
+}
+
+fn usable<'a>(sweep: &'a Sweep, options: &Options, left: &mut Vec<Left>) -> Vec<&'a Row> {
+    let mut rows = Vec::new();
+    for row in sweep.rows.iter().filter(|row| row.kind == Kind::Block) {
+        if row.gpu_freq.zip(options.min_clock).is_some_and(|(clock, min)| clock < min) {
+            continue;
+        }
+        // A row that calibration gave up on may be without a value; any other has one.
+        if row.rejected.is_empty() && row.gpu_freq.is_some() && row.latency.is_some() {
+            rows.push(row);
+        } else {
+            left.push(left_out(row, if row.rejected.is_empty() { "no clock or no time" } else { &row.rejected }));
+        }
+    }
+    rows
+}
+
+/// A row that is not used, for the report.
+pub fn left_out(row: &Row, why: &str) -> Left {
+    let clock = row.gpu_freq.map(|clock| std::format!(" at {clock}")).unwrap_or_default();
+    Left {
+        line: row.line,
+        what: std::format!("{} {}{clock}, repeat {}", row.model, row.block, row.repeat),
+        why: why.to_string(),
+    }
+}
+
+fn group(name: Name, rows: &[&Row], options: &Options, joint: bool, left: &mut Vec<Left>) -> Result<Group, FitError> {
+    let mut clocks: Vec<(Hertz, Option<Hertz>)> =
+        rows.iter().filter_map(|row| Some((row.gpu_freq?, row.emc_freq))).collect();
+    clocks.sort_unstable();
+    clocks.dedup();
+    if clocks.len() < 2 {
+        let clock = clocks.first().map_or(Hertz::ZERO, |(clock, _)| *clock);
+        return Err(FitError::OneClock { what: name.text(), clock });
+    }
+    let is_train = training(&clocks, options, joint)?;
+    let mut group = Group { name, cpu: None, train: Vec::new(), held: Vec::new() };
+    for (at, in_training) in clocks.into_iter().zip(is_train) {
+        let mut here: Vec<&Row> =
+            rows.iter().copied().filter(|row| row.gpu_freq == Some(at.0) && row.emc_freq == at.1).collect();
+        if in_training {
+            slow_repeats(&mut here, left);
+        }
+        let point = point(at, &here);
+        if in_training { group.train.push(point) } else { group.held.push(point) }
+    }
+    let cpus: Vec<f64> = rows.iter().filter_map(|row| row.cpu_freq).map(Hertz::as_f64).collect();
+    group.cpu = (!cpus.is_empty()).then(|| Hertz::new(crate::stats::median(&cpus) as u64));
+    Ok(group)
+}
+
+/// Which points are trained on: index floor(i (n-1)/(N-1) + 0.5) of the ascending list, or the points named.
+fn training(clocks: &[(Hertz, Option<Hertz>)], options: &Options, joint: bool) -> Result<Vec<bool>, FitError> {
+    if joint && !options.train_points.is_empty() {
+        if let Some((gpu, emc)) = options.train_points.iter().find(|(gpu, emc)| !clocks.contains(&(*gpu, Some(*emc)))) {
+            return Err(FitError::TrainPoint { gpu: *gpu, emc: *emc });
+        }
+        return Ok(clocks
+            .iter()
+            .map(|(gpu, emc)| emc.is_some_and(|emc| options.train_points.contains(&(*gpu, emc))))
+            .collect());
+    }
+    let mut gpu: Vec<Hertz> = clocks.iter().map(|(gpu, _)| *gpu).collect();
+    gpu.dedup();
+    let Some(wanted) = options.train.filter(|wanted| *wanted < gpu.len()) else {
+        return Ok(std::vec![true; clocks.len()]);
+    };
+    // In whole numbers: floor((2 i (n-1) + (N-1)) / (2 (N-1))).
+    let (last, spans) = (gpu.len() - 1, wanted - 1);
+    let chosen: Vec<Hertz> = (0..wanted).map(|i| gpu[(2 * i * last + spans) / (2 * spans)]).collect();
+    Ok(clocks.iter().map(|(gpu, _)| chosen.contains(gpu)).collect())
+}
+
+/// A repeat that takes a quarter longer than the others did is not noise of the block: the GPU was throttled, or
+/// something else ran on it.
+const SLOW: f64 = 1.25;
+
+fn slow_repeats(rows: &mut Vec<&Row>, left: &mut Vec<Left>) {
+    if rows.len() < 3 {
+        return;
+    }
+    let times: Vec<f64> = rows.iter().filter_map(|row| row.latency_s()).collect();
+    let usual = crate::stats::median(&times);
+    rows.retain(|row| {
+        let ratio = row.latency_s().unwrap_or(usual) / usual;
+        if ratio > SLOW {
+            let why = std::format!(
+                "throttled or disturbed: {:.0} % slower than the median of its {} repeats",
+                (ratio - 1.0) * 100.0,
+                times.len()
+            );
+            left.push(left_out(row, &why));
+        }
+        ratio <= SLOW
+    });
+}
+
+fn point(at: (Hertz, Option<Hertz>), rows: &[&Row]) -> Point {
+    let times: Vec<f64> = rows.iter().filter_map(|row| row.latency_s()).collect();
+    let inner: Vec<f64> = rows.iter().filter_map(|row| row.latency_sd).map(Nanos::as_secs_f64).map(|s| s * s).collect();
+    let powers: Vec<f64> = rows.iter().filter_map(|row| row.power_w()).collect();
+    Point {
+        gpu_freq_hz: at.0,
+        emc_freq_hz: at.1,
+        time_s: mean(&times),
+        // Within rows that average several executions, and between rows.
+        time_sd_s: (mean(&inner) + sd(&times) * sd(&times)).sqrt(),
+        power_w: (!powers.is_empty()).then(|| mean(&powers)),
+    }
+}

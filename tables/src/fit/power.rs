@@ -1,0 +1,70 @@
+//! Power forms by relative least squares: coefficients of each block inside a search over V(f), which all blocks and GPU
+//! rails of the device share.
+
+use std::vec::Vec;
+
+use super::least::{Linear, minimum, non_negative};
+use crate::model::{PowerForm, PowerModel, Voltage};
+
+/// One point: the clock relative to the reference, the modelled seconds there, and the measured watts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Obs {
+    pub x: f64,
+    pub t: f64,
+    pub p: f64,
+}
+
+/// Noise of one power reading, run to run: what the prior is weighed against (TX2, module input).
+const NOISE: f64 = 0.011;
+
+/// How far knee and slope may reasonably lie from [`Voltage::PRIOR`]: one standard deviation. Wide, as boards differ.
+const PRIOR_SD: Voltage = Voltage { knee: 0.1, slope: 0.5 };
+
+/// Bounds of the search.
+const KNEE: (f64, f64) = (0.2, 0.95);
+const SLOPE: (f64, f64) = (0.0, 4.0);
+
+/// Fits one form with V(f) given; the points are at least one.
+pub fn fit(form: PowerForm, points: &[Obs], voltage: &Voltage) -> PowerModel {
+    let [a, b, _] = linear(form, points, voltage).coefficients;
+    match form {
+        PowerForm::Cubic => PowerModel::Cubic { k_w: a },
+        PowerForm::StaticCubic => PowerModel::StaticCubic { p0_w: a, k_w: b },
+        PowerForm::VoltageFloor => PowerModel::VoltageFloor { p0_w: a, k_w: b },
+        PowerForm::Activity => PowerModel::Activity { p0_w: a, e_j: b },
+    }
+}
+
+fn linear(form: PowerForm, points: &[Obs], voltage: &Voltage) -> Linear {
+    let cube = |o: &Obs| o.x * o.x * o.x / o.p;
+    match form {
+        PowerForm::Cubic => non_negative(points.iter().map(|o| [cube(o)])),
+        PowerForm::StaticCubic => non_negative(points.iter().map(|o| [1.0 / o.p, cube(o)])),
+        PowerForm::VoltageFloor => non_negative(points.iter().map(|o| {
+            let v = voltage.at(o.x);
+            [1.0 / o.p, o.x * v * v / o.p]
+        })),
+        PowerForm::Activity => non_negative(points.iter().map(|o| {
+            let v = voltage.at(o.x);
+            [1.0 / o.p, v * v / o.t / o.p]
+        })),
+    }
+}
+
+/// V(f) of the device from every series of power under one form: least squares with the prior as two more residuals,
+/// so that it decides where clocks are few and is outweighed where they are many.
+pub fn voltage(form: PowerForm, series: &[Vec<Obs>]) -> Voltage {
+    let cost = |knee: f64, slope: f64| {
+        let voltage = Voltage { knee, slope };
+        let squares: f64 = series.iter().map(|points| linear(form, points, &voltage).squares).sum();
+        let far = (knee - Voltage::PRIOR.knee) / PRIOR_SD.knee;
+        let steep = (slope - Voltage::PRIOR.slope) / PRIOR_SD.slope;
+        squares / (NOISE * NOISE) + far * far + steep * steep
+    };
+    if series.iter().all(Vec::is_empty) {
+        return Voltage::PRIOR;
+    }
+    let slope_of = |knee: f64| minimum(SLOPE.0, SLOPE.1, 8, 1e-3, |slope| cost(knee, slope));
+    let knee = minimum(KNEE.0, KNEE.1, 15, 1e-3, |knee| cost(knee, slope_of(knee)));
+    Voltage { knee, slope: slope_of(knee) }
+}

@@ -1,0 +1,279 @@
+//! Fits of sweeps whose truth is known.
+
+use super::*;
+use crate::model::{PowerForm, PowerModel, TimeForm, TimeModel, Voltage};
+use crate::sample::Row;
+use crate::units::{Milliwatts, Nanos};
+use crate::work::Size;
+use std::string::ToString;
+use std::vec;
+
+const MHZ: [u64; 10] = [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000];
+
+fn mhz(mhz: u64) -> Hertz {
+    Hertz::new(mhz * 1_000_000)
+}
+
+fn row(block: &str, clock: u64, time_s: f64, power_w: Option<f64>) -> Row {
+    Row {
+        device: "board".to_string(),
+        model: "net".to_string(),
+        block: block.to_string(),
+        gpu_freq: Some(mhz(clock)),
+        emc_freq: Some(mhz(1600)),
+        latency: Some(Nanos::from_secs_f64(time_s)),
+        power: power_w.map(Milliwatts::from_watts_f64),
+        ..Row::default()
+    }
+}
+
+fn sweep(rows: Vec<Row>) -> Sweep {
+    Sweep { rows, ..Sweep::default() }
+}
+
+fn of_form(form: TimeModel, clocks: &[u64]) -> Sweep {
+    sweep(clocks.iter().map(|&c| row("b", c, form.time_s(c as f64 / 1000.0, 1.0), None)).collect())
+}
+
+/// Repeatable noise, about normal: the sum of twelve uniforms.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f64 {
+        let mut uniform = || {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        (0..12).map(|_| uniform()).sum::<f64>() - 6.0
+    }
+}
+
+fn near(a: f64, b: f64, tolerance: f64) -> bool {
+    (a - b).abs() <= tolerance * b.abs().max(1e-12)
+}
+
+#[test]
+fn every_time_form_is_found_back() {
+    for truth in [
+        TimeModel::CpuDvfs { w_s: 0.010 },
+        TimeModel::Additive { w_s: 0.010, c_s: 0.004 },
+        TimeModel::Power { w_s: 0.010, p: 0.7, c_s: 0.003 },
+        TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.018, c_s: 0.002, q: 4.0 },
+        TimeModel::SmoothRooflineQ { w_s: 0.010, m_s: 0.018, q: 2.5 },
+    ] {
+        let model = fit(&of_form(truth, &MHZ), &Options::default()).unwrap();
+        let [series] = model.series.as_slice() else { panic!("{model:?}") };
+        let mut found = series.time_fit(Some(truth.form())).unwrap().clone();
+        let mut wanted = truth;
+        for ((name, found), (_, wanted)) in found.model.params().iter().zip(wanted.params().iter()) {
+            assert!(near(**found, **wanted, 2e-3), "{}: {name} {found} for {wanted}", truth.form());
+        }
+        assert!(found.quality.mape_fit < 1e-5, "{:?}", found);
+        assert!(found.quality.mape_lofo.unwrap() < 1e-3, "{:?}", found);
+    }
+}
+
+#[test]
+fn held_out_clocks_are_not_read() {
+    let truth = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.018, c_s: 0.002, q: 4.0 };
+    let options = Options { train: Some(4), ..Options::default() };
+    let straight = fit(&of_form(truth, &MHZ), &options).unwrap();
+    let mut bent = of_form(truth, &MHZ);
+    // 4 of 10 are those with index 0, 3, 6, 9.
+    for (i, row) in bent.rows.iter_mut().enumerate() {
+        if ![0, 3, 6, 9].contains(&i) {
+            row.latency = Some(Nanos::from_millis(7));
+        }
+    }
+    let bent = fit(&bent, &options).unwrap();
+    for (a, b) in straight.series[0].time.iter().zip(&bent.series[0].time) {
+        assert_eq!((a.model, a.default), (b.model, b.default));
+        assert_ne!(a.quality.mape_heldout, b.quality.mape_heldout);
+        assert_eq!(a.quality.mape_lofo, b.quality.mape_lofo);
+    }
+    assert_eq!(straight.series[0].points.len(), 4);
+    assert_eq!(straight.series[0].clocks, 10);
+}
+
+#[test]
+fn power_and_the_devices_voltage_are_found_back() {
+    let voltage = Voltage { knee: 0.65, slope: 0.8 };
+    let time = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.012, c_s: 0.001, q: 4.0 };
+    let mut rows = Vec::new();
+    for (block, power) in
+        [("a", PowerModel::Activity { p0_w: 4.0, e_j: 0.05 }), ("b", PowerModel::Activity { p0_w: 5.0, e_j: 0.02 })]
+    {
+        for clock in MHZ {
+            let x = clock as f64 / 1000.0;
+            let t = time.time_s(x, 1.0);
+            rows.push(row(block, clock, t, Some(power.power_w(x, t, &voltage))));
+        }
+    }
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    let found = model.device_constants.voltage;
+    assert!(near(found.knee, 0.65, 0.02) && near(found.slope, 0.8, 0.05), "{found:?}");
+    for (series, p0_w) in model.series.iter().zip([4.0, 5.0]) {
+        let default = series.power_fit(None).unwrap();
+        let PowerModel::Activity { p0_w: found, .. } = default.model else { panic!("{default:?}") };
+        assert!(near(found, p0_w, 0.01), "{default:?}");
+        assert!(series.power_fit(Some(PowerForm::Cubic)).unwrap().quality.mape_fit > 0.2);
+    }
+}
+
+#[test]
+fn with_few_clocks_the_voltage_leans_on_the_prior() {
+    let rows = [100, 550, 1000].map(|clock| {
+        let x = clock as f64 / 1000.0;
+        let v = Voltage::PRIOR.at(x);
+        row("a", clock, 0.010 / x, Some(4.0 + 10.0 * x * v * v))
+    });
+    let model = fit(&sweep(rows.to_vec()), &Options::default()).unwrap();
+    let found = model.device_constants.voltage;
+    assert!(near(found.knee, 0.59, 0.1) && near(found.slope, 1.0, 0.2), "{found:?}");
+}
+
+#[test]
+fn intervals_hold_what_they_promise() {
+    let (mut noise, mut inside, trials) = (Noise(7), 0, 300);
+    for _ in 0..trials {
+        let rows = MHZ.map(|c| {
+            let t = (0.010 / (c as f64 / 1000.0) + 0.004) * (1.0 + 0.01 * noise.next());
+            row("b", c, t, None)
+        });
+        let model = fit(&sweep(rows.to_vec()), &Options::default()).unwrap();
+        let additive = model.series[0].time_fit(Some(TimeForm::Additive)).unwrap();
+        let [low, high] = additive.quality.ci95["c_s"];
+        inside += usize::from(low <= 0.004 && 0.004 <= high);
+    }
+    // 95 % of 300 is 285, three standard deviations are 11.
+    assert!((274..=296).contains(&inside), "{inside} of {trials}");
+}
+
+#[test]
+fn what_the_data_does_not_determine_is_said() {
+    let compute = fit(&of_form(TimeModel::CpuDvfs { w_s: 0.01 }, &MHZ), &Options::default()).unwrap();
+    let roofline = compute.series[0].time_fit(Some(TimeForm::SmoothRoofline)).unwrap();
+    let said = roofline.quality.warnings.join("; ");
+    assert!(said.contains("c_s is 0") || said.contains("c_s is not determined"), "{said}");
+    let two = fit(&of_form(TimeModel::CpuDvfs { w_s: 0.01 }, &[500, 1000]), &Options::default()).unwrap();
+    let roofline = two.series[0].time_fit(Some(TimeForm::SmoothRoofline)).unwrap();
+    assert_eq!(roofline.quality.mape_lofo, None);
+    assert!(!two.series[0].time_fit(None).unwrap().quality.mape_fit.is_nan());
+}
+
+#[test]
+fn rejected_rows_and_disturbed_repeats_are_left_out_and_named() {
+    let mut rows = Vec::new();
+    for clock in MHZ {
+        for repeat in 0..4 {
+            rows.push(Row { repeat, ..row("b", clock, 10.0 / clock as f64, None) });
+        }
+    }
+    rows[5].latency = Some(Nanos::from_secs_f64(0.09));
+    rows[9].rejected = "clock not held".to_string();
+    rows[9].line = 11;
+    rows[9].latency = Some(Nanos::from_secs_f64(0.9));
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    let why: Vec<_> = model.left_out.iter().map(|left| (left.line, left.why.as_str())).collect();
+    assert_eq!(why.len(), 2, "{why:?}");
+    assert_eq!(why[0], (11, "clock not held"));
+    assert!(why[1].1.starts_with("throttled or disturbed: 80 % slower"), "{why:?}");
+    let TimeModel::CpuDvfs { w_s } = model.series[0].time_fit(Some(TimeForm::CpuDvfs)).unwrap().model else { panic!() };
+    assert!(near(w_s, 0.01, 1e-6), "{w_s}");
+}
+
+#[test]
+fn a_memory_clock_that_follows_or_strays_is_put_in_order() {
+    let mut rows: Vec<Row> = MHZ.map(|c| row("b", c, 10.0 / c as f64, None)).to_vec();
+    for row in &mut rows[..5] {
+        row.emc_freq = Some(mhz(800));
+    }
+    let model = fit(&sweep(rows.clone()), &Options::default()).unwrap();
+    assert_eq!(model.series.len(), 1);
+    assert_eq!(model.series[0].emc_freq_hz, None);
+    assert!(model.warnings[0].contains("follows the GPU clock"), "{:?}", model.warnings);
+
+    for row in &mut rows {
+        row.emc_freq = Some(mhz(1600));
+    }
+    rows[9].emc_freq = Some(mhz(800));
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    assert_eq!(model.series.len(), 1);
+    assert_eq!(model.series[0].clocks, 9);
+    assert!(model.left_out[0].why.starts_with("EMC moved to 800 MHz"), "{:?}", model.left_out);
+}
+
+#[test]
+fn blocks_with_sizes_are_affine_in_them() {
+    let mut rows = Vec::new();
+    for size in [1, 4, 16] {
+        let s = f64::from(size);
+        let truth = TimeModel::SmoothRoofline { w_s: 0.001 + 0.002 * s, m_s: 0.008 + 0.001 * s, c_s: 0.0005, q: 4.0 };
+        for clock in MHZ {
+            rows.push(Row { size: Size(size), ..row("b", clock, truth.time_s(clock as f64 / 1000.0, 1.0), None) });
+        }
+    }
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    assert_eq!(model.series.len(), 3);
+    let blocks = model.blocks("net", Some(mhz(1600)));
+    let [block] = blocks.as_slice() else { panic!("{blocks:?}") };
+    // A size between those measured: w = 0.017, m = 0.016, c = 0.0005.
+    let wanted = (0.034_f64.powi(4) + 0.016_f64.powi(4)).powf(0.25) + 0.0005;
+    let found = block.time_s(mhz(500), Size(8));
+    assert!(near(found, wanted, 0.005), "{found} for {wanted}");
+    assert!(model.sized[0].mape_fit < 0.003, "{:?}", model.sized);
+}
+
+#[test]
+fn idle_settle_stall_and_frames_come_along() {
+    let mut rows = Vec::new();
+    for clock in MHZ {
+        for repeat in 0..20 {
+            let late = 1.0 + 0.001 * f64::from(repeat);
+            for block in ["a", "b"] {
+                rows.push(Row { repeat, ..row(block, clock, 10.0 / clock as f64 * late, None) });
+            }
+        }
+    }
+    let idle = Row { kind: Kind::Idle, power: Some(Milliwatts::new(1500)), latency: None, ..row("", 300, 0.0, None) };
+    rows.push(idle);
+    for (repeat, ms) in [(0, 4), (1, 6)] {
+        rows.push(Row {
+            kind: Kind::Settle,
+            repeat,
+            from: Some(mhz(300)),
+            to: Some(mhz(600)),
+            latency: Some(Nanos::from_millis(ms)),
+            ..Row::default()
+        });
+    }
+    let mut sweep = sweep(rows);
+    sweep.fields.push(("repeats".to_string(), "frames".to_string()));
+    let model = fit(&sweep, &Options::default()).unwrap();
+    assert_eq!(model.idle_w(mhz(300), None), Some(1.5));
+    let settle = model.settle(mhz(300), mhz(600)).unwrap();
+    assert!(near(settle.time.mean_s, 0.005, 1e-9) && near(settle.time.max_s, 0.006, 1e-9));
+    assert_eq!(settle.time.count, 2);
+    let [frames] = model.frames.as_slice() else { panic!("{:?}", model.frames) };
+    assert_eq!((frames.count, frames.ratios.len()), (200, 200));
+    assert!(near(frames.correlation.unwrap(), 1.0, 1e-3), "{frames:?}");
+    assert!(near(frames.sd, 0.0058, 0.05), "{frames:?}");
+}
+
+#[test]
+fn what_cannot_be_fitted_says_why() {
+    let message = |rows: Vec<Row>, options: &Options| fit(&sweep(rows), options).unwrap_err().to_string();
+    let default = Options::default();
+    assert!(message(Vec::new(), &default).contains("no row of kind `block`"));
+    let one = message(vec![row("b", 500, 0.01, None)], &default);
+    assert!(one.contains("net b, EMC 1600 MHz was measured at one clock only, 500 MHz"), "{one}");
+    let mut two = vec![row("b", 500, 0.01, None), row("b", 600, 0.01, None)];
+    two[1].device = "other".to_string();
+    assert!(message(two.clone(), &default).contains("two devices"));
+    two[1].device = "board".to_string();
+    let few = message(two.clone(), &Options { train: Some(1), ..Options::default() });
+    assert!(few.contains("fitting on 1 clock"), "{few}");
+    two[1].emc_freq = Some(mhz(800));
+    let options = Options { emc_joint: true, train_points: vec![(mhz(1), mhz(2))], ..Options::default() };
+    assert!(fit(&sweep(two), &options).is_err());
+}

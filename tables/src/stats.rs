@@ -1,0 +1,105 @@
+//! Means, spreads and quantiles of small samples.
+
+use std::vec::Vec;
+
+use crate::model::Spread;
+
+/// Arithmetic mean; 0 of nothing.
+pub fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+/// Standard deviation with n - 1; 0 of fewer than two.
+pub fn sd(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let middle = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - middle) * (value - middle)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}
+
+/// Pearson's correlation; `None` of fewer than two pairs, or where one side does not vary.
+pub fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let products: f64 = a.iter().zip(b).map(|(x, y)| (x - mean_a) * (y - mean_b)).sum();
+    let scale = sd(a) * sd(b) * (a.len().min(b.len()).max(1) - 1) as f64;
+    (scale > 0.0).then(|| (products / scale).clamp(-1.0, 1.0))
+}
+
+/// The p-quantile of ascending values: the smallest one with at least the share p of all at or below it. Never
+/// interpolated, so a risk taken from it is not understated. 0 of nothing.
+pub fn quantile(ascending: &[f64], p: f64) -> f64 {
+    let rank = (p * ascending.len() as f64).ceil() as usize;
+    ascending.get(rank.clamp(1, ascending.len().max(1)) - 1).copied().unwrap_or(0.0)
+}
+
+/// Ascending order; NaN last.
+pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Median; 0 of nothing.
+pub fn median(values: &[f64]) -> f64 {
+    let ascending = sorted(values.iter().copied());
+    match ascending.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => ascending[n / 2],
+        n => (ascending[n / 2 - 1] + ascending[n / 2]) / 2.0,
+    }
+}
+
+/// The distribution of some times.
+pub fn spread(seconds: &[f64]) -> Spread {
+    let ascending = sorted(seconds.iter().copied());
+    Spread {
+        count: ascending.len(),
+        mean_s: mean(&ascending),
+        sd_s: sd(&ascending),
+        p50_s: quantile(&ascending, 0.5),
+        p90_s: quantile(&ascending, 0.9),
+        p99_s: quantile(&ascending, 0.99),
+        max_s: ascending.last().copied().unwrap_or(0.0),
+    }
+}
+
+/// The two-sided 95 % quantile of Student's t. Exact table up to 10 degrees of freedom, then a series in 1/n that is
+/// within 0.002 of the table (Abramowitz and Stegun 26.7.5, two terms).
+pub fn student95(degrees: usize) -> f64 {
+    const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    match degrees {
+        0 => f64::INFINITY,
+        1..=10 => TABLE[degrees - 1],
+        n => {
+            let (z, n) = (1.959_964_f64, n as f64);
+            z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_samples_by_hand() {
+        assert_eq!(mean(&[1.0, 2.0, 6.0]), 3.0);
+        assert_eq!(sd(&[2.0, 4.0]), 2.0_f64.sqrt());
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.0);
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.51), 3.0);
+        assert_eq!(quantile(&[], 0.5), 0.0);
+        assert_eq!(correlation(&[1.0, 2.0, 3.0], &[6.0, 4.0, 2.0]), Some(-1.0));
+        assert_eq!(correlation(&[1.0, 1.0], &[6.0, 4.0]), None);
+        assert_eq!(correlation(&[1.0], &[2.0]), None);
+    }
+
+    #[test]
+    fn student_follows_the_printed_table() {
+        for (degrees, value) in [(1, 12.706), (10, 2.228), (12, 2.179), (20, 2.086), (60, 2.000), (120, 1.980)] {
+            assert!((student95(degrees) - value).abs() < 0.002, "{degrees}: {}", student95(degrees));
+        }
+    }
+}
