@@ -90,7 +90,7 @@ fn a_measured_sweep_that_was_damaged_is_refused_by_line() {
         lines
     };
     let tenth = lines[9];
-    refused(&with_line(10, tenth.replacen("000000,", "000,", 1)), "line 10: ");
+    refused(&with_line(10, tenth.replacen(",318750000,", ",318.75,", 1)), "line 10: gpu_freq_hz `318.75` is outside");
     refused(&with_line(10, tenth[..tenth.len() / 2].to_owned()), "line 10: ");
     refused(&with_line(10, lines[8].to_owned()), "line 10: the same measurement as line 9");
     refused(&with_line(1, lines[0].replace("latency_s", "latency_ms")), "no column `latency_s`");

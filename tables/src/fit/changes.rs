@@ -69,10 +69,12 @@ pub fn frames(sweep: &Sweep, model: &Model) -> Vec<FrameNoise> {
         .collect()
 }
 
+/// Per block, the measured and the predicted time of one pass through the network.
+type Pass = Vec<Option<(f64, f64)>>;
+
 fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Option<FrameNoise> {
     let blocks = model.blocks(network, emc);
-    // Per pass, the measured over the predicted time of each block, and of the sum.
-    let mut passes: BTreeMap<(Hertz, u32), Vec<Option<(f64, f64)>>> = BTreeMap::new();
+    let mut passes: BTreeMap<(Hertz, u32), Pass> = BTreeMap::new();
     for row in &sweep.rows {
         let (Kind::Block, true, Some(clock), Some(time)) =
             (row.kind, row.rejected.is_empty(), row.gpu_freq, row.latency_s())

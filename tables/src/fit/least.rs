@@ -55,10 +55,8 @@ fn solve<const N: usize>(gram: &[[f64; N]; N], right: &[f64; N], set: usize) -> 
     let mut y = [0.0; N];
     for i in 0..n {
         for j in 0..=i {
-            let mut sum = gram[chosen[i]][chosen[j]];
-            for k in 0..j {
-                sum -= factor[i][k] * factor[j][k];
-            }
+            let known: f64 = factor[i].iter().zip(&factor[j]).take(j).map(|(a, b)| a * b).sum();
+            let sum = gram[chosen[i]][chosen[j]] - known;
             if i == j {
                 if sum <= 1e-12 * gram[chosen[i]][chosen[i]] {
                     return None;
