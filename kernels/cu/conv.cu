@@ -3,45 +3,92 @@
 #include "conv_loader.cuh"
 #include "warp_tile.cuh"
 
-// Writes a warp's accumulators: the result, its 2 x 2 maxima, or a partial sum.
-template <class T>
-__device__ __forceinline__ void write_tile(const JpConv &p, const WarpTile<T::WARP_M, T::WARP_N> &sums,
-                                           float *staged, int row0, int channel0, int rows) {
+// Where a lane stands in a staged piece: it has 8 channels of every S::STEP-th row.
+template <class T> struct LanePlace {
     using S = Staging<T::WARP_N>;
-    const int lane = threadIdx.x & 31, channel = channel0 + lane % S::LANES * 8;
-    const float *mine = staged + lane % S::LANES * 8;
+    const int lane = threadIdx.x & 31, first = lane / S::LANES, column = lane % S::LANES * 8;
+};
+
+// The result.
+template <class T>
+__device__ __forceinline__ void write_pixels(const JpConv &p, const WarpTile<T::WARP_M, T::WARP_N> &sums,
+                                             float *staged, int row0, int channel0, int rows) {
+    using S = Staging<T::WARP_N>;
+    const LanePlace<T> at{};
+    const int channel = channel0 + at.column;
     const bool wanted = channel < p.out_channels;
+    const Finish finish(p, wanted ? channel : 0);
+#pragma unroll
+    for (int i = 0; i < T::WARP_M / 16; i++) {
+        const int row = row0 + i * 16 + at.first, element = row * p.out_channels + channel;
+        // Before the way through shared memory, so that the reads are under way meanwhile.
+        uint4 residual[S::ROWS / S::STEP];
+#pragma unroll
+        for (int r = 0; r < S::ROWS / S::STEP; r++) {
+            residual[r] = make_uint4(0, 0, 0, 0);
+            if (wanted && row + r * S::STEP < rows)
+                residual[r] = read_residual(p, element + r * S::STEP * p.out_channels);
+        }
+        sums.stage(staged, i);
+        __syncwarp();
+#pragma unroll
+        for (int r = 0; r < S::ROWS / S::STEP; r++) {
+            float v[8];
+            read8(staged + (at.first + r * S::STEP) * S::STRIDE + at.column, v);
+            if (wanted && row + r * S::STEP < rows)
+                write_output(p, element + r * S::STEP * p.out_channels, finish(v, residual[r]));
+        }
+        __syncwarp();
+    }
+}
+
+// The maxima of 2 x 2 pixels, which are four rows next to each other.
+template <class T>
+__device__ __forceinline__ void write_maxima(const JpConv &p, const WarpTile<T::WARP_M, T::WARP_N> &sums,
+                                             float *staged, int row0, int channel0, int rows) {
+    using S = Staging<T::WARP_N>;
+    const LanePlace<T> at{};
+    const int channel = channel0 + at.column;
+    const bool wanted = channel < p.out_channels;
+    const Finish finish(p, wanted ? channel : 0);
 #pragma unroll
     for (int i = 0; i < T::WARP_M / 16; i++) {
         sums.stage(staged, i);
         __syncwarp();
-        const int row16 = row0 + i * 16;
-        if (p.splits == 1 && p.pool2) {
-            for (int w = lane / S::LANES; w < 4; w += S::STEP) {
-                const int row = row16 + w * 4;
-                if (!wanted || row >= rows) continue;
-                float v[8], other[8];
-                read8(mine + w * 4 * S::STRIDE, v);
-                for (int k = 1; k < 4; k++) {
-                    read8(mine + (w * 4 + k) * S::STRIDE, other);
-                    maximum8(v, other);
-                }
-                finish8(p, v, row / 4 * p.out_channels + channel, channel);
-            }
-        } else {
+        const int row = row0 + i * 16 + at.first * 4;
+        if (at.first < 4 && wanted && row < rows) {
+            float best[8], v[8];
+            read8(staged + at.first * 4 * S::STRIDE + at.column, best);
 #pragma unroll
-            for (int r = lane / S::LANES; r < S::ROWS; r += S::STEP) {
-                const int row = row16 + r;
-                if (!wanted || row >= rows) continue;
-                float v[8];
-                read8(mine + r * S::STRIDE, v);
-                if (p.splits == 1) {
-                    finish8(p, v, row * p.out_channels + channel, channel);
-                } else {
-                    const size_t partial = static_cast<size_t>(blockIdx.y) * rows + row;
-                    write8(static_cast<float *>(p.workspace) + partial * p.out_channels + channel, v);
-                }
+            for (int k = 1; k < 4; k++) {
+                read8(staged + (at.first * 4 + k) * S::STRIDE + at.column, v);
+                maximum8(best, v);
             }
+            write_output(p, row / 4 * p.out_channels + channel, finish(best, make_uint4(0, 0, 0, 0)));
+        }
+        __syncwarp();
+    }
+}
+
+// This split's sums, for conv_reduce.
+template <class T>
+__device__ __forceinline__ void write_partial(const JpConv &p, const WarpTile<T::WARP_M, T::WARP_N> &sums,
+                                              float *staged, int row0, int channel0, int rows) {
+    using S = Staging<T::WARP_N>;
+    const LanePlace<T> at{};
+    const int channel = channel0 + at.column;
+    float *const plane =
+        static_cast<float *>(p.workspace) + static_cast<size_t>(blockIdx.y) * rows * p.out_channels + channel;
+#pragma unroll
+    for (int i = 0; i < T::WARP_M / 16; i++) {
+        sums.stage(staged, i);
+        __syncwarp();
+#pragma unroll
+        for (int r = at.first; r < S::ROWS; r += S::STEP) {
+            const int row = row0 + i * 16 + r;
+            float v[8];
+            read8(staged + r * S::STRIDE + at.column, v);
+            if (channel < p.out_channels && row < rows) write8(plane + static_cast<size_t>(row) * p.out_channels, v);
         }
         __syncwarp();
     }
@@ -104,7 +151,13 @@ template <class T> __device__ __forceinline__ void conv(const JpConv &p) {
 #endif
     __syncthreads();
     float *const staged = reinterpret_cast<float *>(shared) + warp * Staging<T::WARP_N>::FLOATS;
-    write_tile<T>(p, sums, staged, row0 + warp_m, channel0 + warp_n, conv_rows(p));
+    const int rows = conv_rows(p);
+    if (p.splits > 1)
+        write_partial<T>(p, sums, staged, row0 + warp_m, channel0 + warp_n, rows);
+    else if (p.pool2)
+        write_maxima<T>(p, sums, staged, row0 + warp_m, channel0 + warp_n, rows);
+    else
+        write_pixels<T>(p, sums, staged, row0 + warp_m, channel0 + warp_n, rows);
 }
 
 // Blocks per multiprocessor as shared memory allows on sm_87 (164 KiB) bound the registers: 2 blocks leave 255, 3 blocks
@@ -131,6 +184,8 @@ extern "C" __global__ void __launch_bounds__(JP_POINTWISE_THREADS) conv_reduce(c
     if (index >= rows / window * groups) return;
     const int pixel = index / groups, channel = index % groups * JP_POINTWISE_CHANNELS;
     const size_t plane = static_cast<size_t>(rows) * p.out_channels;
+    const int element = pixel * p.out_channels + channel;
+    const uint4 residual = read_residual(p, element);
     float best[8];
     for (int k = 0; k < window; k++) {
         const float *from =
@@ -147,5 +202,5 @@ extern "C" __global__ void __launch_bounds__(JP_POINTWISE_THREADS) conv_reduce(c
 #pragma unroll
         for (int i = 0; i < 8; i++) best[i] = sum[i];
     }
-    finish8(p, best, pixel * p.out_channels + channel, channel);
+    write_output(p, element, Finish(p, channel)(best, residual));
 }

@@ -33,13 +33,15 @@ template <class T> class ConvLoader {
     static constexpr int A_ROWS = T::M / PASS, B_ROWS = T::N / PASS; // rows that this thread copies
     static_assert(T::M % PASS == 0 && T::N % PASS == 0, "");
 
+    static_assert(PASS % 8 == 0, "SharedTile's permutation is the same for every row that this thread copies");
+
     const JpConv &p;
-    int base[A_ROWS];      // element of the pixel's first tap, which may lie outside the image
+    int base[A_ROWS];      // element of the pixel's first tap, which may lie outside the image, and this thread's chunk
     unsigned taps[A_ROWS]; // bit ky * kernel + kx: that tap lies in the image
-    const __half *filter;  // of this thread's first row
     int filters;           // rows of B that exist, from this thread's first row on
-    int tap, kx, channel;  // of the next step
-    int offset;            // of that tap from base, in elements
+    int filter;            // element of this thread's first row and chunk in the next step
+    int tap, kx, channel;  // of the next step; the channel is this thread's
+    int offset;            // of that step from base
 
   public:
     __device__ __forceinline__ ConvLoader(const JpConv &params, int row0, int channel0, int step) : p(params) {
@@ -47,57 +49,62 @@ template <class T> class ConvLoader {
         const int rows = conv_rows(p);
 #pragma unroll
         for (int i = 0; i < A_ROWS; i++) locate(i, row0 + row + i * PASS, rows);
-        const int inner = p.kernel * p.kernel * p.channels;
-        filter = static_cast<const __half *>(p.weights) + static_cast<size_t>(channel0 + row) * inner + chunk * 8;
-        filters = p.out_channels - channel0 - row;
         const int steps_per_tap = ceil_div(p.channels, T::K);
         tap = step / steps_per_tap;
-        channel = step % steps_per_tap * T::K;
         kx = tap % p.kernel;
-        offset = tap / p.kernel * p.width * p.channels + kx * p.channels;
+        const int start = step % steps_per_tap * T::K;
+        channel = start + chunk * 8;
+        offset = (tap / p.kernel * p.width + kx) * p.channels + channel;
+        filters = p.out_channels - channel0 - row;
+        filter = ((channel0 + row) * p.kernel * p.kernel + tap) * p.channels + channel;
     }
 
 #if __CUDA_ARCH__ >= 800
     // Starts the copies of the next step.
     __device__ __forceinline__ void copy(__half *stage) {
-        const int row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
-#pragma unroll
-        for (int i = 0; i < A_ROWS; i++)
-            copy16(stage + SharedTile<T::K>::offset(row + i * PASS, chunk), pixel(i), pixel_wanted(i));
-#pragma unroll
-        for (int i = 0; i < B_ROWS; i++)
-            copy16(stage + SharedTile<T::K>::offset(T::M + row + i * PASS, chunk), weights(i), weights_wanted(i));
-        advance();
+        each([stage](int place, const __half *from, bool wanted) { copy16(stage + place, from, wanted); });
     }
 #else
-    uint4 a[A_ROWS], b[B_ROWS];
+    uint4 waiting[A_ROWS + B_ROWS];
 
     // Reads the next step into registers; there it waits until the other stage is free.
     __device__ __forceinline__ void fetch() {
-#pragma unroll
-        for (int i = 0; i < A_ROWS; i++) a[i] = fetch16(pixel(i), pixel_wanted(i));
-#pragma unroll
-        for (int i = 0; i < B_ROWS; i++) b[i] = fetch16(weights(i), weights_wanted(i));
-        advance();
+        int i = 0;
+        each([this, &i](int, const __half *from, bool wanted) {
+            waiting[i++] = wanted ? *reinterpret_cast<const uint4 *>(from) : make_uint4(0, 0, 0, 0);
+        });
     }
 
     __device__ __forceinline__ void store(__half *stage) const {
-        const int row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+        __half *const to = stage + SharedTile<T::K>::offset(threadIdx.x / CHUNKS, threadIdx.x % CHUNKS);
 #pragma unroll
         for (int i = 0; i < A_ROWS; i++)
-            *reinterpret_cast<uint4 *>(stage + SharedTile<T::K>::offset(row + i * PASS, chunk)) = a[i];
+            *reinterpret_cast<uint4 *>(to + i * PASS * SharedTile<T::K>::STRIDE) = waiting[i];
 #pragma unroll
         for (int i = 0; i < B_ROWS; i++)
-            *reinterpret_cast<uint4 *>(stage + SharedTile<T::K>::offset(T::M + row + i * PASS, chunk)) = b[i];
-    }
-
-  private:
-    static __device__ __forceinline__ uint4 fetch16(const __half *from, bool wanted) {
-        return wanted ? *reinterpret_cast<const uint4 *>(from) : make_uint4(0, 0, 0, 0);
+            *reinterpret_cast<uint4 *>(to + (T::M + i * PASS) * SharedTile<T::K>::STRIDE) = waiting[A_ROWS + i];
     }
 #endif
 
   private:
+    // Calls `copy` with the place in the stage, the source and whether it exists for each 16 bytes of the next step.
+    template <class F> __device__ __forceinline__ void each(F copy) {
+        const int place = SharedTile<T::K>::offset(threadIdx.x / CHUNKS, threadIdx.x % CHUNKS);
+        const bool inside = channel < p.channels;
+        const unsigned bit = inside ? 1u << tap : 0;
+#pragma unroll
+        for (int i = 0; i < A_ROWS; i++)
+            copy(place + i * PASS * SharedTile<T::K>::STRIDE, static_cast<const __half *>(p.input) + (base[i] + offset),
+                 (taps[i] & bit) != 0);
+        const int rows = inside ? filters : 0;
+        const int stride = PASS * p.kernel * p.kernel * p.channels;
+#pragma unroll
+        for (int i = 0; i < B_ROWS; i++)
+            copy(place + (T::M + i * PASS) * SharedTile<T::K>::STRIDE,
+                 static_cast<const __half *>(p.weights) + (filter + i * stride), i * PASS < rows);
+        advance();
+    }
+
     // The corner of row `row`'s input window and which of its taps exist.
     __device__ __forceinline__ void locate(int i, int row, int rows) {
         int y, x, image;
@@ -122,30 +129,19 @@ template <class T> class ConvLoader {
         }
     }
 
-    __device__ __forceinline__ bool channel_wanted() const {
-        return channel + static_cast<int>(threadIdx.x % CHUNKS) * 8 < p.channels;
-    }
-    __device__ __forceinline__ bool pixel_wanted(int i) const { return (taps[i] >> tap & 1) && channel_wanted(); }
-    __device__ __forceinline__ bool weights_wanted(int i) const { return i * PASS < filters && channel_wanted(); }
-
-    // An address inside the tensor where wanted; else the tensor's start, which is not read.
-    __device__ __forceinline__ const __half *pixel(int i) const {
-        const int element = base[i] + offset + channel + static_cast<int>(threadIdx.x % CHUNKS) * 8;
-        return static_cast<const __half *>(p.input) + (pixel_wanted(i) ? element : 0);
-    }
-    __device__ __forceinline__ const __half *weights(int i) const {
-        const size_t row = static_cast<size_t>(i * PASS) * (p.kernel * p.kernel * p.channels);
-        return weights_wanted(i) ? filter + row + tap * p.channels + channel : static_cast<const __half *>(p.weights);
-    }
-
     __device__ __forceinline__ void advance() {
         channel += T::K;
-        if (channel < p.channels) return;
-        channel = 0;
+        offset += T::K;
+        filter += T::K;
+        const int chunk = threadIdx.x % CHUNKS;
+        if (channel - chunk * 8 < p.channels) return;
+        // On to the next tap; the last step of one may have reached past its channels.
+        const int past = channel - chunk * 8 - p.channels;
+        channel = chunk * 8;
+        offset -= past;
+        filter -= past;
         tap++;
-        kx++;
-        offset += p.channels;
-        if (kx < p.kernel) return;
+        if (++kx < p.kernel) return;
         kx = 0;
         offset += (p.width - p.kernel) * p.channels;
     }

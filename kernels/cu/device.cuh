@@ -93,4 +93,6 @@ __device__ __forceinline__ void mma16816(float (&d)[4], const unsigned (&a)[4], 
 #endif
 #endif
 
+#define JP_MINUS_INFINITY __int_as_float(0xff800000)
+
 __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }

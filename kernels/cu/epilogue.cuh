@@ -25,23 +25,32 @@ __device__ __forceinline__ void write8(float *to, const float (&v)[8]) {
     *reinterpret_cast<float4 *>(to + 4) = make_float4(v[4], v[5], v[6], v[7]);
 }
 
-// Finishes 8 channels of one output pixel; `at` counts elements of the output.
-__device__ __forceinline__ void finish8(const JpConv &p, float (&v)[8], int at, int channel) {
+// What a lane needs for its 8 channels, the same for every pixel.
+struct Finish {
     float bias[8];
-    read8(static_cast<const float *>(p.bias) + channel, bias);
-#pragma unroll
-    for (int i = 0; i < 8; i++) v[i] += bias[i];
-    if (p.residual) {
-        float residual[8];
-        unpack8(*reinterpret_cast<const uint4 *>(static_cast<const __half *>(p.residual) + at), residual);
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] += residual[i];
+    float floor; // the rectifier's, or minus infinity
+
+    __device__ __forceinline__ Finish(const JpConv &p, int channel) : floor(p.relu ? 0.f : JP_MINUS_INFINITY) {
+        read8(static_cast<const float *>(p.bias) + channel, bias);
     }
-    if (p.relu) {
+
+    // `v` becomes the output of 8 channels of a pixel; the residual is zeros where there is none.
+    __device__ __forceinline__ uint4 operator()(float (&v)[8], uint4 residual) const {
+        float add[8];
+        unpack8(residual, add);
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = fmaxf(v[i], 0.f);
+        for (int i = 0; i < 8; i++) v[i] = fmaxf(v[i] + bias[i] + add[i], floor);
+        return pack8(v);
     }
-    *reinterpret_cast<uint4 *>(static_cast<__half *>(p.output) + at) = pack8(v);
+};
+
+// 8 channels of the residual and of the output; `at` counts elements.
+__device__ __forceinline__ uint4 read_residual(const JpConv &p, int at) {
+    if (!p.residual) return make_uint4(0, 0, 0, 0);
+    return *reinterpret_cast<const uint4 *>(static_cast<const __half *>(p.residual) + at);
+}
+__device__ __forceinline__ void write_output(const JpConv &p, int at, uint4 v) {
+    *reinterpret_cast<uint4 *>(static_cast<__half *>(p.output) + at) = v;
 }
 
 __device__ __forceinline__ void maximum8(float (&v)[8], const float (&other)[8]) {

@@ -11,7 +11,7 @@ extern "C" __global__ void __launch_bounds__(JP_POINTWISE_THREADS) max_pool(cons
     const int image = pixel / (p.out_width * p.out_height);
     float best[8], v[8];
 #pragma unroll
-    for (int i = 0; i < 8; i++) best[i] = __int_as_float(0xff800000); // minus infinity
+    for (int i = 0; i < 8; i++) best[i] = JP_MINUS_INFINITY;
     for (int y = max(y0, 0); y < min(y0 + p.window, p.height); y++) {
         for (int x = max(x0, 0); x < min(x0 + p.window, p.width); x++) {
             const int at = ((image * p.height + y) * p.width + x) * p.channels + channel;

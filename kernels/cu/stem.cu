@@ -134,6 +134,7 @@ template <class S> __device__ __forceinline__ void stem(const JpConv &p) {
     using Stage = Staging<JP_STEM_CHANNELS>;
     const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, channel = lane % Stage::LANES * 8;
     float *const staged = reinterpret_cast<float *>(shared) + warp * Stage::FLOATS;
+    const Finish finish(p, channel0 + channel);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         sums.stage(staged, i);
@@ -146,7 +147,8 @@ template <class S> __device__ __forceinline__ void stem(const JpConv &p) {
             float v[8];
             read8(staged + r * Stage::STRIDE + channel, v);
             const int pixel = (image * p.out_height + oy) * p.out_width + ox;
-            finish8(p, v, pixel * p.out_channels + channel0 + channel, channel0 + channel);
+            const uint4 none = make_uint4(0, 0, 0, 0);
+            write_output(p, pixel * p.out_channels + channel0 + channel, finish(v, none));
         }
         __syncwarp();
     }

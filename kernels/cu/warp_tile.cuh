@@ -6,7 +6,8 @@
 #if __CUDA_ARCH__ >= 800
 
 // Rows of K elements without padding. The 16-byte chunks of a row are permuted by the row number so that ldmatrix's
-// eight rows, and eight neighbouring copies, each lie in different banks.
+// eight rows, and eight neighbouring copies, each lie in different banks. It repeats every 8 rows: an element 8 n rows
+// further down lies 8 n STRIDE further on.
 template <int K> struct SharedTile {
     static_assert(K == 32 || K == 64, "the permutation below covers rows of 64 and 128 bytes");
     static constexpr int STRIDE = K;
@@ -34,13 +35,13 @@ template <int M, int N> struct WarpTile {
     // Reads the operands of the k-th slice of 16.
     template <int K> __device__ __forceinline__ void load(const __half *A, const __half *B, int k) {
         const int lane = threadIdx.x & 31;
+        const __half *const a_row = A + SharedTile<K>::offset(lane & 15, k * 2 + (lane >> 4));
+        const __half *const b_row =
+            B + SharedTile<K>::offset((lane & 7) + ((lane >> 4) << 3), k * 2 + ((lane >> 3) & 1));
 #pragma unroll
-        for (int i = 0; i < MI; i++)
-            ldmatrix4(a[i], A + SharedTile<K>::offset(i * 16 + (lane & 15), k * 2 + (lane >> 4)));
+        for (int i = 0; i < MI; i++) ldmatrix4(a[i], a_row + i * 16 * SharedTile<K>::STRIDE);
 #pragma unroll
-        for (int j = 0; j < NI / 2; j++)
-            ldmatrix4(b[j], B + SharedTile<K>::offset(j * 16 + (lane & 7) + ((lane >> 4) << 3),
-                                                      k * 2 + ((lane >> 3) & 1)));
+        for (int j = 0; j < NI / 2; j++) ldmatrix4(b[j], b_row + j * 16 * SharedTile<K>::STRIDE);
     }
 
     __device__ __forceinline__ void multiply() {
