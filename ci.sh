@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi)
+DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin)
 LONG_STEPS=()
 
 say() { printf '\n== %s\n' "$*"; }
@@ -109,6 +109,13 @@ step_kernel() {
 # The runtime's mailbox and shared page under every order of two threads, and the C library.
 step_capi() {
     RUSTFLAGS="--cfg loom" cargo test -q -p jetpace-loom --release --locked --target-dir target/loom
+}
+
+# Two builds of the CUDA kernels equal each other and what is committed.
+step_cubin() {
+    need python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || apt python3-pip
+    kernels/rebuild.sh --check
 }
 
 steps=("$@")
