@@ -9,4 +9,5 @@ pub mod output;
 pub mod report;
 pub mod runtime;
 pub mod signals;
+pub mod session;
 pub mod sweep;
