@@ -1,7 +1,5 @@
 //! Frames: a network's blocks run at the pace of a camera or a control loop, at the clocks that a policy chooses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use jetpace_tables::governor::{Action, Governor};
 use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::table::Table;
@@ -9,6 +7,7 @@ use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use crate::failure::Failure;
+use crate::signals::Stop;
 
 /// When a frame starts and when it must be done.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +60,7 @@ pub fn run<G, R, T>(
     frames: u64,
     policy: &mut Policy<'_, '_>,
     mut meanwhile: impl FnMut(Nanos) -> Option<Nanos>,
-    stop: &AtomicBool,
+    stop: &Stop,
     mut done: impl FnMut(&Frame) -> Result<(), Failure>,
 ) -> Result<(), Failure>
 where
@@ -72,7 +71,7 @@ where
     let mut clock = Writes { gpu, policy, due: None, count: 0 };
     let mut start = timer.now();
     for index in 0..frames {
-        if stop.load(Ordering::Relaxed) {
+        if stop.signal().is_some() {
             break;
         }
         clock.tell(start, |governor| governor.frame_start(start))?;

@@ -8,6 +8,8 @@ pub mod output;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod runtime;
-pub mod signals;
 pub mod session;
+pub mod signals;
 pub mod sweep;
+#[cfg(feature = "sim")]
+pub mod virtual_board;

@@ -1,7 +1,5 @@
 //! A session: frames on one board under one policy, and what came of it.
 
-use std::sync::atomic::AtomicBool;
-
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Leftover, Store};
@@ -14,6 +12,7 @@ use jetpace_tables::work::ClockIndex;
 
 use crate::failure::Failure;
 use crate::frames::{self, Frame, Pace, Policy};
+use crate::signals::Stop;
 
 /// Who has the clock during a session.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +99,7 @@ where
         drive: Drive<'_>,
         pace: Pace,
         frames: u64,
-        stop: &AtomicBool,
+        stop: &Stop,
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
         let mut governor;
@@ -132,7 +131,7 @@ where
         policy: &mut Policy<'_, '_>,
         pace: Pace,
         frames: u64,
-        stop: &AtomicBool,
+        stop: &Stop,
         mut done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
         let warm_up = WARM_UP_FRAMES.max(WARM_UP.get().div_ceil(pace.period.get().max(1)));

@@ -1,16 +1,14 @@
 //! Sessions on virtual boards: the same code as on a Jetson, with virtual time and the simulator's true energy.
 
-use std::sync::atomic::AtomicBool;
-
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::sim::{self, Runner, VirtualNodes, VirtualTimer};
-use jetpace_tables::hw::GpuClock;
 use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::{ClockIndex, Network};
 
 use crate::failure::Failure;
 use crate::frames::{Frame, Pace};
 use crate::session::{Drive, Machine, Meter, Summary};
+use crate::signals::Stop;
 
 /// The simulator's true energy of the module.
 #[derive(Debug)]
@@ -65,19 +63,17 @@ impl Case {
     pub fn run(
         &self,
         drive: Drive<'_>,
-        stop: &AtomicBool,
+        stop: &Stop,
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
         machine(&self.board, self.seed, self.network.clone())?.run(drive, self.pace, self.frames, stop, done)
     }
 
     /// Runs it once per clock up to the cap, each on a fresh board.
-    pub fn run_fixed(&self, stop: &AtomicBool) -> Result<Vec<(Hertz, Summary)>, Failure> {
+    pub fn run_fixed(&self, stop: &Stop) -> Result<Vec<(Hertz, Summary)>, Failure> {
         let found = machine(&self.board, self.seed, self.network.clone())?.board;
         let clocks = found.gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= found.gpu.cap);
-        clocks
-            .map(|(i, clock)| Ok((*clock, self.run(Drive::Fixed(ClockIndex(i as u8)), stop, |_| Ok(()))?)))
-            .collect()
+        clocks.map(|(i, clock)| Ok((*clock, self.run(Drive::Fixed(ClockIndex(i as u8)), stop, |_| Ok(()))?))).collect()
     }
 }
 

@@ -1,19 +1,18 @@
 //! `jetpace run`: frames of a network at planned clocks, or under the stock governor, and what they cost.
 
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-
 use jetpace_tables::image;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::{Microjoules, Nanos};
 use jetpace_tables::work::Network;
 use serde::Serialize;
+use std::path::PathBuf;
 
 use crate::args::BoardArg;
 use crate::failure::{Failure, Reason};
 use crate::frames::{Frame, Pace};
 use crate::output::{print_json, print_text};
 use crate::session::{Drive, Summary};
+use crate::signals::Stop;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -75,7 +74,7 @@ impl Args {
         let table = self.read_table(&probe.board.digest())?;
         let (network, pace, risk) = self.work(table.as_ref())?;
         let case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames: self.frames };
-        let stop = AtomicBool::new(false);
+        let stop = Stop::never();
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
 
         let mut log = FrameLog::new(self.csv.is_some());
@@ -286,7 +285,12 @@ impl Document {
             }
             None => "  no fixed clock meets the deadline at this risk\n".to_owned(),
         };
-        text += &format!("  time of a frame: median {:.3} ms, 99 % {:.3} ms, longest {:.3} ms\n", ms(t.p50), ms(t.p99), ms(t.max));
+        text += &format!(
+            "  time of a frame: median {:.3} ms, 99 % {:.3} ms, longest {:.3} ms\n",
+            ms(t.p50),
+            ms(t.p99),
+            ms(t.max)
+        );
         text
     }
 }
