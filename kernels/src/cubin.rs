@@ -1,6 +1,8 @@
-//! The precompiled kernels: one cubin per compute capability.
+//! The precompiled kernels: one cubin per compute capability, from cu/ by rebuild.sh.
 
 use std::fmt;
+
+use crate::error::Error;
 
 /// What a GPU's kernels have to be compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,5 +24,47 @@ impl Capability {
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Kernels compiled for one compute capability, and for no other: a cubin of another one does not load.
+#[derive(Clone, Copy, Debug)]
+pub struct Cubin {
+    /// What it is compiled for.
+    pub capability: Capability,
+    /// The ELF file.
+    pub image: &'static [u8],
+}
+
+/// Every cubin.
+pub static CUBINS: [Cubin; 4] = [
+    Cubin { capability: Capability::SM_72, image: include_bytes!("../cubin/sm_72/jetpace.cubin") },
+    Cubin { capability: Capability::new(8, 7), image: include_bytes!("../cubin/sm_87/jetpace.cubin") },
+    Cubin { capability: Capability::new(9, 0), image: include_bytes!("../cubin/sm_90/jetpace.cubin") },
+    Cubin { capability: Capability::new(11, 0), image: include_bytes!("../cubin/sm_110/jetpace.cubin") },
+];
+
+/// The cubin for a GPU.
+///
+/// # Errors
+/// There is none for its compute capability; the message names the GPU, its capability and those there are.
+pub fn find(gpu: &str, capability: Capability) -> Result<&'static Cubin, Error> {
+    CUBINS.iter().find(|cubin| cubin.capability == capability).ok_or_else(|| Error::Capability {
+        gpu: gpu.to_owned(),
+        found: capability,
+        supported: CUBINS.iter().map(|cubin| cubin.capability.to_string()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_capability_is_refused_by_name_even_a_near_one() {
+        assert!(find("Orin", Capability::new(8, 7)).is_ok());
+        // Nothing of 8.6 or 8.9 is taken: Tegra's cubins are for Tegra's GPUs.
+        let message = find("RTX 4090", Capability::new(8, 9)).unwrap_err().to_string();
+        assert_eq!(message, "RTX 4090 has compute capability 8.9; kernels are compiled for 7.2, 8.7, 9.0, 11.0 only");
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod abi;
 pub mod cubin;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 pub mod launch;
 pub mod net;

@@ -1,0 +1,138 @@
+//! check NETWORK [BATCH [WEIGHTS.safetensors]]: runs every block of a network on this machine's GPU and compares what it
+//! leaves with the fp32 reference, given the same input; then the whole network frame by frame. Exit code 1 where they
+//! differ by more than 2 %, 3 where there is no GPU to be used.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jetpace_kernels::cuda::CudaRunner;
+use jetpace_kernels::net::{self, Op, OpBlock};
+use jetpace_kernels::reference::{self, Tensor};
+use jetpace_kernels::weights::{Params, Weights};
+use jetpace_tables::hw::{BlockRunner, Timer};
+use jetpace_tables::units::Nanos;
+use jetpace_tables::work::{BlockId, Size};
+
+/// Largest difference over largest value that fp16 storage explains.
+const TOLERANCE: f32 = 2e-2;
+
+const SEED: u64 = 1;
+
+struct Clock(Instant);
+
+impl Timer for Clock {
+    fn now(&self) -> Nanos {
+        Nanos::new(self.0.elapsed().as_nanos() as u64)
+    }
+
+    fn sleep_until(&mut self, time: Nanos) {
+        thread::sleep(Duration::from_nanos(time.saturating_sub(self.now()).get()));
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let name = args.first().map_or("resnet152-32", String::as_str);
+    let size = Size(args.get(1).and_then(|batch| batch.parse().ok()).unwrap_or(1));
+    let Some(blocks) = net::ops(name) else {
+        eprintln!("{name} has no kernels; there are: {}", net::NAMES.join(" "));
+        return ExitCode::from(2);
+    };
+    let weights = match args.get(2) {
+        None => Ok(Weights::random(SEED)),
+        Some(path) => Weights::open(path.as_ref(), name, &blocks),
+    };
+    let runner = weights.and_then(|weights| {
+        let runner = CudaRunner::new(blocks.clone(), &weights, SEED, Clock(Instant::now()))?;
+        Ok((runner, weights))
+    });
+    match runner {
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::from(3)
+        }
+        Ok((mut runner, weights)) => match check(&mut runner, &blocks, &weights, size) {
+            Ok(worst) => {
+                println!("{name} at batch {}: {worst:.2e} at worst, on {}", size.0, runner.gpu_name());
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{name} at batch {}: {why}", size.0);
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn check(runner: &mut CudaRunner<Clock>, blocks: &[OpBlock], weights: &Weights, size: Size) -> Result<f32, String> {
+    let text = |e: jetpace_kernels::Error| e.to_string();
+    let mut input = image(blocks, size)?;
+    runner.set_image(size, &input.data).map_err(text)?;
+    let (mut layer, mut worst) = (0, 0.0_f32);
+    let mut outputs = Vec::new();
+    for (i, block) in blocks.iter().enumerate() {
+        let id = BlockId(i as u16);
+        let mut times = [Nanos::ZERO; 2];
+        // Twice: a block that is repeated has to find its input as it was.
+        runner.run(id, size, &mut times, &mut |_| None).map_err(text)?;
+        let got = runner.output(size).map_err(text)?;
+        let params: Result<Vec<Params>, _> =
+            block.ops.iter().enumerate().map(|(k, op)| weights.params(layer + k, op)).collect();
+        layer += block.ops.len();
+        let want = reference::block(block, &params.map_err(text)?, &input);
+        let distance = reference::distance(&got, &want.data);
+        println!("{:<10} {distance:.2e} {}", block.name, times[1]);
+        if distance.is_nan() || distance > TOLERANCE {
+            return Err(format!("{} is {distance:.2e} from the reference, more than {TOLERANCE}", block.name));
+        }
+        worst = worst.max(distance);
+        // The next block is judged on what the GPU really gave it.
+        input = Tensor { data: got.clone(), ..want };
+        outputs.push(got);
+    }
+    frames(runner, &outputs, size)?;
+    let mut whole = [Nanos::ZERO; 2];
+    runner.run_whole(size, &mut whole).map_err(text)?;
+    if outputs.last() != Some(&runner.output(size).map_err(text)?) {
+        return Err("the network as one graph leaves another output".to_owned());
+    }
+    Ok(worst)
+}
+
+/// Frames, and blocks out of their order, leave what the blocks left one by one.
+fn frames(runner: &mut CudaRunner<Clock>, outputs: &[Vec<f32>], size: Size) -> Result<(), String> {
+    let count = outputs.len() as u16;
+    let order = (0..count).chain(0..count).chain([count / 2, count / 3, count / 3, 0, count - 1]);
+    for block in order {
+        let mut calls = 0;
+        let mut meanwhile = |now: Nanos| {
+            calls += 1;
+            (calls < 3).then(|| now.saturating_add(Nanos::from_micros(10)))
+        };
+        let mut time = [Nanos::ZERO];
+        runner.run(BlockId(block), size, &mut time, &mut meanwhile).map_err(|e| e.to_string())?;
+        let got = runner.output(size).map_err(|e| e.to_string())?;
+        let name = runner.name(BlockId(block));
+        if got != outputs[usize::from(block)] {
+            return Err(format!("{name} leaves another output when it is run in a frame or on its own"));
+        }
+        if calls == 0 || time[0] == Nanos::ZERO {
+            return Err(format!("{name}: {calls} samples were taken in {}", time[0]));
+        }
+    }
+    Ok(())
+}
+
+/// A picture of smooth waves, in the reference's layout.
+fn image(blocks: &[OpBlock], size: Size) -> Result<Tensor, String> {
+    let Some(Op::Conv(first)) = blocks.first().and_then(|block| block.ops.first()) else {
+        return Err("the network has no first convolution".to_owned());
+    };
+    let mut image = Tensor::zeros(size.0 as usize, first.side as usize, 3);
+    for (i, value) in image.data.iter_mut().enumerate() {
+        // As the GPU gets it: in fp16.
+        *value = half::f16::from_f32((i as f32 * 0.37).sin() + 0.5 * (i as f32 * 0.011).cos()).to_f32();
+    }
+    Ok(image)
+}
