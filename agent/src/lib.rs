@@ -2,14 +2,14 @@
 
 pub mod args;
 pub mod commands;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod failure;
 pub mod frames;
 pub mod output;
+pub mod program;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod runtime;
-pub mod session;
 pub mod signals;
 pub mod sweep;
-#[cfg(feature = "sim")]
-pub mod virtual_board;

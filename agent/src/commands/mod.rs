@@ -6,4 +6,3 @@ pub mod hold;
 pub mod man;
 pub mod probe;
 pub mod restore;
-pub mod run;
