@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Print what this machine has and which ways of fixing the clock it offers
     Probe(commands::probe::Args),
+    /// Run frames of a network at planned clocks, beside the stock governor and the best fixed clock
+    Run(commands::run::Args),
     /// Fix the GPU's clock while a command runs
     Hold(commands::hold::Args),
     /// Put back what a killed instance left
@@ -40,6 +42,7 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Self::Probe(args) => args.run(),
+            Self::Run(args) => args.run(),
             Self::Hold(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Completions(args) => args.run(),
@@ -58,6 +61,12 @@ pub enum BoardArg {
     Sim(String),
     /// The root of a copied or recorded sysfs tree.
     Tree(PathBuf),
+}
+
+/// What a binary without the virtual boards says.
+#[cfg(not(feature = "sim"))]
+pub fn no_sim() -> Failure {
+    Failure::new(crate::failure::Reason::Unsupported, "this binary has no virtual boards; the one for any machine does")
 }
 
 impl FromStr for BoardArg {

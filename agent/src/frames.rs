@@ -1,7 +1,5 @@
 //! Frames: a network's blocks run at the pace of a camera or a control loop, at the clocks that a policy chooses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use jetpace_tables::governor::{Action, Governor};
 use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::table::Table;
@@ -9,6 +7,7 @@ use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use crate::failure::Failure;
+use crate::signals::Stop;
 
 /// When a frame starts and when it must be done.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +20,15 @@ pub struct Pace {
 
 /// Who decides on the clock.
 #[derive(Debug)]
-pub enum Policy<'a> {
+pub enum Policy<'a, 't> {
     /// The governor follows a table.
-    Table(&'a mut Governor<&'a Table>),
+    Table(&'a mut Governor<&'t Table>),
     /// Nobody here: the stock governor, or a clock pinned before.
     Held,
 }
 
-impl Policy<'_> {
-    fn ask(&mut self, event: impl FnOnce(&mut Governor<&Table>) -> Action) -> Action {
+impl<'t> Policy<'_, 't> {
+    fn ask(&mut self, event: impl FnOnce(&mut Governor<&'t Table>) -> Action) -> Action {
         match self {
             Self::Table(governor) => event(governor),
             Self::Held => Action::Hold,
@@ -59,9 +58,9 @@ pub fn run<G, R, T>(
     (gpu, runner, timer): (&mut G, &mut R, &mut T),
     pace: Pace,
     frames: u64,
-    mut policy: Policy<'_>,
+    policy: &mut Policy<'_, '_>,
     mut meanwhile: impl FnMut(Nanos) -> Option<Nanos>,
-    stop: &AtomicBool,
+    stop: &Stop,
     mut done: impl FnMut(&Frame) -> Result<(), Failure>,
 ) -> Result<(), Failure>
 where
@@ -69,10 +68,10 @@ where
     R: BlockRunner,
     T: Timer,
 {
-    let mut clock = Writes { gpu, policy: &mut policy, due: None, count: 0 };
+    let mut clock = Writes { gpu, policy, due: None, count: 0 };
     let mut start = timer.now();
     for index in 0..frames {
-        if stop.load(Ordering::Relaxed) {
+        if stop.signal().is_some() {
             break;
         }
         clock.tell(start, |governor| governor.frame_start(start))?;
@@ -120,15 +119,15 @@ fn earliest(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {
 }
 
 /// Carries out what the policy decides: writes at once, or when they are due.
-struct Writes<'a, 'p, G: GpuClock> {
+struct Writes<'a, 'p, 't, G: GpuClock> {
     gpu: &'a mut G,
-    policy: &'a mut Policy<'p>,
+    policy: &'a mut Policy<'p, 't>,
     due: Option<(ClockIndex, Nanos)>,
     count: u32,
 }
 
-impl<G: GpuClock> Writes<'_, '_, G> {
-    fn tell(&mut self, now: Nanos, event: impl FnOnce(&mut Governor<&Table>) -> Action) -> Result<(), Failure> {
+impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
+    fn tell(&mut self, now: Nanos, event: impl FnOnce(&mut Governor<&'t Table>) -> Action) -> Result<(), Failure> {
         let action = self.policy.ask(event);
         self.carry_out(action, now)
     }

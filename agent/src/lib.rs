@@ -11,5 +11,8 @@ pub mod program;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod runtime;
+pub mod session;
 pub mod signals;
 pub mod sweep;
+#[cfg(feature = "sim")]
+pub mod virtual_board;

@@ -22,6 +22,11 @@ impl Stop {
         Ok(Self(seen))
     }
 
+    /// One that no signal sets: a virtual board needs no care.
+    pub fn never() -> Self {
+        Self(Arc::default())
+    }
+
     /// The signal that came, if any.
     pub fn signal(&self) -> Option<i32> {
         match self.0.load(Ordering::Relaxed) {

@@ -6,3 +6,4 @@ pub mod hold;
 pub mod man;
 pub mod probe;
 pub mod restore;
+pub mod run;

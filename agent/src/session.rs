@@ -1,0 +1,191 @@
+//! A session: frames on one board under one policy, and what came of it.
+
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::GpuNode;
+use jetpace_devfreq::guard::{Guard, Leftover, Store};
+use jetpace_devfreq::nodes::Nodes;
+use jetpace_tables::governor::Governor;
+use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
+use jetpace_tables::table::Table;
+use jetpace_tables::units::{Hertz, Microjoules, Nanos};
+use jetpace_tables::work::ClockIndex;
+
+use crate::failure::Failure;
+use crate::frames::{self, Frame, Pace, Policy};
+use crate::signals::Stop;
+
+/// Who has the clock during a session.
+#[derive(Clone, Copy, Debug)]
+pub enum Drive<'a> {
+    /// The governor follows a table.
+    Table(&'a Table),
+    /// One clock for everything.
+    Fixed(ClockIndex),
+    /// The stock governor.
+    Stock,
+}
+
+/// What a session measures its energy with.
+pub trait Meter {
+    /// Called while the GPU works; when it wants to be called next.
+    fn sample(&mut self, now: Nanos) -> Option<Nanos>;
+
+    /// Energy of the module since the session's counted part began; `None` where no rail tells.
+    fn energy(&mut self) -> Option<Microjoules>;
+
+    /// The counted part begins.
+    fn restart(&mut self);
+}
+
+/// What came of a session.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Counted frames.
+    pub frames: u64,
+    /// Those that ended behind the deadline.
+    pub missed: u64,
+    /// Energy of the module over all counted frames and the gaps behind them.
+    pub energy: Option<Microjoules>,
+    /// Changes of the clock written.
+    pub switches: u64,
+    /// Every counted frame's time, ascending.
+    pub times: Vec<Nanos>,
+}
+
+impl Summary {
+    /// The share of frames that missed.
+    pub fn miss_rate(&self) -> f64 {
+        self.missed as f64 / self.frames.max(1) as f64
+    }
+
+    /// The time that a share of the frames did not exceed.
+    pub fn quantile(&self, share: f64) -> Nanos {
+        let rank = (share * self.times.len() as f64).ceil() as usize;
+        self.times.get(rank.saturating_sub(1)).copied().unwrap_or(Nanos::ZERO)
+    }
+}
+
+/// Frames that run before counting begins, at least: a governor that starts cold is not what a session is about.
+const WARM_UP_FRAMES: u64 = 5;
+/// And for at least this long.
+const WARM_UP: Nanos = Nanos::from_millis(500);
+
+/// A board with everything that a session needs.
+#[derive(Debug)]
+pub struct Machine<N, R, T, M> {
+    /// Its nodes.
+    pub nodes: N,
+    /// What was found on it.
+    pub board: Board,
+    /// Runs the network's blocks.
+    pub runner: R,
+    /// Its clock on the wall.
+    pub timer: T,
+    /// Its energy meter.
+    pub meter: M,
+}
+
+impl<N, R, T, M> Machine<N, R, T, M>
+where
+    N: Nodes + Store + Clone,
+    R: BlockRunner,
+    T: Timer + Clone,
+    M: Meter,
+{
+    /// Runs `frames` counted frames behind a warm-up and gives each to `done`; ends early, after a whole frame, where
+    /// `stop` is set. The clocks are restored when it returns, however it does.
+    pub fn run(
+        &mut self,
+        drive: Drive<'_>,
+        pace: Pace,
+        frames: u64,
+        stop: &Stop,
+        done: impl FnMut(&Frame) -> Result<(), Failure>,
+    ) -> Result<Summary, Failure> {
+        let mut governor;
+        let (clock, mut policy) = match drive {
+            Drive::Stock => return self.count(&mut Untouched, &mut Policy::Held, pace, frames, stop, done),
+            Drive::Fixed(clock) => (Some(clock), Policy::Held),
+            Drive::Table(table) => {
+                governor = Governor::new(table);
+                (None, Policy::Table(&mut governor))
+            }
+        };
+        let (guard, leftover) = Guard::take(self.nodes.clone())?;
+        if let Leftover::Restored(_) = leftover {
+            log::warn!("an earlier instance was killed; its clocks were put back first");
+        }
+        let mut held = GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, &guard, None)?;
+        if let Some(clock) = clock {
+            held.pin(clock)?;
+        }
+        let summary = self.count(&mut held, &mut policy, pace, frames, stop, done);
+        drop(held);
+        guard.restore()?;
+        summary
+    }
+
+    fn count<G: GpuClock>(
+        &mut self,
+        gpu: &mut G,
+        policy: &mut Policy<'_, '_>,
+        pace: Pace,
+        frames: u64,
+        stop: &Stop,
+        mut done: impl FnMut(&Frame) -> Result<(), Failure>,
+    ) -> Result<Summary, Failure> {
+        let warm_up = WARM_UP_FRAMES.max(WARM_UP.get().div_ceil(pace.period.get().max(1)));
+        let on = (&mut *gpu, &mut self.runner, &mut self.timer);
+        frames::run(on, pace, warm_up, policy, |_| None, stop, |_| Ok(()))?;
+
+        self.meter.restart();
+        let mut summary = Summary { frames: 0, missed: 0, energy: None, switches: 0, times: Vec::new() };
+        let on = (gpu, &mut self.runner, &mut self.timer);
+        let meter = &mut self.meter;
+        frames::run(
+            on,
+            pace,
+            frames,
+            policy,
+            |now| meter.sample(now),
+            stop,
+            |frame| {
+                summary.frames += 1;
+                summary.missed += u64::from(frame.missed);
+                summary.switches += u64::from(frame.switches);
+                summary.times.push(frame.time);
+                done(frame)
+            },
+        )?;
+        summary.energy = self.meter.energy();
+        summary.times.sort_unstable();
+        Ok(summary)
+    }
+}
+
+/// The clock of a session under the stock governor: nobody sets it.
+struct Untouched;
+
+impl GpuClock for Untouched {
+    type Error = std::convert::Infallible;
+
+    fn clocks(&self) -> &[Hertz] {
+        &[]
+    }
+
+    fn set(&mut self, _: ClockIndex) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn pin(&mut self, _: ClockIndex) -> Result<Hertz, Self::Error> {
+        Ok(Hertz::ZERO)
+    }
+
+    fn current(&mut self) -> Result<Hertz, Self::Error> {
+        Ok(Hertz::ZERO)
+    }
+
+    fn release(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
