@@ -17,7 +17,7 @@ rm -rf "$root"
 mkdir -p "$root"/{bin,dev,etc,m,proc,run,sys,tmp}
 cp "$kernel/busybox" "$root/bin/busybox"
 cp "$agent" "$root/bin/jetpace"
-cp "$cases" "$root/bin/kernel-cases"
+cp "$cases" "$root/bin/jetpace-kernel-cases"
 cp "$here"/guest/* "$root/"
 cp "$kernel"/*.ko "$root/m/"
 for module in "$kernel"/modules/*.ko; do

@@ -333,8 +333,8 @@ impl Devfreq {
         if !self.governors.iter().any(|known| known == name) {
             return Err(errno(if self.kernel == Kernel::Mainline { libc::ENOENT } else { libc::EINVAL }));
         }
-        if self.failing.is_some() && name != USERSPACE && name != self.governor {
-            // It cannot start, as starting sets its clock. The old one is started again and nobody is told.
+        if self.failing.is_some() && matches!(name, PERFORMANCE | POWERSAVE) && name != self.governor {
+            // These set a clock to start and cannot. The old one is started again and nobody is told.
             self.generation += 1;
             self.userspace_freq = None;
             return Ok(());

@@ -1,87 +1,54 @@
-//! Runs the cases inside the guest of `./ci.sh kernel`, on the real devfreq core and the test module. One line per
-//! case; exit code 1 where the kernel answers otherwise.
+//! What runs inside the guest of `./ci.sh kernel` beside the agent. Exit code 1 where the kernel answers otherwise.
+//!
+//! - `jetpace-kernel-cases`: the cases, on the real devfreq core and the test module, one line each.
+//! - `jetpace-kernel-cases orders WAY`: every clock after every other by one way of fixing the clock.
+//! - `jetpace-kernel-cases rails`: every rail as the agent reads it.
 
+mod guest;
+
+use std::error::Error;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::{GpuNode, Way};
+use jetpace_devfreq::guard::Guard;
 use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
-use jetpace_kernel_cases::{CASES, Machine, parse, run};
-
-const GPU: &str = "/sys/class/devfreq/17000000.gpu";
-const DRIVER: &str = "/sys/bus/platform/drivers/jetpace_testgpu";
-const PARAMETERS: &str = "/sys/module/jetpace_testgpu/parameters";
-
-struct Guest {
-    nodes: SysfsRoot,
-}
-
-impl Machine for Guest {
-    type Nodes = SysfsRoot;
-
-    fn nodes(&self) -> &SysfsRoot {
-        &self.nodes
-    }
-
-    fn path(&self, node: &str) -> PathBuf {
-        Path::new(GPU).join(node)
-    }
-
-    fn reset(&mut self) -> io::Result<()> {
-        for name in ["fail_errno", "cap_hz", "busy_pct", "delay_us", "transitions"] {
-            self.knob(name, Some(0))?;
-        }
-        if Path::new(GPU).exists() {
-            self.unbind()?;
-        }
-        std::fs::write(Path::new(DRIVER).join("bind"), "17000000.gpu")
-    }
-
-    fn knob(&mut self, name: &str, value: Option<u64>) -> io::Result<u64> {
-        let path = Path::new(PARAMETERS).join(name);
-        if let Some(value) = value {
-            self.nodes.write(&path, &value.to_string())?;
-        }
-        let text = self.nodes.read(&path)?;
-        text.trim().parse().map_err(|_| io::Error::other(format!("{name} reads {text:?}")))
-    }
-
-    fn unbind(&mut self) -> io::Result<()> {
-        std::fs::write(Path::new(DRIVER).join("unbind"), "17000000.gpu")
-    }
-
-    fn shell(&mut self, command: &str) -> io::Result<String> {
-        let output = Command::new("/bin/sh").args(["-c", command]).env("gpu", GPU).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        Ok(text.lines().next().unwrap_or_default().trim_end().to_owned())
-    }
-}
+use jetpace_devfreq::rails::{self, Rails};
+use jetpace_devfreq::timer::Monotonic;
+use jetpace_kernel_cases::{CASES, parse, run};
+use jetpace_tables::hw::{GpuClock, PowerRails, RailSample};
+use jetpace_tables::work::ClockIndex;
 
 fn main() -> ExitCode {
-    match cases() {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(differ) => {
-            println!("{differ} cases differ");
-            ExitCode::FAILURE
-        }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [] => cases(),
+        ["orders", way] => orders(way),
+        ["rails"] => print_rails(),
+        _ => Err(io::Error::other("usage: jetpace-kernel-cases [orders WAY | rails]").into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            println!("cases: {e}");
+            println!("{e}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// How many cases the kernel answers otherwise.
-fn cases() -> io::Result<usize> {
-    let points = parse(CASES).map_err(io::Error::other)?;
-    let mut differ = 0;
+fn cases() -> Result<(), Box<dyn Error>> {
+    let points = parse(CASES)?;
+    let (mut count, mut differ) = (0, 0);
     let mut title = "";
-    run(&mut Guest { nodes: SysfsRoot::new("/") }, &points, |outcome| {
+    run(&mut guest::Guest::new(), &points, |outcome| {
         if title != outcome.point.title {
             title = &outcome.point.title;
             println!("point {title}");
         }
         let case = outcome.case;
+        count += 1;
         if outcome.agrees() {
             println!("  ok      {} -> {}", case.text, outcome.got);
         } else {
@@ -89,6 +56,45 @@ fn cases() -> io::Result<usize> {
             println!("  DIFFERS {} -> {}; cases.txt:{} says {}", case.text, outcome.got, case.line, case.answer);
         }
     })?;
-    println!("{} points, {} cases", points.len(), points.iter().map(|point| point.cases.len()).sum::<usize>());
-    Ok(differ)
+    println!("{} points, {count} cases, {differ} differ", points.len());
+    if differ == 0 { Ok(()) } else { Err("the kernel is not what cases.txt says".into()) }
+}
+
+/// After every write the clock that runs is the one that was asked for, and the bounds enclose it.
+fn orders(way: &str) -> Result<(), Box<dyn Error>> {
+    let nodes = SysfsRoot::new("/");
+    let board = Board::discover(&nodes)?;
+    let (guard, _) = Guard::take(nodes.clone())?;
+    let mut gpu = GpuNode::open(nodes.clone(), Monotonic::new(), &board, &guard, Some(way.parse::<Way>()?))?;
+    let clocks = gpu.clocks().to_vec();
+    let mut changes = 0;
+    for from in 0..clocks.len() {
+        for to in 0..clocks.len() {
+            gpu.pin(ClockIndex(from as u8))?;
+            gpu.set(ClockIndex(to as u8))?;
+            let read = |node: &str| nodes.read(&board.gpu.node(node)).map(|text| text.trim().to_owned());
+            let (runs, min, max) = (read("cur_freq")?, read("min_freq")?, read("max_freq")?);
+            let wanted = clocks[to].get();
+            if runs != wanted.to_string() || min.parse::<u64>()? > wanted || max.parse::<u64>()? < wanted {
+                return Err(format!("{} -> {wanted}: runs {runs} in {min}..{max}", clocks[from].get()).into());
+            }
+            changes += 1;
+        }
+    }
+    gpu.release()?;
+    guard.restore()?;
+    println!("{changes} changes by {way}");
+    Ok(())
+}
+
+fn print_rails() -> Result<(), Box<dyn Error>> {
+    let nodes = SysfsRoot::new("/");
+    let found = rails::find(&nodes, &mut Vec::new());
+    let mut samples = vec![RailSample::default(); found.len()];
+    let mut rails = Rails::new(nodes, Monotonic::new(), found);
+    rails.sample(&mut samples)?;
+    for (rail, sample) in rails.list().iter().zip(&samples) {
+        println!("{} {} {} {}", rail.name, sample.voltage.get(), sample.current.get(), sample.power.get());
+    }
+    Ok(())
 }
