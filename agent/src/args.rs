@@ -31,6 +31,10 @@ pub enum Command {
     Restore(commands::restore::Args),
     /// Fit a model of time and power to a sweep
     Fit(commands::fit::Args),
+    /// Plan a table from a model: the clock of every block under a deadline
+    Plan(commands::plan::Args),
+    /// Print a table or a model in words
+    Inspect(commands::inspect::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
@@ -47,6 +51,8 @@ impl Command {
             Self::Restore(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Fit(args) => args.run(),
+            Self::Plan(args) => args.run(),
+            Self::Inspect(args) => args.run(),
             Self::Man(args) => args.run(),
         }
     }

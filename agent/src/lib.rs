@@ -6,6 +6,7 @@ pub mod commands;
 pub mod cuda;
 pub mod failure;
 pub mod frames;
+pub mod model_file;
 pub mod output;
 pub mod program;
 #[cfg(feature = "report")]

@@ -5,13 +5,17 @@
 //! and shares no code with the search.
 
 mod fixed;
+mod from_model;
 mod graph;
+mod list;
 #[cfg(test)]
 mod oracle;
 mod problem;
 mod search;
 
 pub use fixed::{best_fixed, fixed};
+pub use from_model::Ask;
+pub use list::{Holds, list_table};
 pub use problem::{BlockCost, Change, Noise, Problem};
 
 use std::string::String;
@@ -155,6 +159,22 @@ pub enum PlanError {
     /// The problem contradicts itself.
     #[error("{0}")]
     Invalid(String),
+    /// The model has no such network.
+    #[error("the model has no network `{asked}`; it has {known}")]
+    NoNetwork {
+        /// Asked for.
+        asked: String,
+        /// Those that it has.
+        known: String,
+    },
+    /// The sweep lacks what planning needs.
+    #[error("the model has no {what}: {remedy}")]
+    NotMeasured {
+        /// What is missing.
+        what: &'static str,
+        /// Where to get it.
+        remedy: &'static str,
+    },
     /// No clock is fast enough.
     #[error(
         "no plan meets the deadline of {deadline_ms:.3} ms at the risk of {risk}: the least reachable one is \

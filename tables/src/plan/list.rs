@@ -1,0 +1,112 @@
+//! From a plan to a table: what both kinds of table share, and the fixed list, which asks for the planned clocks
+//! whatever the slack.
+
+use heapless::{String, Vec};
+
+use super::{Plan, Problem, fixed};
+use crate::table::{
+    Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table, TableClock,
+    TableError,
+};
+use crate::units::{Hertz, Nanos};
+use crate::work::{BlockId, ClockIndex};
+
+/// What a table holds for.
+#[derive(Clone, Copy, Debug)]
+pub struct Holds<'a> {
+    /// Digest of the board.
+    pub board: Digest,
+    /// Digest of the model file.
+    pub model: Digest,
+    /// The network's name.
+    pub network: &'a str,
+    /// The EMC clock.
+    pub emc: Option<Hertz>,
+    /// All clocks of the board, ascending.
+    pub board_clocks: &'a [Hertz],
+}
+
+/// The table that follows the plan's list of clocks.
+pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<Table, TableError> {
+    let blocks = problem.blocks.len();
+    let clocks = problem.clocks.len();
+    let fits = |what, found, most| if found <= most { Ok(()) } else { Err(TableError::TooMany { what, found, most }) };
+    fits("blocks", blocks, MAX_BLOCKS)?;
+    fits("clocks", clocks, MAX_CLOCKS)?;
+    let names: usize = problem.blocks.iter().map(|b| b.name.len() + 1).sum();
+    fits("bytes of block names", names, NAME_BYTES)?;
+    fits("bytes of the network's name", holds.network.len(), NETWORK_BYTES)?;
+    let leads = plan.schedule.writes.iter().filter(|w| w.delay_s > 0.0).count();
+    fits("changes a lead before a boundary", leads, MAX_LEADS)?;
+
+    let deadline = Nanos::from_secs_f64(problem.deadline_s);
+    let mut table = Table {
+        board: holds.board,
+        model: holds.model,
+        deadline,
+        period: Nanos::from_secs_f64(problem.period_s),
+        risk_ppm: (problem.risk * 1e6).round() as u32,
+        emc: holds.emc,
+        safe: safe(problem),
+        gap: gap(problem, plan),
+        slack_shift: Table::shift_for(deadline),
+        blocks: blocks as u8,
+        class_sizes: Vec::new(),
+        clocks: Vec::new(),
+        settle: Vec::new(),
+        leads: Vec::new(),
+        network: String::new(),
+        names: String::new(),
+        entries: Vec::new(),
+    };
+    // None of these can run out of room: the counts were compared above.
+    let _ = table.network.push_str(holds.network);
+    for block in &problem.blocks {
+        let _ = table.names.push_str(&block.name).and_then(|()| table.names.push('\n'));
+    }
+    let longest = (0..clocks).map(|c| fixed::frame(problem, c).time_s).fold(0.0, f64::max);
+    for (i, clock) in problem.clocks.iter().enumerate() {
+        let index = holds.board_clocks.iter().position(|c| c == clock).unwrap_or(i);
+        let relative_time = (fixed::frame(problem, i).time_s / longest * 65535.0).round().clamp(1.0, 65535.0) as u16;
+        let _ = table.clocks.push(TableClock { index: ClockIndex(index as u8), clock: *clock, relative_time });
+    }
+    for change in &problem.changes {
+        let _ = table.settle.push(Table::settle_steps(Nanos::from_secs_f64(change.settle_s)));
+    }
+    let mut target = plan.schedule.start;
+    for block in 0..blocks {
+        let mut writes = plan.schedule.writes.iter().filter(|w| w.block == block);
+        if let Some(write) = writes.clone().find(|w| w.delay_s == 0.0) {
+            target = write.to;
+        }
+        for _ in 0..clocks {
+            let _ = table.entries.push(Entry::always(Rung(target as u8)));
+        }
+        if let Some(write) = writes.find(|w| w.delay_s > 0.0) {
+            let _ = table.leads.push(Lead {
+                block: BlockId(block as u16),
+                from: Rung(target as u8),
+                to: Rung(write.to as u8),
+                delay: Nanos::from_secs_f64(write.delay_s),
+            });
+            target = write.to;
+        }
+    }
+    table.check()?;
+    Ok(table)
+}
+
+/// The lowest clock at which a fixed clock meets the deadline at the risk; the highest where none does.
+pub(super) fn safe(problem: &Problem) -> Rung {
+    let meets = |clock: &usize| problem.bound_s(&fixed::frame(problem, *clock)) <= problem.deadline_s;
+    let clocks = problem.clocks.len();
+    Rung((0..clocks).find(meets).unwrap_or(clocks - 1) as u8)
+}
+
+fn gap(problem: &Problem, plan: &Plan) -> Gap {
+    let schedule = &plan.schedule;
+    let last = schedule.writes.last().map_or(schedule.start, |w| w.to);
+    let wake_lead = schedule.wake.map_or(Nanos::ZERO, |(_, lead_s)| Nanos::from_secs_f64(lead_s));
+    debug_assert!(wake_lead <= Nanos::from_secs_f64(problem.period_s));
+    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.start as u8), wake_lead }
+}
