@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Print what this machine has and which ways of fixing the clock it offers
     Probe(commands::probe::Args),
+    /// Measure a network's blocks, the idle power and the changes of the clock into a sweep
+    Calibrate(commands::calibrate::Args),
     /// Run frames of a network at planned clocks, beside the stock governor and the best fixed clock
     Run(commands::run::Args),
     /// Fix the GPU's clock while a command runs
@@ -46,6 +48,7 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Self::Probe(args) => args.run(),
+            Self::Calibrate(args) => args.run(),
             Self::Run(args) => args.run(),
             Self::Hold(args) => args.run(),
             Self::Restore(args) => args.run(),

@@ -1,5 +1,6 @@
 //! The commands, one file each: its options, and `run`.
 
+pub mod calibrate;
 pub mod completions;
 pub mod fit;
 pub mod hold;

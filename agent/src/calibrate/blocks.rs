@@ -1,0 +1,153 @@
+//! Times and power of blocks at a clock.
+
+use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
+use jetpace_tables::sample::{Kind, Row};
+use jetpace_tables::units::{Microjoules, Nanos};
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+
+use super::power::Mean;
+use super::{Bench, Book, Settings, Surroundings};
+use crate::failure::Failure;
+
+/// Frames before measuring: caches, page tables and the GPU's own governors are cold.
+const WARM_UP_FRAMES: usize = 2;
+/// Behind the last reading the block still runs for so long, so that no reading sees its end.
+const TAIL: Nanos = Nanos::from_millis(12);
+/// Fewer executions are no mean.
+const FEWEST: u64 = 3;
+
+impl<G, P, R, Q, T, S> Bench<G, P, R, Q, T, S>
+where
+    G: GpuClock,
+    P: PowerRails,
+    R: BlockRunner,
+    Q: BlockRunner,
+    T: Timer,
+    S: Surroundings,
+{
+    /// Frames of one visit: a row per block, rows of one frame share their `repeat`.
+    pub(super) fn frames(
+        &mut self,
+        settings: &Settings,
+        pass: u32,
+        clock: ClockIndex,
+        clocks: usize,
+        book: &mut Book<'_>,
+    ) -> Result<(), Failure> {
+        let visits = settings.passes.max(1) * clocks.max(1) as u32;
+        let count = settings.frames.div_ceil(visits);
+        let missing: Vec<u32> = (pass * count..(pass + 1) * count)
+            .filter(|&repeat| !book.has(&self.block_row(book, BlockId(0), clock, repeat)))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.hold(clock)?;
+        book.set_cpu(self.surroundings.cpu());
+        for _ in 0..WARM_UP_FRAMES {
+            self.frame()?;
+        }
+        for repeat in missing {
+            self.go_on()?;
+            let start = self.timer.now();
+            let times = self.frame()?;
+            let rejected = self.spoilt(clock, book.emc())?;
+            let temp = self.surroundings.temperature();
+            for (block, time) in times.into_iter().enumerate() {
+                let row = self.block_row(book, BlockId(block as u16), clock, repeat);
+                let rejected = rejected.clone();
+                book.add(&Row { latency: Some(time), samples: Some(1), temp, rejected, ..row })?;
+            }
+            self.timer.sleep_until(start.saturating_add(settings.spacing));
+        }
+        Ok(())
+    }
+
+    /// Every block over and over: one row each with its mean time and power.
+    pub(super) fn power(
+        &mut self,
+        settings: &Settings,
+        pass: u32,
+        clock: ClockIndex,
+        book: &mut Book<'_>,
+    ) -> Result<(), Failure> {
+        // Behind the frames' repeats, so that no two rows of a block have one key.
+        let repeat = settings.frames + settings.passes + pass;
+        let blocks = (0..self.network.blocks()).map(|block| BlockId(block as u16));
+        let missing: Vec<BlockId> =
+            blocks.filter(|&block| !book.has(&self.block_row(book, block, clock, repeat))).collect();
+        if missing.is_empty() || self.rails.rails().next().is_none() {
+            return Ok(());
+        }
+        self.hold(clock)?;
+        book.set_cpu(self.surroundings.cpu());
+        for block in missing {
+            self.go_on()?;
+            let row = self.block_row(book, block, clock, repeat);
+            let row = self.dwell(settings, block, row)?;
+            let rejected = self.spoilt(clock, book.emc())?;
+            book.add(&Row { rejected, temp: self.surroundings.temperature(), ..row })?;
+        }
+        Ok(())
+    }
+
+    fn dwell(&mut self, settings: &Settings, block: BlockId, row: Row) -> Result<Row, Failure> {
+        let mut once = [Nanos::ZERO];
+        self.network.run(block, Size::default(), &mut once, &mut |_| None).map_err(Failure::failed)?;
+        let pace = settings.power;
+        let span = pace.settle.saturating_add(pace.window).saturating_add(TAIL);
+        let count = span.get().div_ceil(once[0].get().max(1)).max(FEWEST);
+        let mut times = vec![Nanos::ZERO; count as usize];
+
+        let mut mean = Mean::new(&self.rails);
+        let mut failed = Ok(());
+        let start = self.timer.now();
+        let from = start.saturating_add(pace.settle);
+        // Long blocks run longer than the window: they are read to their end.
+        let last = start.saturating_add(Nanos::new(count * once[0].get())).saturating_sub(TAIL);
+        let rails = &mut self.rails;
+        let mut read = |now: Nanos| {
+            if now < from {
+                return Some(from);
+            }
+            if now > last || failed.is_err() {
+                return None;
+            }
+            failed = mean.read(rails);
+            Some(now.saturating_add(pace.every))
+        };
+        self.network.run(block, Size::default(), &mut times, &mut read).map_err(Failure::failed)?;
+        failed?;
+
+        let seconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64()).collect();
+        let latency_s = seconds.iter().sum::<f64>() / seconds.len() as f64;
+        let variance = seconds.iter().map(|s| (s - latency_s).powi(2)).sum::<f64>() / (seconds.len() - 1) as f64;
+        let power = mean.total(&self.rails);
+        Ok(Row {
+            latency: Some(Nanos::from_secs_f64(latency_s)),
+            latency_sd: Some(Nanos::from_secs_f64(variance.sqrt())),
+            power,
+            energy: power.map(|power| Microjoules::from_joules_f64(power.as_watts_f64() * latency_s)),
+            samples: Some(seconds.len() as u32),
+            rails: mean.rails(&self.rails),
+            ..row
+        })
+    }
+
+    /// One pass through all blocks.
+    fn frame(&mut self) -> Result<Vec<Nanos>, Failure> {
+        let mut times = Vec::with_capacity(self.network.blocks());
+        for block in 0..self.network.blocks() {
+            let mut time = [Nanos::ZERO];
+            let block = BlockId(block as u16);
+            self.network.run(block, Size::default(), &mut time, &mut |_| None).map_err(Failure::failed)?;
+            times.extend(time);
+        }
+        Ok(times)
+    }
+
+    fn block_row(&self, book: &Book<'_>, block: BlockId, clock: ClockIndex, repeat: u32) -> Row {
+        let name = self.network.name(block).to_owned();
+        Row { block: name, repeat, gpu_freq: Some(self.hz(clock)), ..book.row(Kind::Block) }
+    }
+}

@@ -1,0 +1,177 @@
+//! Calibration: what every block takes and draws at every clock, what the gap between frames draws, and what changing
+//! the clock takes. Generic over the hardware traits, so the same code measures a Jetson and a virtual board.
+//!
+//! The work is a list of [`Step`]s in a fixed order. Clocks are visited several times and in another order each time,
+//! so that warming up and other slow drift do not look like an effect of the clock. Every row is handed over as it is
+//! measured; a sweep that was cut off goes on with the rows that it lacks.
+
+mod blocks;
+mod book;
+mod changes;
+mod idle;
+mod locate;
+mod power;
+mod steps;
+mod surroundings;
+mod to_file;
+
+use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::ClockIndex;
+
+use crate::failure::Failure;
+use crate::signals::Stop;
+
+pub use book::{Book, RAILGATED};
+pub use power::PowerPace;
+pub use steps::{Step, steps};
+pub use surroundings::{BoardSurroundings, Surroundings};
+pub use to_file::{Done, Subject};
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whole frames, over all clocks together. A thousand and more let a planner read a 1 % quantile off them.
+    pub frames: u32,
+    /// Time between the starts of two frames, at least: disturbances last longer than a frame, so frames that follow
+    /// each other at once say little more than one of them.
+    pub spacing: Nanos,
+    /// How often every clock is visited.
+    pub passes: u32,
+    /// How often every change from one clock to another is made.
+    pub changes: u32,
+    /// How power is read.
+    pub power: PowerPace,
+}
+
+impl Settings {
+    /// The usual amount of work, for rails of this pace.
+    pub fn usual(power: PowerPace) -> Self {
+        Self { frames: 1200, spacing: Nanos::from_millis(50), passes: 3, changes: 10, power }
+    }
+}
+
+/// A machine, and what runs on it.
+#[derive(Debug)]
+pub struct Bench<G, P, R, Q, T, S> {
+    /// Its GPU's clock.
+    pub gpu: G,
+    /// Its power rails.
+    pub rails: P,
+    /// The network that is measured.
+    pub network: R,
+    /// A network with at least one very short block, for seeing a change of the clock in block times.
+    pub probe: Q,
+    /// Its time.
+    pub timer: T,
+    /// What may spoil a measurement.
+    pub surroundings: S,
+    /// Asked between measurements.
+    pub stop: Stop,
+}
+
+/// How far a calibration is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Steps that are done.
+    pub done: usize,
+    /// Steps in all.
+    pub total: usize,
+    /// The step that comes now.
+    pub next: Option<Step>,
+}
+
+/// Time for a clock to come into effect before anything is measured at it. Settle times above 20 ms were seen at low
+/// clocks.
+const SETTLED: Nanos = Nanos::from_millis(60);
+
+impl<G, P, R, Q, T, S> Bench<G, P, R, Q, T, S>
+where
+    G: GpuClock,
+    P: PowerRails,
+    R: BlockRunner,
+    Q: BlockRunner,
+    T: Timer,
+    S: Surroundings,
+{
+    /// Measures what `book` lacks and writes it there.
+    ///
+    /// # Errors
+    /// Where the machine or the book fails, and where a signal came; what is measured by then is in the book.
+    pub fn calibrate(
+        &mut self,
+        settings: &Settings,
+        clocks: &[ClockIndex],
+        book: &mut Book<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
+        let emc = self.surroundings.emc();
+        book.set_emc(emc);
+        let steps = steps(settings, clocks);
+        let mut probe = None;
+        for (done, step) in steps.iter().enumerate() {
+            progress(Progress { done, total: steps.len(), next: Some(*step) });
+            match *step {
+                Step::Frames { pass, clock } => self.frames(settings, pass, clock, clocks.len(), book)?,
+                Step::Power { pass, clock } => self.power(settings, pass, clock, book)?,
+                Step::Idle { pass, clock } => self.idle(settings, pass, clock, book)?,
+                Step::Change { repeat, from, to } => {
+                    if book.has_change(repeat, self.hz(from), self.hz(to)) {
+                        continue;
+                    }
+                    let block = match probe {
+                        Some(block) => block,
+                        None => *probe.insert(self.find_probe(clocks)?),
+                    };
+                    self.change(block, repeat, from, to, book)?;
+                }
+            }
+        }
+        progress(Progress { done: steps.len(), total: steps.len(), next: None });
+        Ok(())
+    }
+
+    /// Holds a clock and waits until it runs. Whether it is held shows afterwards, when [`Self::spoilt`] looks.
+    fn hold(&mut self, clock: ClockIndex) -> Result<(), Failure> {
+        // Asleep, the GPU of an R32 board takes no clock.
+        self.nudge()?;
+        self.gpu.pin(clock).map_err(Failure::failed)?;
+        self.wait(SETTLED);
+        Ok(())
+    }
+
+    fn wait(&mut self, time: Nanos) {
+        self.timer.sleep_until(self.timer.now().saturating_add(time));
+    }
+
+    fn hz(&self, clock: ClockIndex) -> Hertz {
+        self.gpu.clocks().get(clock.index()).copied().unwrap_or(Hertz::ZERO)
+    }
+
+    /// Why what was just measured at a clock may be wrong; empty where nothing speaks against it.
+    fn spoilt(&mut self, clock: ClockIndex, emc: Option<Hertz>) -> Result<String, Failure> {
+        let runs = self.gpu.current().map_err(Failure::failed)?;
+        let wanted = self.hz(clock);
+        if runs != wanted {
+            return Ok(format!("clock not held: {runs} instead of {wanted}"));
+        }
+        if self.surroundings.throttled() {
+            return Ok("throttled".to_owned());
+        }
+        let now = self.surroundings.emc();
+        if now != emc {
+            let text = |emc: Option<Hertz>| emc.map_or("unknown".to_owned(), |emc| emc.to_string());
+            return Ok(format!("EMC moved from {} to {}", text(emc), text(now)));
+        }
+        Ok(String::new())
+    }
+
+    /// # Errors
+    /// Where a signal came.
+    fn go_on(&self) -> Result<(), Failure> {
+        match self.stop.signal() {
+            Some(_) => Err(Failure::failed("interrupted; the same command goes on from here")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A board calibrated into a sweep file: its clocks taken, and given back however it ends.
+
+use std::path::Path;
+
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::GpuNode;
+use jetpace_devfreq::guard::{Guard, Leftover, Store, log_foreign};
+use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails::Rails;
+use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
+use jetpace_tables::sample::{Row, Sweep};
+use jetpace_tables::work::ClockIndex;
+
+use super::{Bench, BoardSurroundings, Book, PowerPace, Progress, Settings};
+use crate::failure::Failure;
+use crate::signals::Stop;
+use crate::sweep::SweepWriter;
+
+/// What is calibrated.
+#[derive(Debug)]
+pub struct Subject<N, R, Q, T> {
+    /// The machine's nodes.
+    pub nodes: N,
+    /// What was found on them.
+    pub board: Board,
+    /// Runs the network.
+    pub network: R,
+    /// Runs a network with a very short block.
+    pub probe: Q,
+    /// The machine's time.
+    pub timer: T,
+    /// Its name, for people.
+    pub device: String,
+    /// The network's name.
+    pub model: String,
+    /// What its figures are worth: `jetson` or `virtual`.
+    pub evidence: &'static str,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Rows that were there already.
+    pub there: usize,
+    /// Rows measured now.
+    pub measured: usize,
+    /// Of these, rows that something spoilt.
+    pub rejected: usize,
+}
+
+impl<N, R, Q, T> Subject<N, R, Q, T>
+where
+    N: Nodes + Store + Clone,
+    R: BlockRunner,
+    Q: BlockRunner,
+    T: Timer + Clone,
+{
+    /// The usual settings for this board.
+    pub fn settings(&self) -> Settings {
+        Settings::usual(PowerPace::of(&self.board.rails))
+    }
+
+    /// The clocks that may be used: those up to the cap.
+    pub fn clocks(&self) -> Vec<ClockIndex> {
+        let allowed = self.board.gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= self.board.gpu.cap);
+        // At most 255 clocks are listed.
+        allowed.map(|(index, _)| ClockIndex(index as u8)).collect()
+    }
+
+    /// Calibrates into a file; goes on with it where it is there already.
+    ///
+    /// # Errors
+    /// What the machine or the file says, and a signal; the rows measured by then are in the file, and the clocks are
+    /// given back.
+    pub fn calibrate(
+        self,
+        path: &Path,
+        settings: &Settings,
+        stop: &Stop,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        let rails: Vec<&str> = self.board.rails.iter().map(|rail| rail.name.as_str()).collect();
+        let (mut writer, there) = SweepWriter::open(path, &self.head(settings), &rails)?;
+        let clocks = self.clocks();
+
+        let (guard, leftover) = Guard::take(self.nodes.clone())?;
+        if let Leftover::Restored(report) = leftover {
+            log::warn!("an earlier instance was killed; its clocks were put back first");
+            log_foreign(&report);
+        }
+        let gpu = GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, &guard, None)?;
+        let mut bench = Bench {
+            gpu,
+            rails: Rails::new(self.nodes.clone(), self.timer.clone(), self.board.rails.clone()),
+            network: self.network,
+            probe: self.probe,
+            timer: self.timer,
+            surroundings: BoardSurroundings::new(self.nodes, self.board),
+            stop: stop.clone(),
+        };
+        let mut done = Done { there: there.rows.len(), measured: 0, rejected: 0 };
+        let mut write = |row: &Row| {
+            done.measured += 1;
+            done.rejected += usize::from(!row.rejected.is_empty());
+            writer.append(row)
+        };
+        let mut book = Book::new(&self.device, &self.model, &there.rows, &mut write);
+        let measured = bench.calibrate(settings, &clocks, &mut book, progress);
+        bench.gpu.release()?;
+        log_foreign(&guard.restore()?);
+        measured?;
+        writer.finish()?;
+        Ok(done)
+    }
+
+    /// The first line of the sweep. The settings stand in it, so that a sweep goes on as it began.
+    fn head(&self, settings: &Settings) -> Sweep {
+        let clocks: Vec<String> = self.board.gpu.clocks.iter().map(|clock| clock.get().to_string()).collect();
+        let fields = [
+            ("name", self.device.clone()),
+            ("clocks", clocks.join(",")),
+            ("repeats", "frames".to_owned()),
+            ("net", self.model.clone()),
+            ("evidence", self.evidence.to_owned()),
+            ("frames", settings.frames.to_string()),
+            ("passes", settings.passes.to_string()),
+            ("changes", settings.changes.to_string()),
+        ];
+        let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Sweep { board: Some(self.board.digest()), fields, rows: Vec::new() }
+    }
+}

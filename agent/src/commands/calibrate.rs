@@ -1,0 +1,191 @@
+//! `jetpace calibrate`: what a network's blocks take and draw at every clock, into a sweep.
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jetpace_devfreq::gpu::Way;
+use jetpace_devfreq::guard::Store;
+use jetpace_devfreq::nodes::Nodes;
+use jetpace_tables::hw::{BlockRunner, Timer};
+use jetpace_tables::units::Nanos;
+use jetpace_tables::work::Network;
+
+use crate::args::BoardArg;
+use crate::calibrate::{Progress, Settings, Step, Subject, steps};
+use crate::failure::{Failure, Reason};
+use crate::output::print_text;
+use crate::signals::Stop;
+
+/// The network in whose times changes of the clock are seen: its last block is very short.
+const PROBE: &str = "vgg19-32";
+
+/// Options of `calibrate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where: `auto` (this machine) or `sim:NAME` (a virtual board)
+    #[arg(long, default_value = "auto", value_name = "BOARD")]
+    board: BoardArg,
+    /// The network
+    #[arg(long, value_name = "NET")]
+    net: String,
+    /// The sweep; where it is there already, calibration goes on with it
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Whole frames to measure, over all clocks together
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    frames: Option<u32>,
+    /// Time between frame starts, at least
+    #[arg(long, value_name = "TIME")]
+    spacing: Option<Nanos>,
+    /// How often every clock is visited
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    passes: Option<u32>,
+    /// How often every change from one clock to another is made; 0 leaves settle times out
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    changes: Option<u32>,
+    /// Seed of a virtual board
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the clocks that would be written, in order, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Args {
+    /// Measures.
+    pub fn run(self) -> Result<(), Failure> {
+        let network = network(&self.net)?;
+        match &self.board {
+            BoardArg::Tree(root) => Err(Failure::usage(format_args!(
+                "{}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME",
+                root.display()
+            ))),
+            BoardArg::Auto => Err(Failure::new(
+                Reason::Unsupported,
+                "this binary has no CUDA, so it measures on virtual boards only (--board sim:NAME); on a Jetson use \
+                 jetpace-cuda",
+            )),
+            #[cfg(feature = "sim")]
+            BoardArg::Sim(name) => self.measure(virtual_subject(name, self.seed, network)?),
+            #[cfg(not(feature = "sim"))]
+            BoardArg::Sim(_) => Err(crate::args::no_sim()),
+        }
+    }
+
+    /// Measures on any machine.
+    pub fn measure<N, R, Q, T>(&self, subject: Subject<N, R, Q, T>) -> Result<(), Failure>
+    where
+        N: Nodes + Store + Clone,
+        R: BlockRunner,
+        Q: BlockRunner,
+        T: Timer + Clone,
+    {
+        let usual = subject.settings();
+        let settings = Settings {
+            frames: self.frames.unwrap_or(usual.frames),
+            spacing: self.spacing.unwrap_or(usual.spacing),
+            passes: self.passes.unwrap_or(usual.passes),
+            changes: self.changes.unwrap_or(usual.changes),
+            ..usual
+        };
+        let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
+            return print_text(&dry_run(&subject, &settings));
+        };
+        let stop = Stop::install()?;
+        let bar = bar();
+        let measured = subject.calibrate(path, &settings, &stop, &mut |progress| show(&bar, progress));
+        bar.finish_and_clear();
+        stop.die();
+        let done = measured?;
+        eprintln!(
+            "{}: {} rows measured, {} of them rejected; {} were there",
+            path.display(),
+            done.measured,
+            done.rejected,
+            done.there
+        );
+        Ok(())
+    }
+}
+
+fn network(name: &str) -> Result<Network, Failure> {
+    jetpace_kernels::net::network(name).ok_or_else(|| {
+        let known = jetpace_kernels::net::NAMES.join(", ");
+        Failure::usage(format_args!("no network is called '{name}'; there are {known}"))
+    })
+}
+
+/// A virtual board, fresh from boot, with a network on it.
+#[cfg(feature = "sim")]
+pub fn virtual_subject(
+    name: &str,
+    seed: u64,
+    net: Network,
+) -> Result<
+    Subject<
+        jetpace_devfreq::sim::VirtualNodes,
+        jetpace_devfreq::sim::Runner,
+        jetpace_devfreq::sim::Runner,
+        jetpace_devfreq::sim::VirtualTimer,
+    >,
+    Failure,
+> {
+    let board = jetpace_devfreq::sim::Board::new(name, seed).map_err(Failure::usage)?;
+    let nodes = board.nodes();
+    Ok(Subject {
+        board: jetpace_devfreq::board::Board::discover(&nodes)?,
+        nodes,
+        timer: board.timer(),
+        device: format!("sim:{name}"),
+        model: net.name.clone(),
+        evidence: "virtual",
+        network: board.runner(net),
+        probe: board.runner(network(PROBE)?),
+    })
+}
+
+/// The clocks that a calibration would write, in order.
+fn dry_run<N, R, Q, T>(subject: &Subject<N, R, Q, T>, settings: &Settings) -> String
+where
+    N: Nodes + Store + Clone,
+    R: BlockRunner,
+    Q: BlockRunner,
+    T: Timer + Clone,
+{
+    let gpu = &subject.board.gpu;
+    let way = Way::ALL.into_iter().find(|way| way.lacks(&subject.nodes, gpu).is_none());
+    let way = way.map_or("no way is there", Way::name);
+    let mut text = format!("# {}, by way {way} if it is followed\n", gpu.devfreq.display());
+    for step in steps(settings, &subject.clocks()) {
+        let clocks = step.writes().filter_map(|clock| gpu.clocks.get(clock.index()));
+        for clock in clocks {
+            text.push_str(&format!("{}\t{}\n", clock.get(), what(step)));
+        }
+    }
+    text
+}
+
+fn what(step: Step) -> String {
+    match step {
+        Step::Frames { pass, .. } => format!("frames, pass {}", pass + 1),
+        Step::Power { pass, .. } => format!("power of blocks, pass {}", pass + 1),
+        Step::Idle { pass, .. } => format!("idle power, pass {}", pass + 1),
+        Step::Change { repeat, .. } => format!("change, repeat {}", repeat + 1),
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg} (left: {eta})") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.total as u64);
+    bar.set_position(progress.done as u64);
+    if let Some(step) = progress.next {
+        bar.set_message(what(step));
+    }
+}
