@@ -44,7 +44,7 @@ fetch() {
 modules() {
     local m=$out/modules drivers=$unpacked/drivers
     mkdir -p "$m"
-    cp -u "$here/Kbuild" "$here/jetpace_testgpu.c" "$drivers"/devfreq/governor{.h,_userspace.c,_performance.c,_powersave.c} \
+    cp -u "$here/Kbuild" "$here"/jetpace_*.c "$drivers"/devfreq/governor{.h,_userspace.c,_performance.c,_powersave.c} \
         "$drivers/hwmon/ina3221.c" "$m"
     # The userspace governor as it was before August 2025.
     sed -e 's/err = kstrtoul(buf, 0, &wanted);/sscanf(buf, "%lu", \&wanted);/' \
@@ -61,6 +61,7 @@ modules() {
 
 {
     [ -e "$out/vmlinuz" ] && [ -e "$headers" ] || fetch
-    [ "$out/modules/built" -nt "$here/jetpace_testgpu.c" ] && [ "$out/modules/built" -nt "$here/Kbuild" ] || modules
+    [ -e "$out/modules/built" ] && [ -z "$(find "$here" -newer "$out/modules/built" \( -name '*.c' -o -name Kbuild \))" ] ||
+        modules
 } >&2
 echo "$out"

@@ -70,16 +70,21 @@ check "second, one rail below zero" "$(jetpace-kernel-cases rails | tr '\n' ';')
     "VDD_IN 4992 2400 11980;VDD_CPU_GPU_CV 4992 400 1996;VDD_SOC 5000 -8 -40;"
 
 echo "agent: every way, every clock, every order"
-for way in userspace performance min-max; do
+for way in userspace performance podgov min-max; do
     fresh
+    # This way is nvhost_podgov's own.
+    [ $way != podgov ] || echo nvhost_podgov >$gpu/governor
+    before=$(settings)
     for clock in 408000000 510000000 612000000; do
         check "hold $clock by $way" "$(jetpace hold --clock $clock --way $way -- cat $gpu/cur_freq 2>/dev/null)" $clock
     done
-    check "left behind by $way" "$(settings)" "$originals"
+    check "left behind by $way" "$(settings)" "$before"
     echo 0 >$gpu/max_freq
     echo 0 >$gpu/min_freq
+    before=$(settings)
     check "orders" "$(jetpace-kernel-cases orders $way)" "25 changes by $way"
-    check "left behind" "$(settings)" "simple_ondemand 306000000 624750000 "
+    check "left behind" "$(settings)" "$before"
+    [ $way != podgov ] || check "podgov's nodes" "$(cat $gpu/device/user $gpu/device/freq_request | tr '\n' ' ')" "0 624750000 "
 done
 fresh
 echo 30000 >$knobs/delay_us
