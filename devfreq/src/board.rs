@@ -2,7 +2,7 @@
 
 mod emc;
 mod ident;
-mod nvpmodel;
+pub(crate) mod nvpmodel;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

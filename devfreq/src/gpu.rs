@@ -13,7 +13,7 @@ pub use probe::{Tried, try_ways};
 pub use watch::Change;
 pub use way::Way;
 
-use crate::board::{Board, Gpu};
+use crate::board::{Board, Gpu, nvpmodel};
 use crate::error::Error;
 use crate::guard::{Guard, Store};
 use crate::nodes::Nodes;
@@ -46,6 +46,8 @@ pub struct GpuNode<N: Nodes + Store + Clone, T> {
     cap: ClockIndex,
     /// The cap apart from what cooling devices take off it.
     unthrottled: Hertz,
+    /// What nvpmodel says of itself, to see it act.
+    mode: String,
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
@@ -73,8 +75,10 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             hold: None,
             cap: ClockIndex(0),
             unthrottled: gpu.cap,
+            mode: String::new(),
             gpu,
         };
+        node.mode = nvpmodel::status(&node.nodes);
         node.cap = node.index_below(node.unthrottled);
         node
     }
@@ -173,7 +177,6 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for GpuNode<N, T> {
     }
 
     fn release(&mut self) -> Result<(), Error> {
-        self.tell_last();
         self.hold = None;
         let ours = self.way.nodes(&self.gpu);
         let report = self.guard.restore_where(|path| ours.iter().any(|node| node == path))?;

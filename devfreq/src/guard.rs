@@ -1,11 +1,11 @@
 //! Leaving no trace. Before a node is first written its value goes to a state file; on every way out the nodes that
 //! still hold our last value get it back: by [`Guard::restore`] and Drop, after a kill by [`restore`] from the file.
 
+mod mode;
 mod put_back;
 mod state;
 mod store;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,8 +60,6 @@ struct Inner<N: Nodes + Store> {
 
 struct Kept {
     state: State,
-    /// The very last value written, for nodes where that is known.
-    last: BTreeMap<PathBuf, String>,
 }
 
 impl<N: Nodes + Store> Guard<N> {
@@ -72,7 +70,7 @@ impl<N: Nodes + Store> Guard<N> {
     pub fn take(nodes: N) -> Result<(Self, Leftover), Error> {
         let lock = lock(&nodes)?;
         let leftover = restore_locked(&nodes)?;
-        let kept = Mutex::new(Kept { state: State::here(&nodes), last: BTreeMap::new() });
+        let kept = Mutex::new(Kept { state: State::here(&nodes)? });
         let inner = Inner { nodes, pid: std::process::id(), kept, _lock: lock };
         Ok((Self(Arc::new(inner)), leftover))
     }
@@ -93,7 +91,14 @@ impl<N: Nodes + Store> Guard<N> {
             state.nodes.push(Entry { path, kind: keep.kind, original, ours });
         }
         if state != kept.state {
-            state.save(&self.0.nodes)?;
+            if let Err(e) = state.save(&self.0.nodes) {
+                // What may have got there says no more than is true, but nothing of it will be written now.
+                let _ = match kept.state.nodes.is_empty() {
+                    true => State::remove(&self.0.nodes),
+                    false => kept.state.save(&self.0.nodes),
+                };
+                return Err(e);
+            }
             kept.state = state;
         }
         Ok(())
@@ -116,11 +121,6 @@ impl<N: Nodes + Store> Guard<N> {
         Ok(())
     }
 
-    /// Says what was last written to a recorded node, so that only that value counts as ours on an orderly way out.
-    pub fn wrote(&self, path: &Path, value: &str) {
-        self.0.kept().last.insert(path.to_owned(), value.to_owned());
-    }
-
     /// Puts back the recorded nodes that are chosen, and forgets them once they are.
     pub fn restore_where(&self, chosen: impl Fn(&Path) -> bool) -> Result<Report, Error> {
         self.0.put_back(|entry| chosen(&entry.path))
@@ -141,13 +141,12 @@ impl<N: Nodes + Store> Inner<N> {
             return Ok(Report::default());
         }
         let mut kept = self.kept();
-        let (entries, others): (Vec<Entry>, Vec<Entry>) = kept.state.nodes.iter().cloned().partition(chosen);
+        let entries: Vec<Entry> = kept.state.nodes.iter().filter(|entry| chosen(entry)).cloned().collect();
         if entries.is_empty() {
             return Ok(Report::default());
         }
-        let report = put_back(&self.nodes, &entries, &|path| kept.last.get(path).cloned());
-        let failed = |entry: &Entry| report.failed.iter().any(|(path, ..)| *path == entry.path);
-        let left = |entry: &Entry| !entries.iter().any(|e| e.path == entry.path) || failed(entry);
+        let report = put_back(&self.nodes, &mode::as_of_now(&self.nodes, &kept.state, entries.clone()));
+        let left = |entry: &Entry| !entries.iter().any(|e| e.path == entry.path) || report.is_due(entry);
         let state =
             State { nodes: kept.state.nodes.iter().filter(|e| left(e)).cloned().collect(), ..kept.state.clone() };
         let saved = match state.nodes.is_empty() {
@@ -155,9 +154,6 @@ impl<N: Nodes + Store> Inner<N> {
             false => state.save(&self.nodes),
         };
         kept.state = state;
-        if others.is_empty() && kept.state.nodes.is_empty() {
-            kept.last.clear();
-        }
         if !report.failed.is_empty() {
             return Err(Error::NotRestored { nodes: report.failures(), path: PathBuf::from(STATE) });
         }
@@ -233,7 +229,7 @@ fn restore_locked<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
     let Some(state) = State::load(nodes)? else {
         return Ok(Leftover::None);
     };
-    let here = State::here(nodes);
+    let here = State::here(nodes)?;
     if state.boot_id != here.boot_id {
         State::remove(nodes)?;
         return Ok(Leftover::OtherBoot);
@@ -242,10 +238,10 @@ fn restore_locked<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
         let what = "holds the values of another board or release".to_owned();
         return Err(Error::StateContent { path: PathBuf::from(STATE), what });
     }
-    let report = put_back(nodes, &state.nodes, &|_| None);
+    let report = put_back(nodes, &mode::as_of_now(nodes, &state, state.nodes.clone()));
     if !report.failed.is_empty() {
-        let failed = |entry: &&Entry| report.failed.iter().any(|(path, ..)| *path == entry.path);
-        let left = State { nodes: state.nodes.iter().filter(failed).cloned().collect(), ..state.clone() };
+        let due = state.nodes.iter().filter(|entry| report.is_due(entry)).cloned();
+        let left = State { nodes: due.collect(), ..state.clone() };
         left.save(nodes)?;
         return Err(Error::NotRestored { nodes: report.failures(), path: PathBuf::from(STATE) });
     }

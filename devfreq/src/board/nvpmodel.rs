@@ -26,8 +26,16 @@ impl fmt::Display for PowerMode {
     }
 }
 
+/// Where nvpmodel says which mode it has set.
+pub(crate) const STATUS: &str = "/var/lib/nvpmodel/status";
+
+/// The text of [`STATUS`]; empty where there is none, or where it cannot be read.
+pub(crate) fn status<N: Nodes>(nodes: &N) -> String {
+    nodes.read(Path::new(STATUS)).unwrap_or_default()
+}
+
 /// What nvpmodel's files say.
-pub(super) struct Conf {
+pub(crate) struct Conf {
     pub mode: Option<PowerMode>,
     /// The mode's GPU MAX_FREQ; `None` where it is unlimited or not told.
     pub gpu_max: Option<Hertz>,
@@ -37,7 +45,7 @@ impl Conf {
     /// `None` where this machine has no nvpmodel.
     pub fn read<N: Nodes>(nodes: &N) -> Option<Self> {
         let conf = nodes.read(Path::new("/etc/nvpmodel.conf")).ok();
-        let status = text::word_if_there(nodes, Path::new("/var/lib/nvpmodel/status"));
+        let status = text::word_if_there(nodes, Path::new(STATUS));
         if conf.is_none() && status.is_none() {
             return None;
         }

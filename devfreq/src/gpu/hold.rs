@@ -19,6 +19,8 @@ pub(super) struct Hold<H> {
     floor: Option<H>,
     /// What was last asked for; `None` before the first time.
     pub at: Option<ClockIndex>,
+    /// A bit for every clock that was written since.
+    written: [u64; 4],
 }
 
 impl<H: NodeHandle> Hold<H> {
@@ -28,6 +30,7 @@ impl<H: NodeHandle> Hold<H> {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let before = self.at.replace(clock);
+        self.written[clock.index() / 64] |= 1 << (clock.index() % 64);
         let written = match &mut self.floor {
             None => self.node.write(text),
             Some(floor) if before.is_some_and(|before| clock < before) => {
@@ -39,6 +42,11 @@ impl<H: NodeHandle> Hold<H> {
             self.at = None;
         }
         written
+    }
+
+    /// Whether a clock was ever written.
+    pub fn has_written(&self, clock: ClockIndex) -> bool {
+        self.written[clock.index() / 64] & 1 << (clock.index() % 64) != 0
     }
 }
 
@@ -63,7 +71,7 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         let open = |path: std::path::PathBuf| self.nodes.open(&path).map_err(|e| Error::write(&path, "", e));
         let node = open(self.way.node(&self.gpu))?;
         let floor = if self.way == Way::MinMax { Some(open(self.gpu.node("min_freq"))?) } else { None };
-        self.hold = Some(Hold { node, floor, at: None });
+        self.hold = Some(Hold { node, floor, at: None, written: [0; 4] });
         Ok(())
     }
 
@@ -75,17 +83,6 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             self.guard.adopt(&max, &self.gpu.cap.get().to_string())?;
         }
         Ok(())
-    }
-
-    /// Tells the guard the very values that the bounds hold now.
-    pub(super) fn tell_last(&self) {
-        let Some(text) = self.asked().and_then(|at| self.digits.get(at.index())).map(Digits::text) else { return };
-        if self.way.writes_bound() {
-            self.guard.wrote(&self.gpu.node("max_freq"), text);
-        }
-        if self.way == Way::MinMax {
-            self.guard.wrote(&self.gpu.node("min_freq"), text);
-        }
     }
 
     /// The floor to the lowest clock, from which every bound is above it.

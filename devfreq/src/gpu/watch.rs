@@ -2,9 +2,10 @@
 
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::units::Hertz;
+use jetpace_tables::work::ClockIndex;
 
 use super::GpuNode;
-use crate::board::highest_below;
+use crate::board::{highest_below, nvpmodel};
 use crate::error::Error;
 use crate::guard::Store;
 use crate::nodes::Nodes;
@@ -53,17 +54,21 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         };
         let top = self.gpu.clocks.last().copied().unwrap_or(from);
         let bound = bound.unwrap_or(top).min(top);
+        if let Some(cap) = self.new_mode() {
+            // nvpmodel has acted; a hot write may have gone over its bound before we looked.
+            self.adopt_cap(cap)?;
+        }
         let cap = if throttled {
             // What a cooling device takes off is obeyed for as long as it lasts; it is not the cap.
-            if ours.is_some_and(|ours| bound >= ours) {
-                from.min(self.unthrottled)
-            } else {
-                bound.min(self.unthrottled)
-            }
+            let untouched = ours.is_some_and(|ours| bound >= ours);
+            if untouched { from.min(self.unthrottled) } else { bound.min(self.unthrottled) }
+        } else if self.is_foreign(bound, ours) {
+            self.adopt_cap(bound)?;
+            bound
         } else {
-            if ours != Some(bound) && self.bound_is_news(bound, ours) {
-                self.unthrottled = bound;
-                self.guard.adopt(&path, &bound.get().to_string())?;
+            if ours.is_some_and(|ours| ours != bound) {
+                // An older value of ours: the last write was taken and did nothing.
+                self.write_again()?;
             }
             self.unthrottled
         };
@@ -73,19 +78,49 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         }
         self.cap = self.index_below(to);
         // A bound that someone else wrote is no longer ours: the clock is written again, below it.
-        if let (Some(at), Some(hold)) = (self.asked(), &mut self.hold)
-            && (self.way.writes_bound() || at > self.cap)
-        {
-            hold.at = None;
-            self.set(at.min(self.cap))?;
+        if self.way.writes_bound() || self.asked().is_some_and(|at| at > self.cap) {
+            self.write_again()?;
         }
         Ok(Some(Change::Cap { from, to }))
     }
 
-    /// Whether a bound was set by someone else. Before we write it ourselves the one found at start is no news, and it
-    /// is nvpmodel's where a cooling device was at work then.
-    fn bound_is_news(&self, bound: Hertz, ours: Option<Hertz>) -> bool {
-        ours.is_some()
-            || highest_below(&self.gpu.clocks, Some(bound)) != highest_below(&self.gpu.clocks, Some(self.unthrottled))
+    /// The cap of nvpmodel's mode, where the mode is another than when last looked at.
+    fn new_mode(&mut self) -> Option<Hertz> {
+        let mode = nvpmodel::status(&self.nodes);
+        if mode.is_empty() || mode == self.mode {
+            return None;
+        }
+        self.mode = mode;
+        let conf = nvpmodel::Conf::read(&self.nodes)?;
+        conf.mode.as_ref()?.name.as_ref()?;
+        Some(highest_below(&self.gpu.clocks, conf.gpu_max))
+    }
+
+    fn adopt_cap(&mut self, cap: Hertz) -> Result<(), Error> {
+        self.unthrottled = cap;
+        self.guard.adopt(&self.gpu.node("max_freq"), &cap.get().to_string())
+    }
+
+    /// Whether someone else has set the bound. Where we write it, too: to a value that we never wrote.
+    fn is_foreign(&self, bound: Hertz, ours: Option<Hertz>) -> bool {
+        match (ours, &self.hold) {
+            (Some(ours), Some(hold)) => {
+                let listed = self.gpu.clocks.iter().position(|clock| *clock == bound);
+                // At most 255 clocks are listed.
+                ours != bound && !listed.is_some_and(|at| hold.has_written(ClockIndex(at as u8)))
+            }
+            // The bound found at start may be lower than the cap: a cooling device's, whose end is no news.
+            _ => {
+                highest_below(&self.gpu.clocks, Some(bound)) != highest_below(&self.gpu.clocks, Some(self.unthrottled))
+            }
+        }
+    }
+
+    fn write_again(&mut self) -> Result<(), Error> {
+        if let (Some(at), Some(hold)) = (self.asked(), &mut self.hold) {
+            hold.at = None;
+            self.set(at)?;
+        }
+        Ok(())
     }
 }

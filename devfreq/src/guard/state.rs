@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::board::nvpmodel::STATUS;
 use crate::error::Error;
 use crate::guard::store::Store;
 use crate::nodes::Nodes;
-use crate::text;
 
 /// Where it lies, below the tree's root. /run does not outlive the machine's run, and neither do sysfs values.
 pub const STATE: &str = "/run/jetpace/state.json";
@@ -52,6 +52,8 @@ pub struct State {
     pub boot_id: String,
     /// The machine that it belongs to.
     pub machine: String,
+    /// nvpmodel's status when the originals were read.
+    pub power_mode: String,
     /// Who wrote it.
     pub pid: u32,
     /// The nodes, in the order in which they were first written.
@@ -63,14 +65,18 @@ const FORMAT: u32 = 1;
 
 impl State {
     /// Nothing written yet, on this machine in this run of it.
-    pub fn here<N: Nodes>(nodes: &N) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Where the machine cannot be told: a state file that names another one would never be applied.
+    pub fn here<N: Nodes>(nodes: &N) -> Result<Self, Error> {
+        Ok(Self {
             format: FORMAT,
-            boot_id: boot_id(nodes),
-            machine: machine(nodes),
+            boot_id: read_if_there(nodes, "/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+            machine: machine(nodes)?,
+            power_mode: read_if_there(nodes, STATUS)?,
             pid: std::process::id(),
             nodes: Vec::new(),
-        }
+        })
     }
 
     /// Reads the state file; `None` where there is none.
@@ -110,20 +116,24 @@ impl State {
     }
 }
 
-/// What this run of the machine is called; a copied tree has none.
-fn boot_id<N: Nodes>(nodes: &N) -> String {
-    text::word_if_there(nodes, Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default()
+/// A file's text; a copied tree may lack it.
+fn read_if_there<N: Nodes>(nodes: &N, path: &str) -> Result<String, Error> {
+    let path = Path::new(path);
+    match nodes.read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|e| Error::read(path, e)),
+    }
 }
 
 /// A digest of the module and its release. Less than a board's digest: the power mode may change while a clock is
 /// held, and what was changed has to be put back then, too; and it is the same where the GPU's driver is not loaded.
-fn machine<N: Nodes>(nodes: &N) -> String {
+fn machine<N: Nodes>(nodes: &N) -> Result<String, Error> {
     let mut hash = Sha256::new();
     for path in ["/proc/device-tree/model", "/proc/device-tree/compatible", "/etc/nv_tegra_release"] {
-        hash.update(nodes.read(Path::new(path)).unwrap_or_default());
+        hash.update(read_if_there(nodes, path)?);
         hash.update([0]);
     }
-    crate::board::hex(&hash.finalize())
+    Ok(crate::board::hex(&hash.finalize()))
 }
 
 /// Only nodes below /sys are put back, and no path that climbs: a forged state file must not make root write

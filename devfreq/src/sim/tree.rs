@@ -43,6 +43,7 @@ pub struct Logged {
 }
 
 /// A devfreq device.
+#[derive(Clone)]
 struct Device {
     devfreq: PathBuf,
     device: PathBuf,
@@ -80,6 +81,21 @@ impl Tree {
     pub fn load(folder: &Path) -> Result<Self, crate::Error> {
         let inner = load::load(folder)?;
         Ok(Self { inner: Arc::new(Mutex::new(inner)), life: 0 })
+    }
+
+    /// Another board like this one as it is now, without the other programs that were due.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let inner = self.lock_inner();
+        let copy = Inner {
+            files: inner.files.clone(),
+            devices: inner.devices.clone(),
+            log: inner.log.clone(),
+            due: Vec::new(),
+            faults: None,
+            ..*inner
+        };
+        Self { inner: Arc::new(Mutex::new(copy)), life: self.life }
     }
 
     /// The clock in which this board lives.

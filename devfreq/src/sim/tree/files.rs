@@ -9,6 +9,7 @@ use super::errno;
 /// More links than this are a loop.
 const MOST_LINKS: u32 = 40;
 
+#[derive(Clone)]
 pub(super) enum Node {
     File {
         text: String,
@@ -18,7 +19,7 @@ pub(super) enum Node {
     Link(PathBuf),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Files(BTreeMap<PathBuf, Node>);
 
 impl Files {

@@ -1,0 +1,30 @@
+//! A change of nvpmodel's mode while the clock was held. nvpmodel writes its cap into the same `max_freq`; a hot write
+//! may have gone over it before anyone looked, and the cap of the mode before must not come back.
+
+use std::path::Path;
+
+use crate::board::highest_below;
+use crate::board::nvpmodel::{Conf, STATUS};
+use crate::guard::state::{Entry, Kind, State};
+use crate::nodes::Nodes;
+use crate::text;
+
+/// The entries with the new mode's cap in the place of the old one's, where the mode has changed since.
+pub(super) fn as_of_now<N: Nodes>(nodes: &N, state: &State, mut entries: Vec<Entry>) -> Vec<Entry> {
+    let status = nodes.read(Path::new(STATUS));
+    if status.is_ok_and(|now| now == state.power_mode) {
+        return entries;
+    }
+    // Where the file cannot be read or the mode is not in nvpmodel's configuration, what was found at start stands.
+    let Some(conf) = Conf::read(nodes).filter(|conf| conf.mode.as_ref().is_some_and(|mode| mode.name.is_some())) else {
+        return entries;
+    };
+    for entry in entries.iter_mut().filter(|entry| entry.kind == Kind::Max) {
+        let clocks = entry.path.with_file_name("available_frequencies");
+        // The EMC's bound is another cap of nvpmodel's; only the GPU lists clocks beside its bound.
+        if let Ok(clocks) = text::clock_list(nodes, &clocks) {
+            entry.original = highest_below(&clocks, conf.gpu_max).get().to_string();
+        }
+    }
+    entries
+}
