@@ -48,8 +48,8 @@ fn work(tree: &Tree, board: &Board, guard: &Guard<Tree>, way: Option<Way>, rando
     for _ in 0..random.random_range(0..20) {
         let clock = ClockIndex(random.random_range(0..board.gpu.clocks.len()) as u8);
         match random.random_range(0..10) {
-            0 => drop(gpu.pin(clock)?),
-            1 => drop(gpu.watch()?),
+            0 => gpu.pin(clock).map(|_| ())?,
+            1 => gpu.watch().map(|_| ())?,
             2 => gpu.release()?,
             _ => gpu.set(clock)?,
         }
