@@ -26,6 +26,7 @@ pub enum Command {
     /// Measure a network's blocks, the idle power and the changes of the clock into a sweep
     Calibrate(commands::calibrate::Args),
     /// Run frames of a network at planned clocks, beside the stock governor and the best fixed clock
+    #[cfg(any(feature = "cuda", feature = "sim"))]
     Run(commands::run::Args),
     /// Fix the GPU's clock while a command runs
     Hold(commands::hold::Args),
@@ -49,6 +50,7 @@ impl Command {
         match self {
             Self::Probe(args) => args.run(),
             Self::Calibrate(args) => args.run(),
+            #[cfg(any(feature = "cuda", feature = "sim"))]
             Self::Run(args) => args.run(),
             Self::Hold(args) => args.run(),
             Self::Restore(args) => args.run(),

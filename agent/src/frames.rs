@@ -53,7 +53,7 @@ pub struct Frame {
 
 /// Runs up to `frames` frames and gives each to `done`; ends early, after a whole frame, where `stop` is set.
 ///
-/// `meanwhile` is called while the GPU works, at the times that it asks for, to sample rails.
+/// `meanwhile` is called at the times that it asks for, to sample rails.
 pub fn run<G, R, T>(
     (gpu, runner, timer): (&mut G, &mut R, &mut T),
     pace: Pace,
@@ -70,6 +70,7 @@ where
 {
     let mut clock = Writes { gpu, policy, due: None, count: 0 };
     let mut start = timer.now();
+    let mut sample_at = meanwhile(start);
     for index in 0..frames {
         if stop.signal().is_some() {
             break;
@@ -79,7 +80,6 @@ where
             let block = BlockId(block as u16);
             let now = timer.now();
             clock.tell(now, |governor| governor.block_start(block, Size::default(), now))?;
-            let mut sample_at = meanwhile(now);
             let mut failed = Ok(());
             let ran = runner.run(block, Size::default(), &mut [Nanos::ZERO], &mut |now| {
                 if let Err(error) = clock.write_due(now) {
@@ -101,9 +101,13 @@ where
 
         // The next frame starts a period after this one, or at once where this one took longer.
         let next = start.saturating_add(pace.period).max(end);
-        while let Some(at) = clock.due_at().filter(|at| *at < next) {
+        while let Some(at) = earliest(clock.due_at(), sample_at).filter(|at| *at < next) {
             timer.sleep_until(at);
-            clock.write_due(timer.now())?;
+            let now = timer.now();
+            clock.write_due(now)?;
+            if sample_at.is_some_and(|at| at <= now) {
+                sample_at = meanwhile(now);
+            }
         }
         timer.sleep_until(next);
         start = next;

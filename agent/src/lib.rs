@@ -10,6 +10,7 @@ pub mod frames;
 pub mod model_file;
 pub mod output;
 pub mod program;
+pub mod rail_meter;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod runtime;

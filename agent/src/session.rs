@@ -10,7 +10,7 @@ use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 use crate::frames::{self, Frame, Pace, Policy};
 use crate::signals::Stop;
 
@@ -75,8 +75,8 @@ const WARM_UP: Nanos = Nanos::from_millis(500);
 pub struct Machine<N, R, T, M> {
     /// Its nodes.
     pub nodes: N,
-    /// What was found on it.
-    pub board: Board,
+    /// What was found on it; `None` on a machine whose GPU has no clock to set: there blocks are timed and no more.
+    pub board: Option<Board>,
     /// Runs the network's blocks.
     pub runner: R,
     /// Its clock on the wall.
@@ -111,11 +111,14 @@ where
                 (None, Policy::Table(&mut governor))
             }
         };
+        let board = self.board.as_ref().ok_or_else(|| {
+            Failure::new(Reason::Unsupported, "this machine's GPU has no devfreq node, so its clock cannot be set")
+        })?;
         let (guard, leftover) = Guard::take(self.nodes.clone())?;
         if let Leftover::Restored(_) = leftover {
             log::warn!("an earlier instance was killed; its clocks were put back first");
         }
-        let mut held = GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, &guard, None)?;
+        let mut held = GpuNode::open(self.nodes.clone(), self.timer.clone(), board, &guard, None)?;
         if let Some(clock) = clock {
             held.pin(clock)?;
         }

@@ -40,7 +40,7 @@ pub fn machine(name: &str, seed: u64, network: Network) -> Result<VirtualMachine
     let nodes = board.nodes();
     let found = Board::discover(&nodes)?;
     let (runner, timer) = (board.runner(network), board.timer());
-    Ok(Machine { nodes, board: found, runner, timer, meter: TrueEnergy { board, start: Microjoules::ZERO } })
+    Ok(Machine { nodes, board: Some(found), runner, timer, meter: TrueEnergy { board, start: Microjoules::ZERO } })
 }
 
 /// What a session on a virtual board is about.
@@ -71,8 +71,9 @@ impl Case {
 
     /// Runs it once per clock up to the cap, each on a fresh board.
     pub fn run_fixed(&self, stop: &Stop) -> Result<Vec<(Hertz, Summary)>, Failure> {
-        let found = machine(&self.board, self.seed, self.network.clone())?.board;
-        let clocks = found.gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= found.gpu.cap);
+        let board = sim::Board::new(&self.board, self.seed).map_err(Failure::usage)?;
+        let gpu = Board::discover(&board.nodes())?.gpu;
+        let clocks = gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= gpu.cap);
         clocks.map(|(i, clock)| Ok((*clock, self.run(Drive::Fixed(ClockIndex(i as u8)), stop, |_| Ok(()))?))).collect()
     }
 }

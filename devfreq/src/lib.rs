@@ -1,6 +1,7 @@
 //! A Jetson's clocks and power rails through sysfs, restored on every way out; and the virtual Jetson.
 
 pub mod board;
+pub mod energy;
 pub mod error;
 pub mod gpu;
 pub mod guard;

@@ -9,4 +9,6 @@ pub mod man;
 pub mod plan;
 pub mod probe;
 pub mod restore;
+// The static release has neither CUDA nor virtual boards: nothing to run a network on.
+#[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod run;

@@ -38,9 +38,12 @@ pub struct Args {
     /// Accepted share of missed frames, for choosing the best fixed clock; by default the table's, or 0.01
     #[arg(long)]
     risk: Option<f64>,
-    /// Seed of a virtual board
+    /// Seed of a virtual board, or of random weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Weights as a safetensors file with torchvision's names, for a real GPU; random ones by default
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Write a line per frame into this file
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -57,7 +60,7 @@ impl Args {
                 "{}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME",
                 root.display()
             ))),
-            BoardArg::Auto => Err(no_cuda()),
+            BoardArg::Auto => self.run_here(),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => self.run_virtual(name),
             #[cfg(not(feature = "sim"))]
@@ -65,16 +68,72 @@ impl Args {
         }
     }
 
+    #[cfg(not(feature = "cuda"))]
+    fn run_here(&self) -> Result<(), Failure> {
+        Err(Failure::new(
+            Reason::Unsupported,
+            "this binary has no CUDA, so it runs networks on virtual boards only (--board sim:NAME); on a Jetson use \
+             jetpace-cuda",
+        ))
+    }
+
+    /// On this machine's GPU. Where its clock cannot be set, the stock way is all that there is.
+    #[cfg(feature = "cuda")]
+    fn run_here(&self) -> Result<(), Failure> {
+        use jetpace_devfreq::Error;
+        use jetpace_devfreq::board::Board;
+        use jetpace_devfreq::nodes::SysfsRoot;
+        use jetpace_devfreq::rails::Rails;
+        use jetpace_devfreq::timer::Monotonic;
+
+        use crate::rail_meter::RailMeter;
+        use crate::session::Machine;
+
+        jetpace_kernels::cuda::probe()?;
+        let (nodes, timer) = (SysfsRoot::new("/"), Monotonic::new());
+        let board = match Board::discover(&nodes) {
+            Ok(board) => Some(board),
+            Err(Error::NoGpu { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let digest = board.as_ref().map(Board::digest).unwrap_or_default();
+        let table = self.read_table(&digest)?;
+        let (network, pace, risk) = self.work(table.as_ref())?;
+        let runner = crate::cuda::runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
+        let rails = board.as_ref().map(|board| board.rails.clone()).unwrap_or_default();
+        let meter = RailMeter::new(Rails::new(nodes.clone(), timer, rails));
+        let evidence = if board.is_some() { "jetson" } else { "gpu" };
+
+        let stop = Stop::install()?;
+        jetpace_devfreq::guard::restore_on_panic(nodes.clone());
+        let mut machine = Machine { nodes, board, runner, timer, meter };
+        let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
+        let mut log = FrameLog::new(self.csv.is_some());
+        let ours = machine.run(drive, pace, self.frames, &stop, |frame| {
+            log.add(frame);
+            Ok(())
+        });
+        stop.die();
+        let ours = ours?;
+        self.write_log(log)?;
+        // The baselines would run the network for minutes more; `--net` without a table measures the stock governor.
+        let baselines = Baselines { stock_governor: None, best_fixed: None };
+        self.print(Document::new(evidence, &self.board, &network, drive, (pace, risk), &ours, baselines))
+    }
+
     #[cfg(feature = "sim")]
     fn run_virtual(&self, name: &str) -> Result<(), Failure> {
-        use crate::virtual_board::{Case, best_fixed, machine};
+        use jetpace_devfreq::board::Board;
+        use jetpace_devfreq::sim;
+
+        use crate::virtual_board::{Case, best_fixed};
 
         // The board is looked at first: a table tells nothing of use on a machine that is not there.
-        let probe = machine(name, self.seed, Network { name: String::new(), blocks: Vec::new() })?;
-        let table = self.read_table(&probe.board.digest())?;
+        let nodes = sim::Board::new(name, self.seed).map_err(Failure::usage)?.nodes();
+        let table = self.read_table(&Board::discover(&nodes)?.digest())?;
         let (network, pace, risk) = self.work(table.as_ref())?;
         let case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames: self.frames };
-        let stop = Stop::never();
+        let stop = Stop::install()?;
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
 
         let mut log = FrameLog::new(self.csv.is_some());
@@ -82,35 +141,27 @@ impl Args {
             log.add(frame);
             Ok(())
         })?;
-        if let Some(path) = &self.csv {
-            log.write(path)?;
-        }
+        self.write_log(log)?;
         let stock = match drive {
             Drive::Stock => ours.clone(),
             _ => case.run(Drive::Stock, &stop, |_| Ok(()))?,
         };
         let fixed = case.run_fixed(&stop)?;
+        // Nothing of this machine is to be put back.
+        stop.die();
         let best = best_fixed(&fixed, risk);
-
-        let document = Document {
-            format: 1,
-            evidence: "virtual",
-            board: format!("sim:{name}"),
-            network: case.network.name.clone(),
-            policy: if table.is_some() { "table" } else { "stock_governor" },
-            deadline_s: pace.deadline.as_secs_f64(),
-            period_s: pace.period.as_secs_f64(),
-            risk,
-            frames: ours.frames,
-            missed: ours.missed,
-            energy_j: joules(ours.energy),
-            switches: ours.switches,
-            time_s: Times::of(&ours),
-            baselines: Baselines {
-                stock_governor: Some(Baseline::of(None, &stock)),
-                best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
-            },
+        let baselines = Baselines {
+            stock_governor: Some(Baseline::of(None, &stock)),
+            best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
         };
+        self.print(Document::new("virtual", &self.board, &case.network, drive, (pace, risk), &ours, baselines))
+    }
+
+    fn write_log(&self, log: FrameLog) -> Result<(), Failure> {
+        self.csv.as_ref().map_or(Ok(()), |path| log.write(path))
+    }
+
+    fn print(&self, document: Document) -> Result<(), Failure> {
         if self.json { print_json(&document) } else { print_text(&document.text()) }
     }
 
@@ -163,15 +214,6 @@ impl Args {
         }
         Ok((network, Pace { deadline, period }, risk))
     }
-}
-
-/// On this machine, without CUDA in the binary.
-fn no_cuda() -> Failure {
-    Failure::new(
-        Reason::Unsupported,
-        "this binary has no CUDA, so it runs networks on virtual boards only (--board sim:NAME); on a Jetson use \
-         jetpace-cuda",
-    )
 }
 
 /// A line per frame, if asked for.
@@ -246,6 +288,7 @@ struct Baseline {
     energy_j: Option<f64>,
 }
 
+#[cfg(feature = "sim")]
 impl Baseline {
     fn of(clock_hz: Option<u64>, run: &Summary) -> Self {
         Self { clock_hz, missed: run.missed, energy_j: joules(run.energy) }
@@ -253,6 +296,33 @@ impl Baseline {
 }
 
 impl Document {
+    fn new(
+        evidence: &'static str,
+        board: &BoardArg,
+        network: &Network,
+        drive: Drive<'_>,
+        (pace, risk): (Pace, f64),
+        ours: &Summary,
+        baselines: Baselines,
+    ) -> Self {
+        Self {
+            format: 1,
+            evidence,
+            board: board.to_string(),
+            network: network.name.clone(),
+            policy: if matches!(drive, Drive::Stock) { "stock_governor" } else { "table" },
+            deadline_s: pace.deadline.as_secs_f64(),
+            period_s: pace.period.as_secs_f64(),
+            risk,
+            frames: ours.frames,
+            missed: ours.missed,
+            energy_j: joules(ours.energy),
+            switches: ours.switches,
+            time_s: Times::of(ours),
+            baselines,
+        }
+    }
+
     /// The same for people.
     fn text(&self) -> String {
         let frames = self.frames.max(1) as f64;
@@ -283,7 +353,8 @@ impl Document {
                 let name = format!("best fixed clock, {:.2} MHz", b.clock_hz.unwrap_or_default() as f64 / 1e6);
                 line(&name, b.missed, b.energy_j) + "\n"
             }
-            None => "  no fixed clock meets the deadline at this risk\n".to_owned(),
+            None if self.evidence == "virtual" => "  no fixed clock meets the deadline at this risk\n".to_owned(),
+            None => String::new(),
         };
         text += &format!(
             "  time of a frame: median {:.3} ms, 99 % {:.3} ms, longest {:.3} ms\n",

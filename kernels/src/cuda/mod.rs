@@ -42,6 +42,14 @@ struct Queued {
     events: usize,
 }
 
+/// Whether there is a GPU that the kernels run on.
+///
+/// # Errors
+/// As [`CudaRunner::new`], but for the weights.
+pub fn probe() -> Result<(), Error> {
+    Device::open().map(drop)
+}
+
 /// A network on the first CUDA GPU.
 pub struct CudaRunner<T> {
     // Dropped in this order: graphs and buffers before the device they belong to.
