@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     frames: u64,
     /// Latest end of a frame, from its start; by default the table's
-    #[arg(long, required_unless_present = "table", value_name = "TIME")]
+    #[arg(long, value_name = "TIME")]
     deadline: Option<Nanos>,
     /// Time between frame starts; by default the table's, or the deadline
     #[arg(long, value_name = "TIME")]
@@ -201,7 +201,11 @@ impl Args {
                 table.network()
             )));
         }
-        let deadline = self.deadline.or(table.map(Table::deadline)).unwrap_or_default();
+        // Not left to the command line: that a machine has no GPU is said first.
+        let deadline = self
+            .deadline
+            .or(table.map(Table::deadline))
+            .ok_or_else(|| Failure::usage("without a table --deadline is needed, such as --deadline 40ms"))?;
         let period = self.period.or(table.filter(|_| self.deadline.is_none()).map(Table::period)).unwrap_or(deadline);
         if deadline == Nanos::ZERO || period < deadline {
             return Err(Failure::usage(format_args!(
