@@ -46,6 +46,10 @@ impl Kind {
     }
 }
 
+/// The block name of idle rows that were measured while the GPU was railgated. Between the frames of a plan it is not,
+/// so they are apart from the idle power of a clock.
+pub const RAILGATED: &str = "railgated";
+
 /// One measurement. Empty fields are `None`, or empty text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {

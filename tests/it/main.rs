@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may fail by panicking
 
 mod boards;
+mod calibrate;
 mod faults;
 mod kernel_cases;
 mod layering;

@@ -7,9 +7,6 @@ use jetpace_tables::units::Hertz;
 
 use crate::failure::Failure;
 
-/// The block name of idle rows that were measured while the GPU was railgated: between the frames of a plan it is not.
-pub const RAILGATED: &str = "railgated";
-
 /// The rows of a sweep that grows.
 pub struct Book<'a> {
     there: BTreeSet<Key>,

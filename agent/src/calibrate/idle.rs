@@ -1,12 +1,12 @@
 //! Power of a GPU that has nothing to do: awake, as between the frames of a plan, and railgated.
 
 use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
-use jetpace_tables::sample::{Kind, Row};
+use jetpace_tables::sample::{Kind, RAILGATED, Row};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::power::Mean;
-use super::{Bench, Book, RAILGATED, Settings, Surroundings};
+use super::{Bench, Book, Settings, Surroundings};
 use crate::failure::Failure;
 
 /// The GPU is railgated after 500 ms without work; a short block before that keeps it awake.

@@ -22,7 +22,7 @@ use jetpace_tables::work::ClockIndex;
 use crate::failure::Failure;
 use crate::signals::Stop;
 
-pub use book::{Book, RAILGATED};
+pub use book::Book;
 pub use power::PowerPace;
 pub use steps::{Step, steps};
 pub use surroundings::{BoardSurroundings, Surroundings};
@@ -107,6 +107,7 @@ where
     ) -> Result<(), Failure> {
         let emc = self.surroundings.emc();
         book.set_emc(emc);
+        book.set_cpu(self.surroundings.cpu());
         let steps = steps(settings, clocks);
         let mut probe = None;
         for (done, step) in steps.iter().enumerate() {

@@ -20,7 +20,7 @@ const SPIKE: (f64, f64) = (0.05, 0.20);
 const BURST_EVERY_S: f64 = 4.0;
 const BURST_S: f64 = 0.12;
 /// Part of the bandwidth that a burst takes.
-const BURST: (f64, f64) = (0.05, 0.25);
+const BURST: (f64, f64) = (0.05, 0.18);
 
 const NANOS: f64 = 1e9;
 

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::group::left_out;
 use crate::model::{Change, FrameNoise, Idle, Left, Model, Spread};
-use crate::sample::{Kind, Row, Sweep};
+use crate::sample::{Kind, RAILGATED, Row, Sweep};
 use crate::stats::{correlation, mean, quantile, sd, sorted, spread};
 use crate::units::Hertz;
 
@@ -20,10 +20,10 @@ fn rows<'a>(sweep: &'a Sweep, kind: Kind, left: &mut Vec<Left>) -> Vec<&'a Row> 
     rows
 }
 
-/// Mean idle power per GPU and EMC clock, ascending.
+/// Mean idle power per GPU and EMC clock, ascending; of an awake GPU, as the gaps of a plan have it.
 pub fn idle(sweep: &Sweep, left: &mut Vec<Left>) -> Vec<Idle> {
     let mut at: BTreeMap<(Hertz, Option<Hertz>), Vec<f64>> = BTreeMap::new();
-    for row in rows(sweep, Kind::Idle, left) {
+    for row in rows(sweep, Kind::Idle, left).into_iter().filter(|row| row.block != RAILGATED) {
         if let (Some(clock), Some(power)) = (row.gpu_freq, row.power_w()) {
             at.entry((clock, row.emc_freq)).or_default().push(power);
         }
