@@ -38,6 +38,10 @@ pub enum Command {
     Plan(commands::plan::Args),
     /// Print a table or a model in words
     Inspect(commands::inspect::Args),
+    /// Predict time, power and energy of a network at a clock
+    Predict(commands::predict::Args),
+    /// Compare what planning with each kind of model comes to
+    Compare(commands::compare::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
@@ -55,9 +59,11 @@ impl Command {
             Self::Hold(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Completions(args) => args.run(),
+            Self::Compare(args) => args.run(),
             Self::Fit(args) => args.run(),
             Self::Plan(args) => args.run(),
             Self::Inspect(args) => args.run(),
+            Self::Predict(args) => args.run(),
             Self::Man(args) => args.run(),
         }
     }

@@ -3,26 +3,69 @@
 use std::fs;
 use std::path::Path;
 
-use jetpace_tables::model::{FORMAT, Model};
+use jetpace_tables::model::{BlockModel, Model};
 use jetpace_tables::table::Digest;
+use jetpace_tables::units::Hertz;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
 
 /// Reads a model and the SHA-256 of its bytes.
 pub fn read(path: &Path) -> Result<(Model, Digest), Failure> {
-    let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
-    let remedy = "make one with `jetpace fit SWEEP -o MODEL`";
-    let model: Model = serde_json::from_slice(&bytes)
-        .map_err(|e| Failure::usage(format_args!("{} is not a model: {e}; {remedy}", path.display())))?;
-    if model.format != FORMAT {
-        let found = model.format;
-        return Err(Failure::usage(format_args!(
-            "{}: format {found} is not known here, only {FORMAT}: {remedy}",
-            path.display()
-        )));
+    if path.is_dir() {
+        return Err(Failure::usage(format_args!("{} is a directory; name a model in it", path.display())));
     }
-    Ok((model, Sha256::digest(&bytes).into()))
+    let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
+    Ok((parse(&bytes, path)?, Sha256::digest(&bytes).into()))
+}
+
+/// Reads a model from memory; `path` is for messages only.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Model, Failure> {
+    let model: Model = serde_json::from_slice(bytes).map_err(|e| {
+        let remedy = "make one with `jetpace fit SWEEP -o MODEL`";
+        Failure::usage(format_args!("{} is not a model: {e}; {remedy}", path.display()))
+    })?;
+    model.check().map_err(|e| Failure::usage(format_args!("{}: {e}", path.display())))?;
+    Ok(model)
+}
+
+/// The network and EMC clock that a command means: the one named, or the only one there is. Its blocks are in the order
+/// in which they run.
+pub fn network<'a>(
+    model: &'a Model,
+    name: Option<&str>,
+    emc: Option<Hertz>,
+) -> Result<(&'a str, Option<Hertz>, Vec<BlockModel<'a>>), Failure> {
+    let names = model.networks();
+    let name = match (name, names.as_slice()) {
+        (None, [only]) => *only,
+        (None, several) => {
+            return Err(Failure::usage(format_args!("the model has {}: name one with --net", several.join(", "))));
+        }
+        (Some(wanted), all) => *all.iter().find(|name| **name == wanted).ok_or_else(|| {
+            Failure::usage(format_args!("the model has no network `{wanted}`; it has {}", all.join(", ")))
+        })?,
+    };
+    let clocks = model.emc_clocks(name);
+    let said = || {
+        let list: Vec<String> =
+            clocks.iter().map(|clock| clock.map_or("an unknown one".to_owned(), |clock| clock.to_string())).collect();
+        list.join(", ")
+    };
+    let emc = match (emc, clocks.as_slice()) {
+        (None, [only]) => *only,
+        (None, _) => {
+            return Err(Failure::usage(format_args!(
+                "{name} was measured at EMC clocks {}: name one with --emc",
+                said()
+            )));
+        }
+        (Some(wanted), all) => *all.iter().find(|clock| **clock == Some(wanted)).ok_or_else(|| {
+            Failure::usage(format_args!("{name} was not measured at EMC clock {wanted}, but at {}", said()))
+        })?,
+    };
+    let blocks = model.blocks(name, emc);
+    Ok((name, emc, blocks))
 }
 
 /// A digest from its 64 hexadecimal digits.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jetpace::commands::compare::measured::{Policy, compare};
 use jetpace::sweep;
 use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::model::{Model, Quality, TimeForm};
@@ -42,6 +43,23 @@ fn tx2_from_four_clocks() {
     assert!((0.155..0.17).contains(&worst), "cpu-dvfs at worst {worst}");
     let (time, power) = defaults(&model);
     assert!(time <= 0.006 && power <= 0.02, "time {time}, power {power}");
+}
+
+#[test]
+fn tx2_vgg19_at_the_deadlines_of_the_local_case() {
+    let Some(file) = measured("sweeps/tx2.csv") else { return };
+    let sweep = sweep::read(&file).unwrap();
+    let rows = compare(&sweep, four(), &[1.1, 1.26, 1.5, 2.0], Some(4.5)).unwrap().rows;
+    assert_eq!(rows.len(), 4);
+    let of = |name: &str| -> Vec<&Policy> {
+        rows.iter().map(|row| row.policies.iter().find(|policy| policy.name == name).unwrap()).collect()
+    };
+    let regrets: Vec<f64> = of("default").iter().filter_map(|policy| policy.regret).collect();
+    assert_eq!(regrets.len(), 4, "the default policy misses: {:?}", of("default"));
+    let regret = regrets.iter().sum::<f64>() / 4.0;
+    assert!(regret <= 0.006, "mean regret {regret}");
+    assert_eq!(of("cpu-dvfs").iter().filter(|policy| policy.missed).count(), 2);
+    assert!(rows.iter().all(|row| row.policies.iter().filter(|policy| policy.default).count() == 1));
 }
 
 #[test]

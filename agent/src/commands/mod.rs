@@ -1,12 +1,14 @@
 //! The commands, one file each: its options, and `run`.
 
 pub mod calibrate;
+pub mod compare;
 pub mod completions;
 pub mod fit;
 pub mod hold;
 pub mod inspect;
 pub mod man;
 pub mod plan;
+pub mod predict;
 pub mod probe;
 pub mod restore;
 // The static release has neither CUDA nor virtual boards: nothing to run a network on.

@@ -2,7 +2,7 @@
 //! minimum of a function of one variable that may have several valleys.
 
 /// At most this many coefficients are linear in any form.
-pub const COLUMNS: usize = 3;
+pub const COLUMNS: usize = 4;
 
 /// Coefficients, and the sum of squared residuals that they leave.
 #[derive(Clone, Copy, Debug)]

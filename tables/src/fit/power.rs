@@ -3,7 +3,8 @@
 
 use std::vec::Vec;
 
-use super::least::{Linear, minimum, non_negative};
+use super::least::{Linear, non_negative};
+use super::marquardt::descend;
 use crate::model::{PowerForm, PowerModel, Voltage};
 
 /// One point: the clock relative to the reference, the modelled seconds there, and the measured watts.
@@ -26,12 +27,13 @@ const SLOPE: (f64, f64) = (0.0, 4.0);
 
 /// Fits one form with V(f) given; the points are at least one.
 pub fn fit(form: PowerForm, points: &[Obs], voltage: &Voltage) -> PowerModel {
-    let [a, b, _] = linear(form, points, voltage).coefficients;
+    let [a, b, c, _] = linear(form, points, voltage).coefficients;
     match form {
         PowerForm::Cubic => PowerModel::Cubic { k_w: a },
         PowerForm::StaticCubic => PowerModel::StaticCubic { p0_w: a, k_w: b },
         PowerForm::VoltageFloor => PowerModel::VoltageFloor { p0_w: a, k_w: b },
         PowerForm::Activity => PowerModel::Activity { p0_w: a, e_j: b },
+        PowerForm::VoltageActivity => PowerModel::VoltageActivity { p0_w: a, k_w: b, e_j: c },
     }
 }
 
@@ -48,23 +50,39 @@ fn linear(form: PowerForm, points: &[Obs], voltage: &Voltage) -> Linear {
             let v = voltage.at(o.x);
             [1.0 / o.p, v * v / o.t / o.p]
         })),
+        PowerForm::VoltageActivity => non_negative(points.iter().map(|o| {
+            let v = voltage.at(o.x);
+            [1.0 / o.p, o.x * v * v / o.p, 1.0 / o.t / o.p]
+        })),
     }
 }
 
 /// V(f) of the device from every series of power under one form: least squares with the prior as two more residuals,
-/// so that it decides where clocks are few and is outweighed where they are many.
-pub fn voltage(form: PowerForm, series: &[Vec<Obs>]) -> Voltage {
-    let cost = |knee: f64, slope: f64| {
-        let voltage = Voltage { knee, slope };
-        let squares: f64 = series.iter().map(|points| linear(form, points, &voltage).squares).sum();
-        let far = (knee - Voltage::PRIOR.knee) / PRIOR_SD.knee;
-        let steep = (slope - Voltage::PRIOR.slope) / PRIOR_SD.slope;
-        squares / (NOISE * NOISE) + far * far + steep * steep
-    };
-    if series.iter().all(Vec::is_empty) {
-        return Voltage::PRIOR;
+/// so that it decides where clocks are few and is outweighed where they are many. The blocks' own coefficients are
+/// solved exactly at every step; `starts` is where the search begins.
+pub fn voltage(form: PowerForm, series: &[Vec<Obs>], starts: &[Voltage]) -> Voltage {
+    let mut best = (Voltage::PRIOR, f64::INFINITY);
+    for start in starts {
+        let ([knee, slope], squares) = descend([start.knee, start.slope], &[KNEE, SLOPE], |&[knee, slope], out| {
+            let voltage = Voltage { knee, slope };
+            out.push((knee - Voltage::PRIOR.knee) / PRIOR_SD.knee);
+            out.push((slope - Voltage::PRIOR.slope) / PRIOR_SD.slope);
+            for points in series {
+                let model = fit(form, points, &voltage);
+                out.extend(points.iter().map(|o| (model.power_w(o.x, o.t, &voltage) / o.p - 1.0) / NOISE));
+            }
+        });
+        if squares < best.1 {
+            best = (Voltage { knee, slope }, squares);
+        }
     }
-    let slope_of = |knee: f64| minimum(SLOPE.0, SLOPE.1, 8, 1e-3, |slope| cost(knee, slope));
-    let knee = minimum(KNEE.0, KNEE.1, 15, 1e-3, |knee| cost(knee, slope_of(knee)));
-    Voltage { knee, slope: slope_of(knee) }
+    best.0
 }
+
+/// Where the search for V(f) begins when nothing is known: knees across the range.
+pub const STARTS: [Voltage; 4] = [
+    Voltage::PRIOR,
+    Voltage { knee: 0.4, slope: 0.6 },
+    Voltage { knee: 0.7, slope: 0.8 },
+    Voltage { knee: 0.8, slope: 2.0 },
+];

@@ -68,7 +68,7 @@ fn time_of(mine: &[&Group], f_ref_hz: f64) -> SizedTime {
     let line = |i: usize| {
         // Relative where the parameter is there at all.
         let rows = single.iter().filter(|(_, p)| p[i] > 0.0).map(|(size, p)| [1.0 / p[i], size / p[i]]);
-        let [at_zero, per_unit, _] = non_negative(rows).coefficients;
+        let [at_zero, per_unit, ..] = non_negative(rows).coefficients;
         [at_zero, per_unit]
     };
     let [w, m, c] = [line(0), line(1), line(2)];
@@ -93,14 +93,14 @@ fn power_of(mine: &[&Group], f_ref_hz: f64, time: &SizedTime, voltage: &Voltage)
     let all: Vec<(f64, PowerObs)> = points(mine, f_ref_hz)
         .filter_map(|(size, o, p)| Some((f64::from(size.0), PowerObs { x: o.x, t: time.time_s(o.x, size), p: p? })))
         .collect();
-    if all.len() < 3 {
+    if all.len() < 4 {
         return None;
     }
-    let [p0_w, e0_j, e1_j] = non_negative(all.iter().map(|(size, o)| {
+    let [p0_w, k_w, e0_j, e1_j] = non_negative(all.iter().map(|(size, o)| {
         let v = voltage.at(o.x);
-        let rate = v * v / o.t / o.p;
-        [1.0 / o.p, rate, size * rate]
+        let rate = 1.0 / o.t / o.p;
+        [1.0 / o.p, o.x * v * v / o.p, rate, size * rate]
     }))
     .coefficients;
-    Some(SizedPower { p0_w, e_j: [e0_j, e1_j] })
+    Some(SizedPower { p0_w, k_w, e_j: [e0_j, e1_j] })
 }

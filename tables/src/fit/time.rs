@@ -44,18 +44,18 @@ pub fn fit(form: TimeForm, points: &[Obs]) -> TimeModel {
             TimeModel::CpuDvfs { w_s }
         }
         TimeForm::Additive => {
-            let [w_s, c_s, _] = non_negative(points.iter().map(|o| [1.0 / o.x / o.t, 1.0 / o.t])).coefficients;
+            let [w_s, c_s, ..] = non_negative(points.iter().map(|o| [1.0 / o.x / o.t, 1.0 / o.t])).coefficients;
             TimeModel::Additive { w_s, c_s }
         }
         TimeForm::AdditiveEmc => {
             let rows = points.iter().map(|o| [1.0 / o.x / o.t, 1.0 / o.e / o.t, 1.0 / o.t]);
-            let [w_s, m_s, c_s] = non_negative(rows).coefficients;
+            let [w_s, m_s, c_s, _] = non_negative(rows).coefficients;
             TimeModel::AdditiveEmc { w_s, m_s, c_s }
         }
         TimeForm::Power => {
             let linear = |p: f64| non_negative(points.iter().map(|o| [(-p * o.x.ln()).exp() / o.t, 1.0 / o.t]));
             let p = minimum(EXPONENT.0, EXPONENT.1, CELLS, FINE, |p| linear(p).squares);
-            let [w_s, c_s, _] = linear(p).coefficients;
+            let [w_s, c_s, ..] = linear(p).coefficients;
             TimeModel::Power { w_s, p, c_s }
         }
         TimeForm::SmoothRoofline => {
@@ -65,7 +65,7 @@ pub fn fit(form: TimeForm, points: &[Obs]) -> TimeModel {
                 non_negative(points.iter().map(|o| [maximum4(a / o.x, b) / o.t, 1.0 / o.t]))
             };
             let angle = minimum(0.0, FRAC_PI_2, CELLS, FINE, |angle| linear(angle).squares);
-            let ([scale, c_s, _], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
+            let ([scale, c_s, ..], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
             TimeModel::SmoothRoofline { w_s: scale * a, m_s: scale * b, c_s, q: Q_FIXED }
         }
         TimeForm::SmoothRooflineQ => free_q(points),
@@ -76,7 +76,7 @@ pub fn fit(form: TimeForm, points: &[Obs]) -> TimeModel {
                 non_negative(points.iter().map(|o| [maximum3(a / o.x, b / o.e) / o.t, 1.0 / o.x / o.t, 1.0 / o.t]))
             };
             let angle = minimum(0.0, FRAC_PI_2, CELLS, FINE, |angle| linear(angle).squares);
-            let ([scale, w1_s, c_s], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
+            let ([scale, w1_s, c_s, _], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
             TimeModel::SmoothRooflineEmc { w_s: scale * a, m_s: scale * b, w1_s, c_s, q: Q_EMC }
         }
     }

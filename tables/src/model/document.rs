@@ -74,7 +74,7 @@ pub struct BoardId {
 /// What all blocks of a device share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceConstants {
-    /// V(f): the knee and slope.
+    /// V(f) of the default power form: the knee and slope.
     #[serde(flatten)]
     pub voltage: Voltage,
     /// Power that the memory adds at each of its clocks, over the lowest; empty where one was measured.
@@ -155,6 +155,9 @@ pub struct PowerFit {
     /// Form and parameters.
     #[serde(flatten)]
     pub model: PowerModel,
+    /// V(f) as this form sees it: one for all series of the device, but another for each form.
+    #[serde(flatten)]
+    pub voltage: Voltage,
     /// The form that planning uses.
     pub default: bool,
     /// Errors, intervals, warnings.
@@ -194,7 +197,7 @@ pub struct SizedBlock {
     pub sizes: Vec<Size>,
     /// Time: `smooth-roofline` with affine w, m and c.
     pub time: SizedTime,
-    /// Power: P0, and the charge per execution E, affine in the size; `None` where power was not measured.
+    /// Power: P0, k, and the charge per execution E, affine in the size; `None` where power was not measured.
     pub power: Option<SizedPower>,
     /// Mean absolute error over the measured points.
     pub mape_fit: f64,
@@ -213,12 +216,14 @@ pub struct SizedTime {
     pub q: f64,
 }
 
-/// `activity` with a charge affine in the size.
+/// `voltage-activity` with a charge affine in the size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SizedPower {
     /// Busy base power.
     pub p0_w: f64,
-    /// Charge per execution at flat voltage.
+    /// What the GPU draws at the reference clock and flat voltage.
+    pub k_w: f64,
+    /// Charge per execution.
     pub e_j: [f64; 2],
 }
 

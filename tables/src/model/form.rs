@@ -71,11 +71,15 @@ pub enum PowerForm {
     VoltageFloor,
     /// P0 + E V(f)^2 / t(f): a constant charge per execution.
     Activity,
+    /// P0 + k f V(f)^2 + E / t(f): the GPU at its own voltage, and a constant charge per execution outside of it
+    /// (memory, regulators).
+    VoltageActivity,
 }
 
 impl PowerForm {
     /// All of them, simplest first.
-    pub const ALL: [Self; 4] = [Self::Cubic, Self::StaticCubic, Self::VoltageFloor, Self::Activity];
+    pub const ALL: [Self; 5] =
+        [Self::Cubic, Self::StaticCubic, Self::VoltageFloor, Self::Activity, Self::VoltageActivity];
 
     /// Its name in files and on the command line.
     pub const fn name(self) -> &'static str {
@@ -84,6 +88,7 @@ impl PowerForm {
             Self::StaticCubic => "static-cubic",
             Self::VoltageFloor => "voltage-floor",
             Self::Activity => "activity",
+            Self::VoltageActivity => "voltage-activity",
         }
     }
 
@@ -91,7 +96,8 @@ impl PowerForm {
     pub const fn parameters(self) -> usize {
         match self {
             Self::Cubic => 1,
-            _ => 2,
+            Self::StaticCubic | Self::VoltageFloor | Self::Activity => 2,
+            Self::VoltageActivity => 3,
         }
     }
 }
@@ -130,7 +136,7 @@ impl FromStr for PowerForm {
         Self::ALL
             .into_iter()
             .find(|form| form.name() == name)
-            .ok_or(UnknownForm("cubic, static-cubic, voltage-floor, activity"))
+            .ok_or(UnknownForm("cubic, static-cubic, voltage-floor, activity, voltage-activity"))
     }
 }
 
@@ -246,7 +252,7 @@ pub struct Voltage {
 }
 
 impl Voltage {
-    /// What came out of five independent measured series of one board; the prior where clocks are few.
+    /// Knee and slope of five independent measured series of one board (TX2): the prior where clocks are few.
     pub const PRIOR: Self = Self { knee: 0.59, slope: 1.0 };
 
     /// V at a clock relative to the reference.
@@ -268,6 +274,7 @@ pub enum PowerModel {
     StaticCubic { p0_w: f64, k_w: f64 },
     VoltageFloor { p0_w: f64, k_w: f64 },
     Activity { p0_w: f64, e_j: f64 },
+    VoltageActivity { p0_w: f64, k_w: f64, e_j: f64 },
 }
 
 impl PowerModel {
@@ -278,6 +285,7 @@ impl PowerModel {
             Self::StaticCubic { .. } => PowerForm::StaticCubic,
             Self::VoltageFloor { .. } => PowerForm::VoltageFloor,
             Self::Activity { .. } => PowerForm::Activity,
+            Self::VoltageActivity { .. } => PowerForm::VoltageActivity,
         }
     }
 
@@ -296,6 +304,11 @@ impl PowerModel {
                 add("p0_w", p0_w);
                 add("e_j", e_j);
             }
+            Self::VoltageActivity { p0_w, k_w, e_j } => {
+                add("p0_w", p0_w);
+                add("k_w", k_w);
+                add("e_j", e_j);
+            }
         }
         params
     }
@@ -308,6 +321,7 @@ impl PowerModel {
             Self::StaticCubic { p0_w, k_w } => p0_w + k_w * x * x * x,
             Self::VoltageFloor { p0_w, k_w } => p0_w + k_w * x * v * v,
             Self::Activity { p0_w, e_j } => p0_w + e_j * v * v / time_s,
+            Self::VoltageActivity { p0_w, k_w, e_j } => p0_w + k_w * x * v * v + e_j / time_s,
         }
     }
 }
@@ -345,6 +359,8 @@ mod tests {
         // V(1) = 1.5, V^2 = 2.25
         assert_eq!(PowerModel::VoltageFloor { p0_w: 4.0, k_w: 2.0 }.power_w(1.0, 0.1, &voltage), 8.5);
         assert_eq!(PowerModel::Activity { p0_w: 4.0, e_j: 0.2 }.power_w(1.0, 0.1, &voltage), 8.5);
+        let both = PowerModel::VoltageActivity { p0_w: 4.0, k_w: 2.0, e_j: 0.2 };
+        assert_eq!(both.power_w(1.0, 0.1, &voltage), 10.5);
         assert_eq!(PowerModel::StaticCubic { p0_w: 4.0, k_w: 8.0 }.power_w(0.5, 0.1, &voltage), 5.0);
     }
 }

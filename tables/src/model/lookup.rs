@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::document::{Change, DeviceConstants, Model, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
+use super::document::{Change, Model, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
 use super::form::{PowerForm, PowerModel, TimeForm, TimeModel, Voltage, smooth_max};
 use crate::units::Hertz;
 use crate::work::Size;
@@ -90,13 +90,6 @@ impl Series {
     }
 }
 
-impl DeviceConstants {
-    /// V at a clock relative to the reference.
-    pub fn voltage(&self, x: f64) -> f64 {
-        self.voltage.at(x)
-    }
-}
-
 impl SizedTime {
     /// The form at one size.
     pub fn at(&self, size: Size) -> TimeModel {
@@ -117,7 +110,7 @@ impl SizedTime {
 impl SizedPower {
     /// The form at one size.
     pub fn at(&self, size: Size) -> PowerModel {
-        PowerModel::Activity { p0_w: self.p0_w, e_j: affine(self.e_j, size) }
+        PowerModel::VoltageActivity { p0_w: self.p0_w, k_w: self.k_w, e_j: affine(self.e_j, size) }
     }
 }
 
@@ -132,7 +125,7 @@ pub struct BlockModel<'a> {
     pub series: &'a Series,
     sized: Option<&'a SizedBlock>,
     time: TimeModel,
-    power: Option<PowerModel>,
+    power: Option<(PowerModel, Voltage)>,
     voltage: Voltage,
     f_ref_hz: f64,
 }
@@ -150,7 +143,7 @@ impl<'a> BlockModel<'a> {
             series,
             sized,
             time: series.time_fit(None)?.model,
-            power: series.power_fit(None).map(|fit| fit.model),
+            power: series.power_fit(None).map(|fit| (fit.model, fit.voltage)),
             voltage: model.device_constants.voltage,
             f_ref_hz: model.f_ref_hz.as_f64(),
         })
@@ -161,7 +154,7 @@ impl<'a> BlockModel<'a> {
         Some(Self {
             sized: None,
             time: self.series.time_fit(Some(time))?.model,
-            power: self.series.power_fit(Some(power)).map(|fit| fit.model),
+            power: self.series.power_fit(Some(power)).map(|fit| (fit.model, fit.voltage)),
             ..self
         })
     }
@@ -174,6 +167,12 @@ impl<'a> BlockModel<'a> {
     /// The sizes that it can be asked about without extrapolation, ascending.
     pub fn sizes(&self) -> &[Size] {
         self.sized.map_or(core::slice::from_ref(&self.series.size), |sized| &sized.sizes)
+    }
+
+    /// Whether a clock lies within those that the block was fitted on; outside of them it is extrapolated.
+    pub fn covers(&self, clock: Hertz) -> bool {
+        let clocks = self.series.points.iter().map(|point| point.gpu_freq_hz);
+        clocks.clone().min() <= Some(clock) && Some(clock) <= clocks.max()
     }
 
     /// Mean time in seconds. A block measured at one size takes time in proportion to the size.
@@ -192,7 +191,7 @@ impl<'a> BlockModel<'a> {
             Some(sized) if size != self.series.size => {
                 Some(sized.at(size).power_w(x, self.time_s(clock, size), &self.voltage))
             }
-            _ => self.power.map(|power| power.power_w(x, self.time.time_s(x, 1.0), &self.voltage)),
+            _ => self.power.map(|(power, voltage)| power.power_w(x, self.time.time_s(x, 1.0), &voltage)),
         }
     }
 
@@ -208,7 +207,7 @@ impl<'a> BlockModel<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{Idle, Quality, Spread};
+    use super::super::document::{DeviceConstants, Idle, Quality, Spread};
     use super::*;
     use std::string::ToString;
     use std::vec;
@@ -225,6 +224,7 @@ mod tests {
         };
         let power = PowerFit {
             model: PowerModel::StaticCubic { p0_w: 3.0, k_w: 8.0 },
+            voltage: Voltage::PRIOR,
             default: true,
             quality: Quality::default(),
         };
@@ -308,5 +308,25 @@ mod tests {
         );
         assert!(text.contains(r#""device_constants":{"v_knee":0.59,"v_slope":1.0"#), "{text}");
         assert_eq!(serde_json::from_str::<Model>(&text).unwrap(), model);
+    }
+
+    #[test]
+    fn a_model_that_no_fit_gives_is_refused() {
+        assert_eq!(model().check(), Ok(()));
+        let refused = |change: fn(&mut Model)| {
+            let mut model = model();
+            change(&mut model);
+            model.check().unwrap_err().to_string()
+        };
+        assert!(refused(|m| m.format = 2).contains("format 2"));
+        assert!(refused(|m| m.series.clear()).contains("no series"));
+        assert!(refused(|m| m.clocks_hz.reverse()).contains("has to ascend"));
+        assert!(refused(|m| m.f_ref_hz = mhz(900)).contains("f_ref_hz is 900 MHz"));
+        assert!(refused(|m| m.series[0].time[0].default = false).contains("no default time form"));
+        let negative = refused(|m| m.series[0].time[0].model = TimeModel::CpuDvfs { w_s: -1.0 });
+        assert!(negative.contains("net conv: cpu-dvfs w_s is -1"), "{negative}");
+        assert!(
+            refused(|m| m.series[0].time[0].model = TimeModel::CpuDvfs { w_s: 0.0 }).contains("time at the reference")
+        );
     }
 }

@@ -5,11 +5,15 @@
 //! `smooth-roofline` 0.43 / 0.54 on a Jetson TX2; 4.0 / 4.7, 2.9 / 4.3, 0.6 / 1.3, 2.3 / 3.3 on a V100.
 
 #[cfg(feature = "std")]
+mod check;
+#[cfg(feature = "std")]
 mod document;
 mod form;
 #[cfg(feature = "std")]
 mod lookup;
 
+#[cfg(feature = "std")]
+pub use check::BadModel;
 #[cfg(feature = "std")]
 pub use document::{
     BoardId, Change, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit, Quality, Series,
