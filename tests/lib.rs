@@ -1,5 +1,7 @@
 //! What several integration tests of jetpace share.
 
+pub mod virtual_boards;
+
 use std::path::{Path, PathBuf};
 
 /// The repository's root.

@@ -1,0 +1,206 @@
+//! Plans on virtual boards, judged by the simulator's truth.
+
+use std::path::Path;
+
+use clap::Parser;
+use jetpace::args::Cli;
+use jetpace::frames::Pace;
+use jetpace::session::{Drive, Summary};
+use jetpace::signals::Stop;
+use jetpace::virtual_board::Case;
+use jetpace_devfreq::sim;
+use jetpace_tables::image;
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+
+/// Every virtual board.
+pub const BOARDS: [&str; 4] = ["tx2", "xavier-nx", "orin-nano", "orin-nano-super"];
+/// The networks that plans are judged on.
+pub const NETWORKS: [&str; 3] = ["resnet152", "vgg19", "robot-frame"];
+/// Deadlines, as multiples of the frame's true time at the top clock.
+pub const FACTORS: [f64; 4] = [1.1, 1.26, 1.5, 2.0];
+/// The accepted share of missed frames.
+pub const RISK: f64 = 0.01;
+/// The most energy over the best fixed clock's, as a fraction.
+pub const TOLERANCE: f64 = 0.005;
+
+/// Seeds below this are calibration's.
+const FIRST_SEED: u64 = 100;
+
+/// Runs of one policy over all seeds.
+#[derive(Debug, Default)]
+pub struct Pool {
+    /// Each seed's share of missed frames.
+    rates: Vec<f64>,
+    /// Each seed's energy per frame, in joules.
+    energies: Vec<f64>,
+    /// Each seed's changes of the clock per frame.
+    switches: Vec<f64>,
+}
+
+impl Pool {
+    fn add(&mut self, run: &Summary) {
+        let frames = run.frames as f64;
+        self.rates.push(run.miss_rate());
+        self.energies.push(run.energy.map_or(f64::NAN, |e| e.as_joules_f64()) / frames);
+        self.switches.push(run.switches as f64 / frames);
+    }
+
+    /// The share of missed frames over all seeds.
+    pub fn miss_rate(&self) -> f64 {
+        mean(&self.rates)
+    }
+
+    /// The one-sided 95 % lower bound of the miss rate. Misses cluster, so seeds are what is independent.
+    pub fn miss_rate_at_least(&self) -> f64 {
+        let n = self.rates.len() as f64;
+        let spread = self.rates.iter().map(|r| (r - self.miss_rate()).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        // Student's t at 95 %, 19 degrees of freedom; a little too small for fewer seeds, which is the strict side.
+        (self.miss_rate() - 1.729 * (spread / n).sqrt()).max(0.0)
+    }
+
+    /// Mean energy per frame, in joules.
+    pub fn energy_j(&self) -> f64 {
+        mean(&self.energies)
+    }
+
+    /// Changes of the clock per frame.
+    pub fn switches(&self) -> f64 {
+        mean(&self.switches)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// One plan and what it is held against.
+#[derive(Debug)]
+pub struct Judged {
+    /// The board's name.
+    pub board: String,
+    /// The network's name.
+    pub network: String,
+    /// Deadline over the frame's true time at the top clock.
+    pub factor: f64,
+    /// The deadline.
+    pub deadline: Nanos,
+    /// The table's runs.
+    pub ours: Pool,
+    /// The stock governor's runs.
+    pub stock: Pool,
+    /// The best fixed clock and its runs, where one meets the risk.
+    pub best: Option<(Hertz, Pool)>,
+}
+
+impl Judged {
+    /// The table's heading, in Markdown.
+    pub const HEADER: &str = "| board | network | deadline | table: missed | J/frame | switches | best fixed clock | missed \
+                              | J/frame | table vs fixed | stock: missed | J/frame | table vs stock |\n\
+                              |---|---|---|---|---|---|---|---|---|---|---|---|---|";
+
+    /// Its line in the table.
+    pub fn row(&self) -> String {
+        let percent = |x: f64| format!("{:.2} %", x * 100.0);
+        let change = |other: f64| format!("{:+.2} %", (self.ours.energy_j() / other - 1.0) * 100.0);
+        let best = match &self.best {
+            Some((clock, pool)) => format!(
+                "{clock} | {} | {:.4} | {}",
+                percent(pool.miss_rate()),
+                pool.energy_j(),
+                change(pool.energy_j())
+            ),
+            None => "none meets the risk | - | - | -".to_owned(),
+        };
+        let faults = self.faults().join("; ");
+        format!(
+            "| {} | {} | {:.2}x = {:.2} ms | {} | {:.4} | {:.2} | {best} | {} | {:.4} | {} |{}",
+            self.board,
+            self.network,
+            self.factor,
+            self.deadline.as_secs_f64() * 1e3,
+            percent(self.ours.miss_rate()),
+            self.ours.energy_j(),
+            self.ours.switches(),
+            percent(self.stock.miss_rate()),
+            self.stock.energy_j(),
+            change(self.stock.energy_j()),
+            if faults.is_empty() { String::new() } else { format!(" **{faults}**") },
+        )
+    }
+
+    /// What does not hold; empty for a good plan.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let least = self.ours.miss_rate_at_least();
+        if least > RISK {
+            faults.push(format!("misses at least {:.2} %", least * 100.0));
+        }
+        if let Some((_, best)) = &self.best
+            && self.ours.energy_j() > (1.0 + TOLERANCE) * best.energy_j()
+        {
+            faults.push("more energy than the best fixed clock".to_owned());
+        }
+        if self.stock.miss_rate() <= RISK && self.ours.energy_j() >= self.stock.energy_j() {
+            faults.push("more energy than the stock governor".to_owned());
+        }
+        faults
+    }
+}
+
+/// Calibrates, fits and plans with the commands themselves, in `folder`, and runs what came of it.
+///
+/// # Panics
+/// Where a command fails: this is a test's tool.
+pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: u64, frames: u64) -> Vec<Judged> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (sweep, model) = (file("sweep.csv"), file("model.json"));
+    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]);
+    command(&["fit", &sweep, "-o", &model]);
+    let net = jetpace_kernels::net::network(network).expect("a built-in network");
+    let truth = sim::Board::new(board, 1).expect("a virtual board");
+    let clocks = truth.clocks();
+    let frame_at = |clock: usize| -> f64 {
+        let blocks = 0..net.blocks.len() as u16;
+        let time = |block| truth.true_time(&net, BlockId(block), Size(1), ClockIndex(clock as u8)).as_secs_f64();
+        blocks.map(time).sum()
+    };
+    let judged = factors.iter().map(|&factor| {
+        let deadline = Nanos::from_secs_f64(factor * frame_at(clocks.len() - 1));
+        let table = file(&format!("table-{factor}.jpt"));
+        command(&["plan", &model, "--deadline", &format!("{}ns", deadline.get()), "-o", &table]);
+        let table = image::decode(&std::fs::read(&table).expect("the table")).expect("a sound table");
+        let run = |drive: Drive<'_>| {
+            let mut pool = Pool::default();
+            for seed in FIRST_SEED..FIRST_SEED + seeds {
+                let pace = Pace { deadline, period: deadline };
+                let case = Case { board: board.to_owned(), seed, network: net.clone(), pace, frames };
+                pool.add(&case.run(drive, &Stop::never(), |_| Ok(())).expect("a virtual run"));
+            }
+            pool
+        };
+        // A clock at which the mean frame is late misses half of them or more.
+        let fixed = (0..clocks.len())
+            .filter(|clock| frame_at(*clock) < deadline.as_secs_f64())
+            .map(|clock| (clocks[clock], run(Drive::Fixed(ClockIndex(clock as u8)))))
+            .filter(|(_, pool)| pool.miss_rate() <= RISK);
+        Judged {
+            board: board.to_owned(),
+            network: network.to_owned(),
+            factor,
+            deadline,
+            best: fixed.min_by(|a, b| a.1.energy_j().total_cmp(&b.1.energy_j())),
+            ours: run(Drive::Table(&table)),
+            stock: run(Drive::Stock),
+        }
+    });
+    judged.collect()
+}
+
+fn command(words: &[&str]) {
+    let line = std::iter::once("jetpace").chain(words.iter().copied());
+    let cli = Cli::try_parse_from(line).expect("a command line");
+    if let Err(failure) = cli.command.run() {
+        panic!("jetpace {}: {failure}", words.join(" "));
+    }
+}
