@@ -10,6 +10,7 @@ mod book;
 mod changes;
 mod idle;
 mod locate;
+mod observe;
 mod power;
 mod steps;
 mod surroundings;
@@ -23,6 +24,7 @@ use crate::failure::Failure;
 use crate::signals::Stop;
 
 pub use book::Book;
+pub use observe::Observed;
 pub use power::PowerPace;
 pub use steps::{Step, steps};
 pub use surroundings::{BoardSurroundings, Surroundings};

@@ -1,6 +1,6 @@
 //! `jetpace calibrate`: what a network's blocks take and draw at every clock, into a sweep.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jetpace_devfreq::gpu::Way;
@@ -11,8 +11,10 @@ use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 
 use crate::args::BoardArg;
-use crate::calibrate::{Progress, Settings, Step, Subject, steps};
-use crate::failure::{Failure, Reason};
+#[cfg(feature = "cuda")]
+use crate::calibrate::Observed;
+use crate::calibrate::{Done, Progress, Settings, Step, Subject, steps};
+use crate::failure::Failure;
 use crate::output::print_text;
 use crate::signals::Stop;
 
@@ -43,7 +45,10 @@ pub struct Args {
     /// How often every change from one clock to another is made; 0 leaves settle times out
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1000))]
     changes: Option<u32>,
-    /// Seed of a virtual board
+    /// Weights as a safetensors file with torchvision's names, for a real GPU; random ones by default
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Seed of a virtual board, or of random weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Print the clocks that would be written, in order, and write nothing
@@ -60,8 +65,11 @@ impl Args {
                 "{}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME",
                 root.display()
             ))),
+            #[cfg(feature = "cuda")]
+            BoardArg::Auto => self.measure_here(network),
+            #[cfg(not(feature = "cuda"))]
             BoardArg::Auto => Err(Failure::new(
-                Reason::Unsupported,
+                crate::failure::Reason::Unsupported,
                 "this binary has no CUDA, so it measures on virtual boards only (--board sim:NAME); on a Jetson use \
                  jetpace-cuda",
             )),
@@ -70,6 +78,55 @@ impl Args {
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(crate::args::no_sim()),
         }
+    }
+
+    /// On this machine's GPU. Where its clock cannot be held, blocks are timed at whatever clock it runs.
+    #[cfg(feature = "cuda")]
+    fn measure_here(&self, network: Network) -> Result<(), Failure> {
+        use jetpace_devfreq::Error;
+        use jetpace_devfreq::board::Board;
+        use jetpace_devfreq::nodes::SysfsRoot;
+        use jetpace_devfreq::timer::Monotonic;
+
+        use crate::cuda::runner;
+
+        jetpace_kernels::cuda::probe()?;
+        let (nodes, timer) = (SysfsRoot::new("/"), Monotonic::new());
+        let board = match Board::discover(&nodes) {
+            Err(Error::NoGpu { .. }) => None,
+            found => Some(found?),
+        };
+        let blocks = runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
+        let (gpu, peak) = (blocks.gpu_name().to_owned(), blocks.peak_clock());
+        match board {
+            Some(board) => self.measure(Subject {
+                device: board.identity.model.clone().unwrap_or(gpu),
+                nodes,
+                board,
+                network: blocks,
+                probe: runner(PROBE, None, self.seed, timer)?,
+                timer,
+                model: network.name,
+                evidence: "jetson",
+            }),
+            None => self.observe(Observed { network: blocks, timer, device: gpu, model: network.name, peak }),
+        }
+    }
+
+    /// Times blocks with the clock left alone.
+    #[cfg(feature = "cuda")]
+    fn observe<R: BlockRunner, T: Timer>(&self, gpu: Observed<R, T>) -> Result<(), Failure> {
+        let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
+            return print_text("# no clock of this GPU can be set; its blocks would be timed as it runs them\n");
+        };
+        log::warn!("{} has no clock that can be set: its blocks are timed as it runs them", gpu.device);
+        let usual = Settings::usual(crate::calibrate::PowerPace::of(&[]));
+        let (frames, spacing) = (self.frames.unwrap_or(usual.frames), self.spacing.unwrap_or(usual.spacing));
+        let stop = Stop::install()?;
+        let measured = gpu.calibrate(path, frames, spacing, &stop);
+        stop.die();
+        report(path, &measured?);
+        Ok(())
     }
 
     /// Measures on any machine.
@@ -96,16 +153,14 @@ impl Args {
         let measured = subject.calibrate(path, &settings, &stop, &mut |progress| show(&bar, progress));
         bar.finish_and_clear();
         stop.die();
-        let done = measured?;
-        eprintln!(
-            "{}: {} rows measured, {} of them rejected; {} were there",
-            path.display(),
-            done.measured,
-            done.rejected,
-            done.there
-        );
+        report(path, &measured?);
         Ok(())
     }
+}
+
+fn report(path: &Path, done: &Done) {
+    let Done { measured, rejected, there } = done;
+    eprintln!("{}: {measured} rows measured, {rejected} of them rejected; {there} were there", path.display());
 }
 
 fn network(name: &str) -> Result<Network, Failure> {

@@ -11,6 +11,7 @@ use cudarc::driver::{
     LaunchConfig, PushKernelArg,
 };
 use cudarc::nvrtc::Ptx;
+use jetpace_tables::units::Hertz;
 
 use crate::abi::{ConvShape, Kernel, LinearShape, PoolShape};
 use crate::cubin::{self, Capability, Cubin};
@@ -73,6 +74,8 @@ pub(super) struct Device {
     pub name: String,
     /// What launch plans need of it.
     pub gpu: Gpu,
+    /// Its highest clock.
+    pub peak_clock: Hertz,
 }
 
 impl Device {
@@ -94,6 +97,8 @@ impl Device {
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        // For people only, so no reason to give up.
+        let peak_khz = attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE).unwrap_or_default();
         let gpu = Gpu {
             capability: Capability::new(major as u8, minor as u8),
             multiprocessors: multiprocessors.max(1) as u32,
@@ -104,7 +109,8 @@ impl Device {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|e| failed("creating a stream", e))?;
         let kernels = load(&context, &gpu, cubin)?;
-        Ok(Self { context, stream, kernels, name, gpu })
+        let peak_clock = Hertz::from_khz(u64::try_from(peak_khz).unwrap_or_default());
+        Ok(Self { context, stream, kernels, name, gpu, peak_clock })
     }
 
     /// A buffer of `bytes` zeros; `what` names it where there is no room.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use cudarc::driver::CudaEvent;
 use jetpace_tables::hw::{BlockRunner, Timer};
-use jetpace_tables::units::Nanos;
+use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, Size};
 
 use crate::error::Error;
@@ -93,6 +93,11 @@ impl<T: Timer> CudaRunner<T> {
     /// The GPU's name.
     pub fn gpu_name(&self) -> &str {
         &self.device.name
+    }
+
+    /// The GPU's highest clock by what the driver says; not the one at which it runs.
+    pub fn peak_clock(&self) -> Hertz {
+        self.device.peak_clock
     }
 
     /// What launch plans know of the GPU.

@@ -174,6 +174,7 @@ API cuDeviceGetName(char *name, int length, int) {
 
 API cuDeviceGetAttribute(int *value, int attribute, int) {
     switch (attribute) {
+    case 13: *value = 624750; break;                            // CLOCK_RATE, in kHz
     case 16: *value = setting("JP_STUB_PROCESSORS", 8); break;  // MULTIPROCESSOR_COUNT
     case 75: *value = capability() / 10; break;                 // COMPUTE_CAPABILITY_MAJOR
     case 76: *value = capability() % 10; break;                 // COMPUTE_CAPABILITY_MINOR
