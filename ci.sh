@@ -125,9 +125,12 @@ step_cubin() {
     kernels/rebuild.sh --check
 }
 
-# The CUDA launcher on a stub driver that runs the emulated kernels: Orin's bodies, and Xavier's.
+# The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
+# that runs them: Orin's bodies, and Xavier's.
 step_emu() {
     need g++ g++
+    need python3 python3
+    tests/emu/run.sh build/emu
     need nm binutils
     tests/emu/libcuda/build.sh build/libcuda/87 870
     tests/emu/libcuda/build.sh build/libcuda/72 720

@@ -134,7 +134,6 @@ template <class T> __device__ __forceinline__ void conv(const JpConv &p) {
         reading = reading + 1 == T::STAGES ? 0 : reading + 1;
         filling = filling + 1 == T::STAGES ? 0 : filling + 1;
     }
-    copy_wait<0>();
 #else
     loader.fetch();
     loader.store(shared);

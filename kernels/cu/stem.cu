@@ -79,7 +79,6 @@ __device__ __forceinline__ void sum_products(const JpConv &p, __half *shared, in
             sums.multiply();
         }
     }
-    copy_wait<0>();
 }
 
 #else

@@ -1,11 +1,13 @@
-// emu_test [--threads N] [--only PART] full|small|ragged SHAPES
+// emu_test [--threads N] [--only PART] [--reverse] [--early] [--stop] full|small|ragged SHAPES
 //   full    every shape of the networks at its full size, with the tile that its size asks for
 //   small   the same with few pixels but all channels, in both orders of threads and copies
 //   ragged  sizes that no tile divides, every tile, split and not
-// Prints one line per check; the exit code is 1 where one failed.
+// --only takes the checks whose line contains every PART; --reverse runs threads from last to first; --early copies when a
+// copy is issued; --stop ends at the first failure. Prints one line per check; the exit code is 1 where one failed.
 #include "fiber.h"
 #include "layers.h"
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -14,16 +16,19 @@
 namespace {
 
 int checks = 0, failures = 0;
-std::string only;
+std::vector<std::string> only;
+bool stop = false;
 
 void check(const std::string &kernel, const std::string &what, const std::function<std::string()> &run) {
     const std::string name = kernel + ": " + what;
-    if (name.find(only) == std::string::npos) return;
+    for (const std::string &part : only)
+        if (name.find(part) == std::string::npos) return;
     const std::string wrong = run();
     checks++;
     if (!wrong.empty()) failures++;
     printf("%s %s%s%s\n", wrong.empty() ? "ok  " : "FAIL", name.c_str(), wrong.empty() ? "" : ": ", wrong.c_str());
     fflush(stdout);
+    if (stop && failures > 0) exit(1);
 }
 
 void check_conv(const ConvShape &s, const Tile &t, int splits) {
@@ -171,15 +176,17 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--threads") && i + 1 < argc)
             threads = static_cast<unsigned>(atoi(argv[++i]));
         else if (!strcmp(argv[i], "--only") && i + 1 < argc)
-            only = argv[++i];
+            only.push_back(argv[++i]);
         else if (!strcmp(argv[i], "--reverse"))
             emu::mode.reverse = true;
         else if (!strcmp(argv[i], "--early"))
             emu::mode.early_copies = true;
+        else if (!strcmp(argv[i], "--stop"))
+            stop = true;
         else
             words.push_back(argv[i]);
     }
-    if (words.size() != 2) emu::fail("usage: emu_test [--threads N] [--only PART] [--reverse] [--early] full|small|ragged SHAPES");
+    if (words.size() != 2) emu::fail("usage: emu_test [OPTION ...] full|small|ragged SHAPES");
     const Shapes shapes = read(words[1].c_str());
     if (words[0] == "full")
         full(shapes);

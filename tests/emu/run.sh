@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The CUDA kernels on the CPU.  run.sh BUILD_FOLDER
+# Every shape of the networks at full size without sanitizers; with the address and undefined-behaviour sanitizers every
+# shape at few pixels, ragged sizes, and the mutants. Both bodies: 870 (mma, cp.async) and 720 (wmma).
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+kernels=$here/../../kernels/cu
+out=$1
+export ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0
+export JP_EMU_FLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+threads=$(nproc)
+
+for arch in 870 720; do
+    "$here/build.sh" "$out/fast/$arch" $arch "$kernels" -O2
+    # shellcheck disable=SC2086
+    "$here/build.sh" "$out/$arch" $arch "$kernels" $JP_EMU_FLAGS
+done
+for arch in 870 720; do
+    printf '\n%s\n' "-- $arch, full sizes"
+    "$out/fast/$arch/emu_test" --threads "$threads" full "$here/shapes.txt"
+    for order in "" "--reverse --early"; do
+        for part in ragged small; do
+            printf '\n%s\n' "-- $arch, $part${order:+, $order}, sanitizers"
+            # shellcheck disable=SC2086
+            "$out/$arch/emu_test" --threads "$threads" $order $part "$here/shapes.txt" | grep -v '^ok' # the full list is above
+        done
+    done
+done
+printf '\n%s\n' "-- mutants"
+python3 "$here/mutants.py" "$out"
