@@ -1,6 +1,7 @@
 //! The control thread: it writes the clock where that is slow, keeps the timers, and looks after the board.
 
 mod desk;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 pub use desk::{Desk, Written};
+pub use seen::Seen;
 
 use super::mailbox::Request;
 use super::sys;

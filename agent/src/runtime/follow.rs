@@ -11,7 +11,7 @@ use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
-use super::control::{Control, Desk, Schedule, Tended};
+use super::control::{Control, Desk, Schedule, Seen, Tended};
 use super::mailbox::Request;
 use super::sys;
 
@@ -43,15 +43,6 @@ pub struct Follow<C: Tended + Send + 'static> {
     clock: Arc<Mutex<C>>,
     writer: Writer,
     seen: Seen,
-}
-
-/// What of the desk the governor was told.
-#[derive(Debug, Default)]
-struct Seen {
-    news: u32,
-    faults: u64,
-    writes: u64,
-    cap: Option<ClockIndex>,
 }
 
 impl<C: Tended + Send + 'static> Follow<C> {
@@ -130,35 +121,11 @@ impl<C: Tended + Send + 'static> Follow<C> {
     /// Tells the governor what the control thread met.
     #[cold]
     fn catch_up(&mut self, news: u32, now: Nanos) {
-        self.seen.news = news;
-        if self.desk.take_silenced() {
-            // Handed back already. Where an event came in just then, the governor sees no silence but does not know
-            // the clock either.
-            if self.governor.tick(now) == Action::Hold {
-                let action = self.governor.write_failed(now);
-                self.carry_out(action, now);
-            }
-        }
-        if self.desk.take_stale() {
-            let action = self.governor.stale(now);
-            self.carry_out(action, now);
-        }
-        if let Some(cap) = self.desk.cap()
-            && self.seen.cap.replace(cap) != Some(cap)
-        {
-            let action = self.governor.cap(cap, now);
-            self.carry_out(action, now);
-        }
-        let (writes, faults) = (self.desk.written.writes(), self.desk.written.faults());
-        if faults != self.seen.faults {
-            if writes != self.seen.writes {
-                self.governor.write_done();
-            }
-            self.seen.writes = writes;
-            self.seen.faults = faults;
-            let action = self.governor.write_failed(now);
-            self.carry_out(action, now);
-        }
+        let Self { governor, desk, seen, .. } = self;
+        seen.news = news;
+        // At most the last answer counts: a hand-back ends everything before it.
+        let action = seen.tell(desk, governor, now);
+        self.carry_out(action, now);
     }
 
     fn carry_out(&mut self, mut action: Action, now: Nanos) {

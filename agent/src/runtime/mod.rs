@@ -5,10 +5,14 @@
 //! writes, [`follow`] the shell around the governor. Nothing here allocates, waits for a lock or formats text once it has started.
 
 pub mod control;
+pub mod daemon;
 pub mod doorbell;
 pub mod follow;
 pub mod mailbox;
 pub mod map;
 pub mod page;
+pub mod remote;
 mod sync;
 pub mod sys;
+pub mod tend;
+pub mod wire;

@@ -191,10 +191,15 @@ impl Reader {
         Ok(Some(Event { at, what }))
     }
 
+    /// Whether an event waits.
+    pub fn has_next(&self, page: &Page) -> bool {
+        page.head.0.load(Ordering::Relaxed) != self.tail
+    }
+
     /// Sleeps until the client posts, [`Page::wake`] is called, or the monotonic time `until`; may return early.
     /// `stop` is asked after the page says that the daemon sleeps.
     pub fn sleep(&self, page: &Page, until: Option<Nanos>, stop: impl FnOnce() -> bool) {
-        page.bell.0.sleep(Scope::Shared, until, || page.head.0.load(Ordering::Relaxed) != self.tail || stop());
+        page.bell.0.sleep(Scope::Shared, until, || self.has_next(page) || stop());
     }
 }
 

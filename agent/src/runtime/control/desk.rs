@@ -56,8 +56,9 @@ pub struct Desk {
     heartbeat: AtomicU64,
     posted: AtomicU64,
     settled: AtomicU64,
-    silenced: AtomicBool,
+    silenced: AtomicU32,
     stale: AtomicBool,
+    stales: AtomicU32,
     cap: AtomicU32,
 }
 
@@ -70,8 +71,9 @@ impl Default for Desk {
             heartbeat: AtomicU64::new(0),
             posted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
-            silenced: AtomicBool::new(false),
+            silenced: AtomicU32::new(0),
             stale: AtomicBool::new(false),
+            stales: AtomicU32::new(0),
             cap: AtomicU32::new(NO_CAP),
         }
     }
@@ -103,14 +105,14 @@ impl Desk {
         (news != seen).then_some(news)
     }
 
-    /// Whether the GPU was handed back for silence since last asked.
-    pub fn take_silenced(&self) -> bool {
-        self.silenced.swap(false, Ordering::AcqRel)
+    /// How often the GPU was handed back for silence.
+    pub fn silenced(&self) -> u32 {
+        self.silenced.load(Ordering::Acquire)
     }
 
-    /// Whether the board was found to be another since last asked.
-    pub fn take_stale(&self) -> bool {
-        self.stale.swap(false, Ordering::AcqRel)
+    /// How often the board was found to be another than the table's.
+    pub fn stales(&self) -> u32 {
+        self.stales.load(Ordering::Acquire)
     }
 
     /// The highest clock allowed, once it was looked at.
@@ -146,7 +148,7 @@ impl Desk {
     }
 
     pub(super) fn set_silenced(&self) {
-        self.silenced.store(true, Ordering::Release);
+        self.silenced.fetch_add(1, Ordering::AcqRel);
         self.tell();
     }
 
@@ -155,7 +157,8 @@ impl Desk {
         if self.cap.swap(cap, Ordering::AcqRel) != cap {
             self.tell();
         }
-        if look.stale && !self.stale.swap(true, Ordering::AcqRel) {
+        if self.stale.swap(look.stale, Ordering::AcqRel) != look.stale && look.stale {
+            self.stales.fetch_add(1, Ordering::AcqRel);
             self.tell();
         }
     }

@@ -1,0 +1,355 @@
+//! The daemon: it alone writes the clock; clients that may not are served through shared pages.
+//!
+//! The main thread accepts and answers; every client has a thread that sleeps on the client's page and runs the
+//! client's governor; the control thread writes the highest clock that any of them asks for. While nobody is connected
+//! all of them sleep without a timer.
+//!
+//! What a client sends is believed nowhere: its table is decoded and held against this board before use, its page
+//! carries events only, so that the worst it can do is to choose among the clocks that the board allows.
+
+mod access;
+mod hub;
+mod served;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jetpace_tables::image;
+use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::units::{Hertz, Nanos};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
+
+pub use access::{Access, Peer};
+use hub::Hub;
+use served::Served;
+
+use super::control::{Control, Schedule, Tended};
+use super::map::Mapping;
+use super::sys;
+use super::wire::{self, Request};
+
+/// The most clients at a time.
+pub const MAX_CLIENTS: usize = 16;
+
+/// The most connections at a time that ask for status or were not heard of yet.
+const MAX_WAITING: usize = 16;
+
+/// What the daemon serves.
+pub struct Options {
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// Who may connect.
+    pub access: Access,
+    /// The board's digest: tables for other boards are refused.
+    pub board: Digest,
+    /// The table for clients that bring none.
+    pub table: Option<Box<Table>>,
+    /// Events a second that a client may send for long; more is a flood.
+    pub events_per_s: u32,
+    /// How the control thread runs.
+    pub schedule: Schedule,
+}
+
+/// Events a second by default: a block every 20 us.
+pub const EVENTS_PER_S: u32 = 50_000;
+
+/// Tells the service manager how it goes.
+pub trait Manager {
+    /// The daemon listens.
+    fn ready(&mut self);
+    /// The first client has come (true) or the last one gone: the watchdog is wanted or not.
+    fn busy(&mut self, busy: bool);
+    /// The daemon lives; called at least as often as `ping_every` says.
+    fn ping(&mut self);
+    /// How often to ping while there are clients.
+    fn ping_every(&self) -> Option<Duration>;
+}
+
+/// Nobody to tell.
+pub struct Unmanaged;
+
+impl Manager for Unmanaged {
+    fn ready(&mut self) {}
+    fn busy(&mut self, _: bool) {}
+    fn ping(&mut self) {}
+    fn ping_every(&self) -> Option<Duration> {
+        None
+    }
+}
+
+struct Connection {
+    socket: Arc<OwnedFd>,
+    peer: Peer,
+    service: Option<(Arc<Served>, JoinHandle<()>)>,
+}
+
+/// A daemon that listens.
+pub struct Daemon<C: Tended + Send + 'static> {
+    listener: OwnedFd,
+    control: Control<C>,
+    hub: Arc<Hub>,
+    options: Options,
+    connections: Vec<Connection>,
+}
+
+impl<C: Tended + Send + 'static> Daemon<C> {
+    /// Listens. The clock stays as it is until the first client's first frame.
+    ///
+    /// # Errors
+    /// Where the socket cannot be made or the schedule is not allowed.
+    pub fn new(clock: C, options: Options) -> io::Result<Self> {
+        let clocks: Vec<Hertz> = clock.clocks().to_vec();
+        // Clients are watched one by one; the control thread itself hands back only when told.
+        let control = Control::start(clock, Nanos::ZERO, options.schedule)?;
+        let hub = Arc::new(Hub::new(Arc::clone(control.desk()), clocks));
+        let listener = listen_at(&options.socket, options.access.group())?;
+        Ok(Self { listener, control, hub, options, connections: Vec::new() })
+    }
+
+    /// Serves until `stop` becomes readable; then lets all clients go and hands the GPU back.
+    ///
+    /// # Errors
+    /// Where the GPU cannot be handed back, or the listener fails.
+    pub fn run(mut self, stop: BorrowedFd<'_>, manager: &mut impl Manager) -> io::Result<()> {
+        manager.ready();
+        let served = self.serve(stop, manager);
+        for connection in std::mem::take(&mut self.connections) {
+            self.let_go(connection);
+        }
+        // The socket of a daemon that ends is of no use to anyone; a left one is replaced by the next.
+        let _ = fs::remove_file(&self.options.socket);
+        let stopped = self.control.stop().map_err(|e| io::Error::other(e.to_string()));
+        served.and(stopped)
+    }
+
+    fn serve(&mut self, stop: BorrowedFd<'_>, manager: &mut impl Manager) -> io::Result<()> {
+        let mut buffer = vec![0; wire::LONGEST];
+        let mut busy = false;
+        loop {
+            let timeout = manager.ping_every().filter(|_| busy);
+            let timeout = timeout.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
+            let ready: Vec<bool> = {
+                let mut fds = vec![PollFd::new(stop, PollFlags::POLLIN), self.poll_in(&self.listener)];
+                fds.extend(self.connections.iter().map(|c| self.poll_in(&c.socket)));
+                match poll(&mut fds, timeout) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+                fds.iter().map(|fd| fd.any().unwrap_or(true)).collect()
+            };
+            if ready.first() == Some(&true) {
+                return Ok(());
+            }
+            // From the last, so that the others keep their places.
+            for at in (0..self.connections.len()).rev() {
+                if ready.get(at + 2) == Some(&true) && !self.hear(at, &mut buffer) {
+                    let connection = self.connections.swap_remove(at);
+                    self.let_go(connection);
+                }
+            }
+            if ready.get(1) == Some(&true) {
+                self.accept();
+            }
+            let now_busy = self.connections.iter().any(|c| c.service.is_some());
+            if now_busy != busy {
+                busy = now_busy;
+                manager.busy(busy);
+            }
+            if busy {
+                manager.ping();
+            }
+        }
+    }
+
+    fn poll_in<'a>(&self, socket: &'a OwnedFd) -> PollFd<'a> {
+        PollFd::new(socket.as_fd(), PollFlags::POLLIN)
+    }
+
+    fn accept(&mut self) {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = match accept4(self.listener.as_raw_fd(), flags) {
+            Ok(fd) => own(fd),
+            Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => return,
+            Err(e) => {
+                // Out of descriptors: the connection stays in the backlog, and is tried again with the next event.
+                log::warn!("accept: {e}");
+                std::thread::sleep(Duration::from_millis(10));
+                return;
+            }
+        };
+        let peer = match Peer::of(&socket) {
+            Ok(peer) => peer,
+            Err(e) => return log::warn!("a client without credentials: {e}"),
+        };
+        if !self.options.access.allows(&peer, &socket) {
+            log::warn!("{peer} may not connect");
+            let _ = wire::answer(&socket, libc::EACCES, b"you are not in the group that may connect", None);
+            return;
+        }
+        let waiting = self.connections.iter().filter(|c| c.service.is_none()).count();
+        if waiting >= MAX_WAITING
+            && let Some(oldest) = self.connections.iter().position(|c| c.service.is_none())
+        {
+            self.connections.remove(oldest);
+        }
+        self.connections.push(Connection { socket: Arc::new(socket), peer, service: None });
+    }
+
+    /// Hears a connection out; false ends it.
+    fn hear(&mut self, at: usize, buffer: &mut [u8]) -> bool {
+        let Some(connection) = self.connections.get(at) else { return false };
+        let socket = Arc::clone(&connection.socket);
+        let request = match wire::next_request(&socket, buffer) {
+            Ok(Some(request)) => request,
+            Ok(None) => return false,
+            Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
+        };
+        if connection.service.is_some() {
+            // A client speaks through its page; on the socket it has only to hang up.
+            return false;
+        }
+        let answered = match request {
+            Request::Open(image) => return self.open(at, &image),
+            Request::Status => wire::answer(&socket, 0, &status::document(&self.hub, self.clients()), None),
+            Request::Trace { client, from } => match self.clients().find(|c| c.slot() == usize::from(client)) {
+                Some(client) => wire::answer(&socket, 0, &status::trace(client, from), None),
+                None => wire::answer(&socket, libc::ENOENT, b"no such client", None),
+            },
+        };
+        answered.is_ok()
+    }
+
+    fn clients(&self) -> impl Iterator<Item = &Served> {
+        self.connections.iter().filter_map(|c| c.service.as_ref()).map(|(served, _)| &**served)
+    }
+
+    /// Starts serving a connection, or says why not.
+    fn open(&mut self, at: usize, image: &[u8]) -> bool {
+        let Some(connection) = self.connections.get(at) else { return false };
+        let (socket, peer) = (Arc::clone(&connection.socket), connection.peer);
+        let refuse = |errno: i32, why: &str| {
+            log::warn!("{peer}: {why}");
+            let _ = wire::answer(&socket, errno, why.as_bytes(), None);
+            false
+        };
+        let table = match self.table(image) {
+            Ok(table) => table,
+            Err((errno, why)) => return refuse(errno, &why),
+        };
+        let slot = (0..MAX_CLIENTS).find(|slot| self.clients().all(|c| c.slot() != *slot));
+        let Some(slot) = slot else { return refuse(libc::EBUSY, "too many clients") };
+        let bytes = match image.is_empty() {
+            true => encode(&table),
+            false => image.to_vec(),
+        };
+        let (page, fd) = match Mapping::create() {
+            Ok(made) => made,
+            Err(e) => return refuse(libc::ENOMEM, &format!("shared memory: {e}")),
+        };
+        let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), self.options.events_per_s));
+        let thread = {
+            let (served, hub) = (Arc::clone(&served), Arc::clone(&self.hub));
+            std::thread::Builder::new().name(format!("jetpace-client{slot}")).spawn(move || served.serve(&hub))
+        };
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(e) => return refuse(libc::EAGAIN, &format!("thread: {e}")),
+        };
+        let answered = wire::answer(&socket, 0, &bytes, Some(fd.as_fd())).is_ok();
+        if let Some(connection) = self.connections.get_mut(at) {
+            connection.service = Some((served, thread));
+        }
+        log::info!("{peer}: served as client {slot}");
+        answered
+    }
+
+    /// The table for a client, proven to be one for this board.
+    fn table(&self, image: &[u8]) -> Result<Box<Table>, (i32, String)> {
+        let table = if image.is_empty() {
+            let own = self.options.table.clone();
+            own.ok_or((libc::ENOENT, "bring a table: the daemon has none of its own".to_owned()))?
+        } else {
+            Box::new(image::decode(image).map_err(|e| (libc::EBADMSG, e.to_string()))?)
+        };
+        let clocks = self.hub.clocks();
+        let fits = table.clocks().iter().all(|c| clocks.get(c.index.index()) == Some(&c.clock));
+        if *table.board() != self.options.board || !fits {
+            let why = "the table is for another board, power mode or release: calibrate and plan again";
+            return Err((libc::ESTALE, why.to_owned()));
+        }
+        Ok(table)
+    }
+
+    fn let_go(&self, connection: Connection) {
+        let Some((served, thread)) = connection.service else { return };
+        served.stop();
+        while !thread.is_finished() {
+            // Again and again: a malicious client can overwrite the bell just rung.
+            served.wake();
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        // A panic in the thread has been printed there; its request is released below all the same.
+        let _ = thread.join();
+        self.hub.forget(served.slot());
+        log::info!("{}: gone", connection.peer);
+    }
+}
+
+fn encode(table: &Table) -> Vec<u8> {
+    let mut bytes = vec![0; image::MAX_BYTES];
+    // A sound table always fits.
+    let length = image::encode(table, &mut bytes).unwrap_or(0);
+    bytes.truncate(length);
+    bytes
+}
+
+fn listen_at(path: &Path, group: Option<nix::unistd::Gid>) -> io::Result<OwnedFd> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) => {
+            use std::os::unix::fs::FileTypeExt;
+            if !found.file_type().is_socket() {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is not a socket"));
+            }
+            // Left by a daemon that was killed: a living one holds the lock on the board.
+            fs::remove_file(path)?;
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+    if let Some(group) = group {
+        nix::unistd::chown(path, None, Some(group))?;
+    }
+    // Before `listen`, nobody can connect.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    listen(&listener, Backlog::new(16)?)?;
+    Ok(listener)
+}
+
+#[allow(unsafe_code)]
+fn own(fd: std::os::fd::RawFd) -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the kernel made this descriptor for us in accept4 just now; nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Now, for uptimes.
+fn now() -> Nanos {
+    sys::now()
+}

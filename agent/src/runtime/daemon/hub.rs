@@ -1,0 +1,120 @@
+//! What all clients ask for together: the highest clock wins.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::ClockIndex;
+
+use super::super::control::Desk;
+use super::super::mailbox::Request;
+use super::MAX_CLIENTS;
+
+/// Between the clients' threads and the control thread.
+pub struct Hub {
+    desk: Arc<Desk>,
+    clocks: Vec<Hertz>,
+    wishes: Mutex<Wishes>,
+    busy: [AtomicBool; MAX_CLIENTS],
+    /// When the daemon started.
+    pub started: Nanos,
+}
+
+#[derive(Default)]
+struct Wishes {
+    by_client: [Option<ClockIndex>; MAX_CLIENTS],
+    posted: Option<ClockIndex>,
+}
+
+impl Hub {
+    pub fn new(desk: Arc<Desk>, clocks: Vec<Hertz>) -> Self {
+        let busy = std::array::from_fn(|_| AtomicBool::new(false));
+        Self { desk, clocks, wishes: Mutex::default(), busy, started: super::now() }
+    }
+
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    pub fn clocks(&self) -> &[Hertz] {
+        &self.clocks
+    }
+
+    /// The frequency of the clock written last; zero while the stock governor has the GPU.
+    pub fn clock(&self) -> Hertz {
+        let written = self.desk.written.clock();
+        written.and_then(|clock| self.clocks.get(clock.index())).copied().unwrap_or_default()
+    }
+
+    /// A client asks for a clock, or for none.
+    pub fn wish(&self, slot: usize, clock: Option<ClockIndex>) {
+        let mut wishes = self.wishes();
+        let Some(wish) = wishes.by_client.get_mut(slot) else { return };
+        *wish = clock;
+        let highest = wishes.by_client.iter().flatten().max().copied();
+        if std::mem::replace(&mut wishes.posted, highest) != highest {
+            self.desk.post(highest.map_or(Request::Release, Request::Set));
+        }
+    }
+
+    /// Writes were refused: what is in effect is not known, the next wish is written even if it is the same.
+    pub fn doubt(&self) {
+        self.wishes().posted = None;
+    }
+
+    /// A client has gone.
+    pub fn forget(&self, slot: usize) {
+        self.set_busy(slot, false);
+        self.wish(slot, None);
+    }
+
+    /// A client is within a frame, or no longer.
+    pub fn set_busy(&self, slot: usize, busy: bool) {
+        if let Some(flag) = self.busy.get(slot) {
+            flag.store(busy, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a client other than this one is within a frame.
+    pub fn is_shared(&self, slot: usize) -> bool {
+        self.busy.iter().enumerate().any(|(other, busy)| other != slot && busy.load(Ordering::Relaxed))
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        // Every wish is whole by itself; a panic elsewhere does not spoil it.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_wish_wins_and_the_last_one_to_go_releases() {
+        let hub = Hub::new(Arc::default(), vec![Hertz::new(1); 8]);
+        let taken = || hub.desk().mailbox.take();
+        hub.wish(0, Some(ClockIndex(3)));
+        assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
+        hub.wish(1, Some(ClockIndex(2)));
+        assert_eq!(taken(), None, "a lower wish changes nothing");
+        hub.wish(1, Some(ClockIndex(5)));
+        assert_eq!(taken(), Some(Request::Set(ClockIndex(5))));
+        hub.forget(1);
+        assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
+        hub.wish(0, None);
+        assert_eq!(taken(), Some(Request::Release));
+        hub.wish(MAX_CLIENTS, Some(ClockIndex(7)));
+        assert_eq!(taken(), None, "no such client");
+    }
+
+    #[test]
+    fn another_client_within_a_frame_marks_a_frame_as_shared() {
+        let hub = Hub::new(Arc::default(), Vec::new());
+        hub.set_busy(4, true);
+        assert!(!hub.is_shared(4));
+        assert!(hub.is_shared(3));
+        hub.forget(4);
+        assert!(!hub.is_shared(3));
+    }
+}

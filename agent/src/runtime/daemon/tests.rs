@@ -1,0 +1,286 @@
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jetpace_tables::hw::GpuClock;
+use jetpace_tables::table::{Table, TableClock};
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::super::control::{Look, Tended};
+use super::super::page::{Event, State, What, Writer};
+use super::super::remote::{Remote, document};
+use super::super::{map::Mapping, page::Page, wire};
+use super::*;
+
+/// Remembers what was written.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Option<ClockIndex>>>>);
+
+const CLOCKS: [Hertz; 4] = [Hertz::new(100), Hertz::new(200), Hertz::new(300), Hertz::new(400)];
+
+impl GpuClock for Log {
+    type Error = io::Error;
+    fn clocks(&self) -> &[Hertz] {
+        &CLOCKS
+    }
+    fn set(&mut self, clock: ClockIndex) -> io::Result<()> {
+        self.0.lock().unwrap().push(Some(clock));
+        Ok(())
+    }
+    fn pin(&mut self, _: ClockIndex) -> io::Result<Hertz> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn current(&mut self) -> io::Result<Hertz> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn release(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap().push(None);
+        Ok(())
+    }
+}
+
+impl Tended for Log {
+    fn look(&mut self) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(3), stale: false })
+    }
+}
+
+const BOARD: Digest = [7; 32];
+
+/// Two blocks: the first at `first`, the second at `second`.
+fn table(first: u8, second: u8, period: Nanos) -> Vec<u8> {
+    let clocks: Vec<_> = CLOCKS
+        .iter()
+        .enumerate()
+        .map(|(i, clock)| TableClock { index: ClockIndex(i as u8), clock: *clock, relative_time: 1 })
+        .collect();
+    let wanted = [("a", ClockIndex(first)), ("b", ClockIndex(second))];
+    encode(&Table::plain(BOARD, &clocks, &wanted, (period, period), Nanos::ZERO).unwrap())
+}
+
+struct Running {
+    socket: PathBuf,
+    stop: Option<OwnedFd>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    log: Log,
+    _folder: tempfile::TempDir,
+}
+
+fn start() -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("jetpace.sock");
+    let log = Log::default();
+    let options = Options {
+        socket: socket.clone(),
+        access: Access::new(None),
+        board: BOARD,
+        table: None,
+        events_per_s: 5_000,
+        schedule: Schedule::default(),
+    };
+    let daemon = Daemon::new(log.clone(), options).unwrap();
+    let (stop, wait) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut Unmanaged));
+    Running { socket, stop: Some(stop), thread: Some(thread), log, _folder: folder }
+}
+
+impl Running {
+    fn writes(&self) -> Vec<Option<ClockIndex>> {
+        self.log.0.lock().unwrap().clone()
+    }
+
+    fn wait_for(&self, what: &str, done: impl Fn(&[Option<ClockIndex>]) -> bool) {
+        until(what, || done(&self.writes()));
+    }
+
+    fn stop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap().unwrap();
+    }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+const LONG: Nanos = Nanos::from_millis(60_000);
+
+fn block(n: u16) -> What {
+    What::BlockStart(BlockId(n), Size(1))
+}
+
+fn set(clock: u8) -> Option<ClockIndex> {
+    Some(ClockIndex(clock))
+}
+
+#[test]
+fn a_frame_sets_its_clocks_and_the_end_hands_back() {
+    let mut daemon = start();
+    let mut client = Remote::open(&daemon.socket, &table(2, 1, LONG)).unwrap();
+    for what in [What::FrameStart, block(0)] {
+        client.tell(what).unwrap();
+    }
+    daemon.wait_for("the first block's clock", |writes| writes.last() == Some(&set(2)));
+    client.tell(block(1)).unwrap();
+    daemon.wait_for("the second block's clock", |writes| writes.last() == Some(&set(1)));
+    client.tell(What::FrameEnd).unwrap();
+    daemon.wait_for("the first clock of the next frame", |writes| writes == [set(2), set(1), set(2)]);
+    assert_eq!(client.figures().frames, 1);
+    let status: serde_json::Value =
+        serde_json::from_slice(&document(&daemon.socket, &wire::Request::Status).unwrap()).unwrap();
+    assert_eq!(status["clock_hz"], 300);
+    assert_eq!(status["clients"][0]["frames"], 1);
+    let trace = document(&daemon.socket, &wire::Request::Trace { client: 0, from: 0 }).unwrap();
+    let trace: serde_json::Value = serde_json::from_slice(&trace).unwrap();
+    assert_eq!(trace["events"][0]["event"], "frame start");
+    assert_eq!(trace["next"].as_u64(), trace["events"].as_array().map(|events| events.len() as u64));
+    drop(client);
+    daemon.wait_for("the release", |writes| writes.last() == Some(&None));
+    daemon.stop();
+    assert!(!daemon.socket.exists());
+}
+
+#[test]
+fn the_highest_clock_of_all_clients_wins_and_shared_frames_are_marked() {
+    let daemon = start();
+    let mut low = Remote::open(&daemon.socket, &table(1, 1, LONG)).unwrap();
+    let mut high = Remote::open(&daemon.socket, &table(3, 3, LONG)).unwrap();
+    low.tell(What::FrameStart).unwrap();
+    daemon.wait_for("the low client's clock", |writes| writes == [set(1)]);
+    high.tell(What::FrameStart).unwrap();
+    daemon.wait_for("the high client's clock", |writes| writes == [set(1), set(3)]);
+    for what in [block(0), block(1), What::FrameEnd] {
+        low.tell(what).unwrap();
+    }
+    until("the shared frame", || low.figures().shared == 1);
+    drop(high);
+    daemon.wait_for("the low client's clock again", |writes| writes == [set(1), set(3), set(1)]);
+    drop(low);
+    daemon.wait_for("the release", |writes| writes.last() == Some(&None));
+}
+
+#[test]
+fn tables_for_other_boards_and_garbage_are_refused() {
+    let daemon = start();
+    let mut other = table(1, 1, LONG);
+    other[12] ^= 1;
+    let refused = |image: &[u8]| Remote::open(&daemon.socket, image).unwrap_err().to_string();
+    assert!(refused(&other).contains("checksum"), "{}", refused(&other));
+    assert!(refused(b"garbage").contains("not a jetpace table"));
+    assert!(refused(b"").contains("bring a table"));
+    let mut clocks: Vec<_> = CLOCKS
+        .iter()
+        .enumerate()
+        .map(|(i, clock)| TableClock { index: ClockIndex(i as u8), clock: *clock, relative_time: 1 })
+        .collect();
+    let wanted = [("a", ClockIndex(3))];
+    let foreign = Table::plain([8; 32], &clocks, &wanted, (LONG, LONG), Nanos::ZERO).unwrap();
+    assert!(refused(&encode(&foreign)).contains("another board"));
+    // The right digest does not make clocks that the board does not have.
+    clocks[3] = TableClock { index: ClockIndex(3), clock: Hertz::new(999), relative_time: 1 };
+    let lying = Table::plain(BOARD, &clocks, &wanted, (LONG, LONG), Nanos::ZERO).unwrap();
+    assert!(refused(&encode(&lying)).contains("another board"));
+    assert_eq!(daemon.writes(), []);
+}
+
+#[test]
+fn silence_between_frames_releases_and_within_a_frame_drops() {
+    let daemon = start();
+    let period = Nanos::from_millis(20);
+    let mut client = Remote::open(&daemon.socket, &table(2, 2, period)).unwrap();
+    for what in [What::FrameStart, block(0), block(1), What::FrameEnd] {
+        client.tell(what).unwrap();
+    }
+    daemon.wait_for("the release after silence", |writes| writes == [set(2), None]);
+    // It may come back.
+    client.tell(What::FrameStart).unwrap();
+    daemon.wait_for("the clock again", |writes| writes == [set(2), None, set(2)]);
+    daemon.wait_for("the release of the client that hangs", |writes| writes.last() == Some(&None));
+    until("the client to be told", || client.tell(block(0)).is_err());
+}
+
+/// What an attacker has: the page itself.
+fn attack(daemon: &Running) -> (OwnedFd, OwnedFd, Mapping<Page>) {
+    let socket = super::super::remote::dial(&daemon.socket).unwrap();
+    wire::ask(&socket, &wire::Request::Open(table(3, 3, LONG))).unwrap();
+    let memory = wire::reply(&socket).unwrap().page.unwrap();
+    let page = Mapping::open(&memory).unwrap();
+    (socket, memory, page)
+}
+
+fn is_dropped(page: &Page) -> bool {
+    page.state() == State::Dropped
+}
+
+/// A client that is served all the while, at clock 1.
+fn honest(daemon: &Running) -> Remote {
+    let mut client = Remote::open(&daemon.socket, &table(1, 1, LONG)).unwrap();
+    client.tell(What::FrameStart).unwrap();
+    daemon.wait_for("the honest client's clock", |writes| writes.last() == Some(&set(1)));
+    client
+}
+
+fn still_served(daemon: &Running, mut client: Remote) {
+    daemon.wait_for("the attacker's clock to be released", |writes| writes.last() == Some(&set(1)));
+    for what in [block(0), block(1), What::FrameEnd] {
+        client.tell(what).unwrap();
+    }
+    until("the honest client's frame", || client.figures().frames == 1);
+    assert_eq!(client.figures().faults, 0);
+}
+
+#[test]
+fn a_flood_is_dropped_and_the_others_are_served_on() {
+    let daemon = start();
+    let client = honest(&daemon);
+    let (_socket, _memory, page) = attack(&daemon);
+    let mut writer = Writer::default();
+    let mut event = || writer.post(&page, Event { at: Nanos::ZERO, what: What::FrameStart });
+    until("the flood to be dropped", || (0..500).all(|_| event() || true) && is_dropped(&page));
+    still_served(&daemon, client);
+}
+
+#[test]
+fn a_page_full_of_lies_is_dropped_and_the_others_are_served_on() {
+    let daemon = start();
+    let client = honest(&daemon);
+    for (offset, lie) in [(0, u64::MAX), (0, 5_000), (0, 1)] {
+        let (_socket, memory, page) = attack(&daemon);
+        nix::sys::uio::pwrite(&memory, &lie.to_le_bytes(), offset).unwrap();
+        page.wake();
+        until("the liar to be dropped", || is_dropped(&page));
+    }
+    // Random bytes all over the page, bell and tail among them.
+    let (_socket, memory, page) = attack(&daemon);
+    let noise: Vec<u8> =
+        (0..size_of::<Page>() as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    nix::sys::uio::pwrite(&memory, &noise, 0).unwrap();
+    page.wake();
+    until("the noise to be dropped", || is_dropped(&page) || document(&daemon.socket, &wire::Request::Status).is_ok());
+    still_served(&daemon, client);
+}
+
+#[test]
+fn packets_that_are_none_end_the_connection() {
+    let daemon = start();
+    let client = honest(&daemon);
+    for garbage in [&b"x"[..], &[0; 4096], b"JPQ1\x07\0\0\0"] {
+        let socket = super::super::remote::dial(&daemon.socket).unwrap();
+        nix::sys::socket::send(socket.as_raw_fd(), garbage, nix::sys::socket::MsgFlags::empty()).unwrap();
+        assert!(wire::reply(&socket).is_err());
+    }
+    // Connections that say nothing do not keep others out.
+    let silent: Vec<OwnedFd> = (0..40).filter_map(|_| super::super::remote::dial(&daemon.socket).ok()).collect();
+    assert!(document(&daemon.socket, &wire::Request::Status).is_ok());
+    drop(silent);
+    still_served(&daemon, client);
+}

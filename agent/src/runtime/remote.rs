@@ -1,0 +1,130 @@
+//! The client's side of the daemon.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use jetpace_tables::image;
+use jetpace_tables::table::Table;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use super::map::Mapping;
+use super::page::{Event, Figures, Page, State, What, Writer};
+use super::sys;
+use super::wire::{self, Request};
+
+/// How long the daemon may take to answer.
+const PATIENCE_S: i64 = 5;
+
+/// Connects to a daemon's socket.
+///
+/// # Errors
+/// `NotFound` or `ConnectionRefused` where no daemon listens, `PermissionDenied` where this user may not.
+pub fn dial(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_S))?;
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE_S))?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket)
+}
+
+/// Asks a daemon for a document: status or trace.
+///
+/// # Errors
+/// As [`dial`]; where the daemon refuses, its errno with its words.
+pub fn document(path: &Path, request: &Request) -> io::Result<Vec<u8>> {
+    let socket = dial(path)?;
+    wire::ask(&socket, request)?;
+    accepted(wire::reply(&socket)?).map(|reply| reply.payload)
+}
+
+fn accepted(reply: wire::Reply) -> io::Result<wire::Reply> {
+    if reply.errno == 0 {
+        return Ok(reply);
+    }
+    let kind = io::Error::from_raw_os_error(reply.errno).kind();
+    Err(io::Error::new(kind, Refusal { errno: reply.errno, why: String::from_utf8_lossy(&reply.payload).into_owned() }))
+}
+
+/// The daemon's no.
+#[derive(Debug, thiserror::Error)]
+#[error("the daemon refuses: {why}")]
+pub struct Refusal {
+    /// The errno that says the same to a program.
+    pub errno: i32,
+    /// In words.
+    pub why: String,
+}
+
+/// The daemon serves this client no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon serves this client no more")]
+pub struct Gone;
+
+/// A client that is served.
+#[derive(Debug)]
+pub struct Remote {
+    socket: OwnedFd,
+    page: Mapping<Page>,
+    writer: Writer,
+    table: Box<Table>,
+}
+
+impl Remote {
+    /// Asks to be served, by a table image or, where it is empty, by the daemon's own table.
+    ///
+    /// # Errors
+    /// As [`document`].
+    pub fn open(path: &Path, image: &[u8]) -> io::Result<Self> {
+        let socket = dial(path)?;
+        wire::ask(&socket, &Request::Open(image.to_vec()))?;
+        let reply = accepted(wire::reply(&socket)?)?;
+        let fd = reply.page.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the daemon sent no memory"))?;
+        let table = image::decode(&reply.payload).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Ok(Self { socket, page: Mapping::open(&fd)?, writer: Writer::default(), table: Box::new(table) })
+    }
+
+    /// The table that the daemon follows.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Says what happens: a clock read, three stores, and a futex wake if the daemon sleeps.
+    ///
+    /// # Errors
+    /// Where the daemon has let this client go, or has died.
+    #[inline]
+    pub fn tell(&mut self, what: What) -> Result<(), Gone> {
+        if self.page.state() == State::Dropped {
+            return Err(Gone);
+        }
+        if self.writer.post(&self.page, Event { at: sys::now(), what }) { Ok(()) } else { self.full() }
+    }
+
+    /// The ring is full: the daemon is behind, or no longer there.
+    #[cold]
+    fn full(&self) -> Result<(), Gone> {
+        let mut socket = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut socket, PollTimeout::ZERO) {
+            Ok(0) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
+    /// What the daemon counted.
+    pub fn figures(&self) -> Figures {
+        self.page.figures()
+    }
+
+    /// Events that the daemon was too far behind to take.
+    pub fn lost(&self) -> u64 {
+        self.writer.lost()
+    }
+
+    /// The page, for measuring.
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+}

@@ -1,0 +1,145 @@
+//! What goes over the daemon's socket: one packet there, one packet back, the shared memory's descriptor with it.
+//!
+//! ```text
+//! request: "JPQ1", kind u8, three zero bytes, payload        kinds: open (a table image, or nothing for the daemon's
+//!                                                            own table), status, trace (client u8, from u32)
+//! reply:   "JPA1", errno i32, payload                        the table image, a JSON document, or what is wrong
+//! ```
+//! Little endian. Sockets are SOCK_SEQPACKET: a packet comes whole or not at all.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use jetpace_tables::image::MAX_BYTES;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg};
+
+/// Where the daemon listens.
+pub const SOCKET: &str = "/run/jetpace/jetpace.sock";
+
+/// The longest packet.
+pub const LONGEST: usize = if MAX_BYTES > 64 * 1024 { MAX_BYTES + 64 } else { 64 * 1024 };
+
+const REQUEST: [u8; 4] = *b"JPQ1";
+const REPLY: [u8; 4] = *b"JPA1";
+const HEADER: usize = 8;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To be served, by this table image or, where it is empty, by the daemon's own.
+    Open(Vec<u8>),
+    /// How the daemon and its clients are.
+    Status,
+    /// A client's events from a number on.
+    Trace {
+        /// Its slot, as in the status.
+        client: u8,
+        /// The first event's number.
+        from: u32,
+    },
+}
+
+impl Request {
+    /// As a packet.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, payload) = match self {
+            Self::Open(image) => (1, image.clone()),
+            Self::Status => (2, Vec::new()),
+            Self::Trace { client, from } => (3, [&[*client][..], &from.to_le_bytes()].concat()),
+        };
+        [&REQUEST[..], &[kind, 0, 0, 0], &payload].concat()
+    }
+
+    /// From a packet; `None` for anything that is not one.
+    pub fn decode(packet: &[u8]) -> Option<Self> {
+        let (header, payload) = packet.split_at_checked(HEADER)?;
+        let kind = header.strip_prefix(&REQUEST)?;
+        match (kind, payload) {
+            ([1, 0, 0, 0], image) => Some(Self::Open(image.to_vec())),
+            ([2, 0, 0, 0], []) => Some(Self::Status),
+            ([3, 0, 0, 0], [client, from @ ..]) => {
+                Some(Self::Trace { client: *client, from: u32::from_le_bytes(from.try_into().ok()?) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the daemon answers.
+#[derive(Debug)]
+pub struct Reply {
+    /// 0, or why not.
+    pub errno: i32,
+    /// The table image, a JSON document, or what is wrong in words.
+    pub payload: Vec<u8>,
+    /// The shared page.
+    pub page: Option<OwnedFd>,
+}
+
+/// Sends a request.
+pub fn ask(socket: &OwnedFd, request: &Request) -> io::Result<()> {
+    send(socket.as_raw_fd(), &request.encode(), MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+/// Sends a reply without waiting: a client that does not read its answer is not worth it.
+pub fn answer(socket: &OwnedFd, errno: i32, payload: &[u8], page: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let packet = [&REPLY[..], &errno.to_le_bytes(), payload].concat();
+    let fds = page.map(|fd| [fd.as_raw_fd()]);
+    let rights = fds.as_ref().map(|fds| ControlMessage::ScmRights(fds));
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&packet)], rights.as_slice(), flags, None)?;
+    Ok(())
+}
+
+/// Receives a request without waiting; `Ok(None)` where the peer has gone or sent what is no request.
+pub fn next_request(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Request>> {
+    // A descriptor that came along would be ours to close: plain recv has none installed.
+    let length = recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?;
+    Ok(buffer.get(..length).and_then(Request::decode))
+}
+
+/// Receives a reply.
+pub fn reply(socket: &OwnedFd) -> io::Result<Reply> {
+    let mut buffer = vec![0; LONGEST];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let (length, page) = {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+        let mut page = None;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(fds) = control {
+                page = fds.into_iter().map(own).next_back();
+            }
+        }
+        (message.bytes, page)
+    };
+    let body = buffer.get(..length).and_then(|packet| packet.strip_prefix(&REPLY));
+    let (errno, payload) = body
+        .and_then(|body| body.split_first_chunk::<4>())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the daemon's answer is not one"))?;
+    Ok(Reply { errno: i32::from_le_bytes(*errno), payload: payload.to_vec(), page })
+}
+
+#[allow(unsafe_code)]
+fn own(fd: std::os::fd::RawFd) -> OwnedFd {
+    // SAFETY: the kernel installed this descriptor for us in recvmsg just now; nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_survive_and_garbage_is_none() {
+        for request in [Request::Open(vec![1; 99]), Request::Status, Request::Trace { client: 3, from: 77 }] {
+            assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+        for garbage in
+            [&b""[..], b"JPQ1", b"JPQ1\x09\0\0\0", b"JPQ1\x02\0\0\0x", b"JPQ1\x03\0\0\0\x01ab", b"JPQ2\x02\0\0\0"]
+        {
+            assert_eq!(Request::decode(garbage), None);
+        }
+    }
+}
