@@ -42,6 +42,8 @@ pub enum Command {
     Predict(commands::predict::Args),
     /// Compare what planning with each kind of model comes to
     Compare(commands::compare::Args),
+    /// Measure what a block boundary costs here
+    Bench(commands::bench::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
@@ -58,6 +60,7 @@ impl Command {
             Self::Run(args) => args.run(),
             Self::Hold(args) => args.run(),
             Self::Restore(args) => args.run(),
+            Self::Bench(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Compare(args) => args.run(),
             Self::Fit(args) => args.run(),

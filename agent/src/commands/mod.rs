@@ -1,5 +1,6 @@
 //! The commands, one file each: its options, and `run`.
 
+pub mod bench;
 pub mod calibrate;
 pub mod compare;
 pub mod completions;

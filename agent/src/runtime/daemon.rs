@@ -34,7 +34,7 @@ pub use access::{Access, Peer};
 use hub::Hub;
 use served::Served;
 
-use super::control::{Control, Schedule, Tended};
+use super::control::{Control, Desk, Schedule, Tended};
 use super::map::Mapping;
 use super::sys;
 use super::wire::{self, Request};
@@ -115,6 +115,11 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         let hub = Arc::new(Hub::new(Arc::clone(control.desk()), clocks));
         let listener = listen_at(&options.socket, options.access.group())?;
         Ok(Self { listener, control, hub, options, connections: Vec::new() })
+    }
+
+    /// What is written, for measuring.
+    pub fn desk(&self) -> Arc<Desk> {
+        Arc::clone(self.control.desk())
     }
 
     /// Serves until `stop` becomes readable; then lets all clients go and hands the GPU back.

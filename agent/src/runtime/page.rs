@@ -105,8 +105,8 @@ pub struct Page {
     lost: AtomicU64,
     bell: Line<Doorbell>,
     tail: Line<AtomicU64>,
-    state: AtomicU32,
-    figures: [AtomicU64; 6],
+    state: Line<AtomicU32>,
+    figures: Line<[AtomicU64; 6]>,
     slots: [Slot; SLOTS],
 }
 
@@ -117,8 +117,8 @@ impl Default for Page {
             lost: AtomicU64::new(0),
             bell: Line(Doorbell::default()),
             tail: Line(AtomicU64::new(0)),
-            state: AtomicU32::new(State::Served as u32),
-            figures: core::array::from_fn(|_| AtomicU64::new(0)),
+            state: Line(AtomicU32::new(State::Served as u32)),
+            figures: Line(core::array::from_fn(|_| AtomicU64::new(0))),
             slots: core::array::from_fn(|_| Slot { at: AtomicU64::new(0), what: AtomicU64::new(0) }),
         }
     }
@@ -128,6 +128,8 @@ impl Default for Page {
 #[derive(Debug, Default)]
 pub struct Writer {
     head: u64,
+    /// The daemon's tail when last looked at: only a ring that seems full is worth another look.
+    tail: u64,
     lost: u64,
 }
 
@@ -135,7 +137,10 @@ impl Writer {
     /// Says what happened: three stores and, if the daemon sleeps, one futex wake. Where the ring is full the event
     /// is lost and counted, and the answer is false; the daemon then sees a block out of order and holds.
     pub fn post(&mut self, page: &Page, event: Event) -> bool {
-        if self.head.wrapping_sub(page.tail.0.load(Ordering::Acquire)) >= SLOTS as u64 {
+        if self.head.wrapping_sub(self.tail) >= SLOTS as u64 {
+            self.tail = page.tail.0.load(Ordering::Acquire);
+        }
+        if self.head.wrapping_sub(self.tail) >= SLOTS as u64 {
             self.lost += 1;
             page.lost.store(self.lost, Ordering::Relaxed);
             page.bell.0.ring(Scope::Shared);
@@ -226,18 +231,18 @@ impl Page {
 
     /// Tells the client that it is served no more.
     pub fn set_state(&self, state: State) {
-        self.state.store(state as u32, Ordering::Release);
+        self.state.0.store(state as u32, Ordering::Release);
     }
 
     /// Whether the client is served.
     pub fn state(&self) -> State {
-        if self.state.load(Ordering::Acquire) == State::Served as u32 { State::Served } else { State::Dropped }
+        if self.state.0.load(Ordering::Acquire) == State::Served as u32 { State::Served } else { State::Dropped }
     }
 
     /// Publishes the figures, each for itself: a reader may see some of the last frame and some of this one.
     pub fn set_figures(&self, figures: &Figures) {
         let Figures { clock, frames, missed, switches, faults, shared } = *figures;
-        for (slot, value) in self.figures.iter().zip([clock.get(), frames, missed, switches, faults, shared]) {
+        for (slot, value) in self.figures.0.iter().zip([clock.get(), frames, missed, switches, faults, shared]) {
             slot.store(value, Ordering::Relaxed);
         }
     }
@@ -245,7 +250,7 @@ impl Page {
     /// The figures.
     pub fn figures(&self) -> Figures {
         let [clock, frames, missed, switches, faults, shared] =
-            core::array::from_fn(|i| self.figures[i].load(Ordering::Relaxed));
+            core::array::from_fn(|i| self.figures.0[i].load(Ordering::Relaxed));
         Figures { clock: Hertz::new(clock), frames, missed, switches, faults, shared }
     }
 }

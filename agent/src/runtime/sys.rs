@@ -60,6 +60,12 @@ fn private(scope: Scope) -> libc::c_int {
     }
 }
 
+/// Keeps all of this process in memory, now and later: the agent's way. The library locks only what is its own.
+pub fn lock_all() -> io::Result<()> {
+    use nix::sys::mman::{MlockAllFlags, mlockall};
+    Ok(mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)?)
+}
+
 /// Keeps the pages that `value` lies on in memory, as far as the limit on locked memory allows.
 pub fn lock_in_memory<T: ?Sized>(value: &T) -> io::Result<()> {
     // SAFETY: the range is that of a live value; locking changes none of its bytes.
