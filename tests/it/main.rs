@@ -8,4 +8,5 @@ mod faults;
 mod kernel_cases;
 mod layering;
 mod measured;
+mod sim_boards;
 mod sim_tx2;

@@ -136,7 +136,16 @@ const TX2: Spec = Spec {
             ],
         },
     ],
-    zones: &["BCPU-therm", "MCPU-therm", "GPU-therm", "PLL-therm", "Tboard_tegra", "Tdiode_tegra", "PMIC-Die"],
+    zones: &[
+        "BCPU-therm",
+        "MCPU-therm",
+        "GPU-therm",
+        "PLL-therm",
+        "Tboard_tegra",
+        "Tdiode_tegra",
+        "PMIC-Die",
+        "thermal-fan-est",
+    ],
     speed: Speed {
         flops_per_clock: 800.0,
         bytes_per_clock: 148.0,
