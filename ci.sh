@@ -134,6 +134,7 @@ step_emu() {
     need nm binutils
     tests/emu/libcuda/build.sh build/libcuda/87 870
     tests/emu/libcuda/build.sh build/libcuda/72 720
+    tests/emu/libcuda/build.sh build/libcuda/asan 870 -O1 -fsanitize=address
     JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace-kernels --features cuda --test emulated --locked
 }
 

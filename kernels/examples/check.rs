@@ -92,8 +92,7 @@ fn check(runner: &mut CudaRunner<Clock>, blocks: &[OpBlock], weights: &Weights, 
         outputs.push(got);
     }
     frames(runner, &outputs, size)?;
-    let mut whole = [Nanos::ZERO; 2];
-    runner.run_whole(size, &mut whole).map_err(text)?;
+    runner.run_whole(size, &mut [Nanos::ZERO; 1]).map_err(text)?;
     if outputs.last() != Some(&runner.output(size).map_err(text)?) {
         return Err("the network as one graph leaves another output".to_owned());
     }
@@ -103,7 +102,7 @@ fn check(runner: &mut CudaRunner<Clock>, blocks: &[OpBlock], weights: &Weights, 
 /// Frames, and blocks out of their order, leave what the blocks left one by one.
 fn frames(runner: &mut CudaRunner<Clock>, outputs: &[Vec<f32>], size: Size) -> Result<(), String> {
     let count = outputs.len() as u16;
-    let order = (0..count).chain(0..count).chain([count / 2, count / 3, count / 3, 0, count - 1]);
+    let order = (0..count).chain([count / 2, count / 3, count / 3, 0, count - 1]);
     for block in order {
         let mut calls = 0;
         let mut meanwhile = |now: Nanos| {

@@ -28,6 +28,7 @@ fn check(dir: &Path, args: &[&str], settings: &[(&str, &str)]) -> Output {
     check.output().unwrap_or_else(|e| panic!("{}: {e}", example.display()))
 }
 
+/// Exit code 0, every block like the reference.
 fn runs(stub_name: &str, args: &[&str], settings: &[(&str, &str)]) {
     let Some(dir) = stub(stub_name) else { return };
     let output = check(&dir, args, settings);
@@ -75,6 +76,15 @@ fn thor_takes_its_cubin() {
 #[test]
 fn xaviers_kernels_equal_the_reference() {
     runs("72", &["vgg19-32"], &[("JP_STUB_PROCESSORS", "6")]);
+}
+
+/// Every byte that a kernel touches lies in a buffer of the launch plan.
+#[test]
+fn the_address_sanitizer_finds_nothing() {
+    let sanitizer = Command::new("g++").arg("-print-file-name=libasan.so").output().expect("no g++");
+    let sanitizer = String::from_utf8_lossy(&sanitizer.stdout).trim().to_owned();
+    let options = "detect_leaks=0:detect_stack_use_after_return=0";
+    runs("asan", &["vgg19-32"], &[("LD_PRELOAD", &sanitizer), ("ASAN_OPTIONS", options)]);
 }
 
 #[test]
