@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin)
-LONG_STEPS=(emu)
+LONG_STEPS=(emu gpu)
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'ci.sh: %s\n' "$*" >&2; exit 1; }
@@ -136,6 +136,15 @@ step_emu() {
     tests/emu/libcuda/build.sh build/libcuda/72 720
     tests/emu/libcuda/build.sh build/libcuda/asan 870 -O1 -fsanitize=address
     JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace-kernels --features cuda --test emulated --locked
+}
+
+# What of tests/gpu runs without a GPU; with one, everything: right, clean and how fast.
+step_gpu() {
+    need python3 python3
+    python3 -m unittest discover -s tests/gpu
+    local code=0
+    python3 tests/gpu/gpu.py || code=$?
+    [ $code = 3 ] || return $code
 }
 
 steps=("$@")
