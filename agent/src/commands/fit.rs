@@ -1,12 +1,16 @@
 //! `jetpace fit`: from a sweep to a model.
 
+mod explain;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use jetpace_tables::fit::suggest::{Suggestion, suggest};
 use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::model::{Model, Quality, Series};
 use jetpace_tables::units::Hertz;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::{print_json, write_file};
@@ -18,7 +22,7 @@ pub struct Args {
     /// The sweep that `calibrate` measured, or a published one
     sweep: PathBuf,
     /// Write the model here
-    #[arg(short, long, value_name = "FILE", required_unless_present = "json")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "explain", "suggest"])]
     output: Option<PathBuf>,
     /// Fit on N clocks of each series, evenly spread with both ends in, and hold the others out
     #[arg(long, value_name = "N")]
@@ -32,9 +36,28 @@ pub struct Args {
     /// Its training points, GPU:EMC clock, such as 114.75MHz:1866MHz
     #[arg(long, value_name = "F:E,..", value_delimiter = ',', requires = "emc_joint")]
     train_points: Vec<PointArg>,
+    /// Say how the time of each block moves with each parameter
+    #[arg(long)]
+    explain: bool,
+    /// Plot it as well: one SVG per block and parameter in this folder
+    #[cfg(feature = "report")]
+    #[arg(long, value_name = "FOLDER", requires = "explain")]
+    plots: Option<PathBuf>,
+    /// Name the N clocks that are best measured next
+    #[arg(long, value_name = "N")]
+    suggest: Option<usize>,
     /// Print the model as JSON on stdout
     #[arg(long)]
     json: bool,
+}
+
+/// The model, and what was asked about it.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    model: &'a Model,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggest: Option<Vec<Suggestion>>,
 }
 
 /// A training point on the command line: GPU clock, EMC clock.
@@ -60,6 +83,7 @@ impl Args {
             min_clock: self.min_clock,
             emc_joint: self.emc_joint,
             train_points: self.train_points.iter().map(|point| (point.0, point.1)).collect(),
+            ..Options::default()
         };
         let model = fit(&sweep, &options).map_err(|e| Failure::usage(format_args!("{}: {e}", self.sweep.display())))?;
         eprint!("{}", summary(&model));
@@ -69,7 +93,24 @@ impl Args {
             text.push('\n');
             write_file(path, text.as_bytes())?;
         }
-        if self.json { print_json(&model) } else { Ok(()) }
+        let suggest = self.suggest.map(|count| suggest(&model, count));
+        for next in suggest.iter().flatten() {
+            eprintln!(
+                "measure next: {}; the predicted frame time's standard deviation falls from {:.2} to {:.2} %",
+                next.clock_hz,
+                next.sd_now * 100.0,
+                next.sd_then * 100.0
+            );
+        }
+        if self.explain {
+            eprint!("{}", explain::text(&model));
+        }
+        #[cfg(feature = "report")]
+        if let Some(folder) = &self.plots {
+            let written = explain::plots(&model, folder)?;
+            eprintln!("{}: {written} plots", folder.display());
+        }
+        if self.json { print_json(&Document { model: &model, suggest }) } else { Ok(()) }
     }
 }
 

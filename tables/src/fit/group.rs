@@ -120,7 +120,7 @@ fn group(name: Name, rows: &[&Row], options: &Options, joint: bool, left: &mut V
     for (at, in_training) in clocks.into_iter().zip(is_train) {
         let mut here: Vec<&Row> =
             rows.iter().copied().filter(|row| row.gpu_freq == Some(at.0) && row.emc_freq == at.1).collect();
-        if in_training {
+        if in_training && !options.keep_outliers {
             slow_repeats(&mut here, left);
         }
         let point = point(at, &here);

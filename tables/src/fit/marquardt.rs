@@ -104,21 +104,16 @@ fn gauss<const N: usize>(mut matrix: [[f64; N]; N], mut right: [f64; N]) -> Opti
     solution.iter().all(|value| value.is_finite()).then_some(solution)
 }
 
-/// The diagonal of the inverse of a symmetric matrix of any size; `None` where it is singular.
-pub fn inverse_diagonal(matrix: &[Vec<f64>]) -> Option<Vec<f64>> {
+/// The lower factor of a symmetric matrix of any size; `None` where it is singular.
+pub fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     let n = matrix.len();
-    // Scaled to a unit diagonal, so that "singular" does not depend on the parameters' units.
-    let scale: Vec<f64> = (0..n).map(|i| matrix[i][i].sqrt()).collect();
-    if scale.iter().any(|s| *s <= 0.0) {
-        return None;
-    }
     let mut factor = std::vec![std::vec![0.0; n]; n];
     for i in 0..n {
         for j in 0..=i {
-            let known: f64 = (0..j).map(|k| factor[i][k] * factor[j][k]).sum();
-            let sum: f64 = matrix[i][j] / scale[i] / scale[j] - known;
+            let sum = matrix[i][j] - dot(&factor[i][..j], &factor[j][..j]);
             if i == j {
-                if sum < 1e-12 {
+                // Relative to the diagonal, so that "singular" does not depend on the parameters' units.
+                if sum <= 1e-12 * matrix[i][i] {
                     return None;
                 }
                 factor[i][i] = sum.sqrt();
@@ -127,17 +122,24 @@ pub fn inverse_diagonal(matrix: &[Vec<f64>]) -> Option<Vec<f64>> {
             }
         }
     }
-    // Column j of the factor's inverse; the inverse's diagonal is the sum of squares below it.
-    let diagonal = (0..n).map(|j| {
-        let mut column = std::vec![0.0; n];
-        column[j] = 1.0 / factor[j][j];
-        for i in j + 1..n {
-            let known: f64 = (j..i).map(|k| factor[i][k] * column[k]).sum();
-            column[i] = -known / factor[i][i];
-        }
-        column.iter().map(|value| value * value).sum::<f64>() / (scale[j] * scale[j])
-    });
-    Some(diagonal.collect())
+    Some(factor)
+}
+
+/// y of L y = right, for a lower factor L. The square of its length is right . (L L^T)^-1 . right.
+pub fn forward(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
+    let mut y: Vec<f64> = Vec::with_capacity(right.len());
+    for (row, r) in factor.iter().zip(right) {
+        let known = dot(&row[..y.len()], &y);
+        y.push((r - known) / row[y.len()]);
+    }
+    y
+}
+
+/// The diagonal of the inverse of a symmetric matrix; `None` where it is singular.
+pub fn inverse_diagonal(matrix: &[Vec<f64>]) -> Option<Vec<f64>> {
+    let factor = cholesky(matrix)?;
+    let unit = |j: usize| -> Vec<f64> { (0..matrix.len()).map(|i| if i == j { 1.0 } else { 0.0 }).collect() };
+    Some((0..matrix.len()).map(|j| forward(&factor, &unit(j)).iter().map(|y| y * y).sum()).collect())
 }
 
 #[cfg(test)]

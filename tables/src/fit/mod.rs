@@ -6,14 +6,17 @@
 
 mod changes;
 mod emc;
+pub mod explain;
 mod group;
 mod least;
 mod marquardt;
+mod outlier;
 mod power;
 mod powers;
 mod quality;
 mod select;
 mod sized;
+pub mod suggest;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -41,6 +44,9 @@ pub struct Options {
     pub emc_joint: bool,
     /// The training points (GPU clock, EMC clock) of those; empty for all.
     pub train_points: Vec<(Hertz, Hertz)>,
+    /// Use every row that calibration did not reject, also those that no block can have produced at their clock: for
+    /// judging what was fitted on others.
+    pub keep_outliers: bool,
 }
 
 /// Why a sweep cannot be fitted.
@@ -80,10 +86,14 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
     }
     one_device(sweep)?;
     let (mut left, mut warnings) = (Vec::new(), Vec::new());
-    let groups = group::groups(sweep, options, false, &mut left, &mut warnings)?;
+    let mut groups = group::groups(sweep, options, false, &mut left, &mut warnings)?;
     if groups.is_empty() {
         return Err(FitError::NoBlocks);
     }
+    if !options.keep_outliers {
+        outlier::reject(&mut groups, &mut left);
+    }
+    cpu_clocks(&groups, sweep, &mut warnings);
     let clocks = sweep.clocks();
     let f_ref_hz = clocks.last().copied().unwrap_or(Hertz::ZERO);
     let emc_ref_hz = sweep.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.emc_freq).max();
@@ -127,6 +137,19 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
     };
     model.frames = changes::frames(sweep, &model);
     Ok(model)
+}
+
+/// The part of a block's time that does not depend on the GPU's clock is launching, and that depends on the CPU's.
+fn cpu_clocks(groups: &[Group], sweep: &Sweep, warnings: &mut Vec<String>) {
+    let measured: BTreeSet<Hertz> =
+        sweep.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.cpu_freq).collect();
+    if let Some((low, high)) = measured.first().zip(measured.last()).filter(|(low, high)| low != high) {
+        warnings.push(std::format!(
+            "the CPU clock moved between {low} and {high} while blocks were measured: lock it, as the launch-bound part \
+             of {} blocks depends on it",
+            groups.len()
+        ));
+    }
 }
 
 fn one_device(sweep: &Sweep) -> Result<(), FitError> {

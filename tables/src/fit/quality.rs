@@ -114,7 +114,8 @@ fn intervals<M: Fitted, P>(mut model: M, points: &[(P, f64)], predict: impl Fn(&
     quality.ci95 = ci95;
 }
 
-fn moved<M: Fitted>(mut model: M, i: usize, to: f64) -> M {
+/// The model with one parameter, by its position, set to a value.
+pub fn moved<M: Fitted>(mut model: M, i: usize, to: f64) -> M {
     if let Some((_, slot)) = model.params().get_mut(i) {
         **slot = to;
     }

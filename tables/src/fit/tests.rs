@@ -277,3 +277,45 @@ fn what_cannot_be_fitted_says_why() {
     let options = Options { emc_joint: true, train_points: vec![(mhz(1), mhz(2))], ..Options::default() };
     assert!(fit(&sweep(two), &options).is_err());
 }
+
+#[test]
+fn clocks_that_were_not_what_they_claim_are_left_out() {
+    let truth = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.012, c_s: 0.001, q: 4.0 };
+    let at = |mhz: u64| truth.time_s(mhz as f64 / 1000.0, 1.0);
+    // The two lowest clocks were never reached: the board ran at 350 MHz there.
+    let mut rows: Vec<Row> = MHZ.map(|c| row("b", c, at(c.max(350)), None)).to_vec();
+    let model = fit(&sweep(rows.clone()), &Options::default()).unwrap();
+    let left: Vec<&str> = model.left_out.iter().map(|left| left.what.as_str()).collect();
+    assert_eq!(left.len(), 3, "{:?}", model.left_out);
+    assert!(model.left_out.iter().all(|left| left.why.starts_with("clock not held")), "{:?}", model.left_out);
+    // The highest clock was throttled.
+    rows = MHZ.map(|c| row("b", c, at(c), None)).to_vec();
+    rows[9].latency = Some(Nanos::from_secs_f64(at(700)));
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    let [left] = model.left_out.as_slice() else { panic!("{:?}", model.left_out) };
+    assert!(left.what.ends_with("at 1000 MHz") && left.why.starts_with("throttled"), "{left:?}");
+    assert!(model.series[0].time_fit(Some(TimeForm::SmoothRoofline)).unwrap().quality.mape_fit < 1e-5);
+}
+
+#[test]
+fn the_next_clock_to_measure_is_where_nothing_is_known() {
+    let truth = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.020, c_s: 0.001, q: 4.0 };
+    let mut sweep = of_form(truth, &[600, 700, 800, 900, 1000]);
+    let list: Vec<String> = MHZ.iter().map(|c| (c * 1_000_000).to_string()).collect();
+    sweep.fields.push(("clocks".to_string(), list.join(",")));
+    let model = fit(&sweep, &Options::default()).unwrap();
+    let [first, second] = suggest::suggest(&model, 2)[..] else { panic!() };
+    assert!(first.clock_hz <= mhz(300), "{first:?}");
+    assert!(first.sd_then < first.sd_now && second.sd_then < first.sd_then, "{first:?} {second:?}");
+}
+
+#[test]
+fn a_cpu_clock_that_moved_is_warned_of() {
+    let mut rows = MHZ.map(|c| row("b", c, 10.0 / c as f64, None)).to_vec();
+    for (row, cpu) in rows.iter_mut().zip([1500, 1500, 729].into_iter().cycle()) {
+        row.cpu_freq = Some(mhz(cpu));
+    }
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    assert!(model.warnings[0].contains("CPU clock moved between 729 MHz and 1500 MHz"), "{:?}", model.warnings);
+    assert_eq!(model.series[0].cpu_freq_hz, Some(mhz(1500)));
+}

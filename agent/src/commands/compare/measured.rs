@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 pub fn compare(sweep: &Sweep, learn: Options, deadlines: &[f64], idle_w: Option<f64>) -> Result<Document, FitError> {
     let model = fit(sweep, &learn)?;
     // The judge: every clock's mean. Nothing of its fit is used.
-    let judge = fit(sweep, &Options { train: None, ..learn })?;
+    let judge = fit(sweep, &Options { train: None, keep_outliers: true, ..learn })?;
     let mut rows = Vec::new();
     for (series, truth) in model.series.iter().zip(&judge.series) {
         let measured = truth.points.as_slice();
