@@ -30,6 +30,8 @@ pub enum Command {
     Run(commands::run::Args),
     /// Fix the GPU's clock while a command runs
     Hold(commands::hold::Args),
+    /// Check what is assumed of this machine, without a write, into one file to send back
+    Selftest(commands::selftest::Args),
     /// Put back what a killed instance left
     Restore(commands::restore::Args),
     /// Fit a model of time and power to a sweep
@@ -59,6 +61,7 @@ impl Command {
             #[cfg(any(feature = "cuda", feature = "sim"))]
             Self::Run(args) => args.run(),
             Self::Hold(args) => args.run(),
+            Self::Selftest(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Completions(args) => args.run(),

@@ -16,7 +16,7 @@ pub use store::{FileLock, Store};
 use crate::error::Error;
 use crate::nodes::Nodes;
 use crate::text;
-use put_back::put_back;
+use mode::put_back_in_mode;
 use state::{Entry, State};
 
 /// A node that is about to be written.
@@ -145,7 +145,7 @@ impl<N: Nodes + Store> Inner<N> {
         if entries.is_empty() {
             return Ok(Report::default());
         }
-        let report = put_back(&self.nodes, &mode::as_of_now(&self.nodes, &kept.state, entries.clone()));
+        let report = put_back_in_mode(&self.nodes, &kept.state, &entries);
         let left = |entry: &Entry| !entries.iter().any(|e| e.path == entry.path) || report.is_due(entry);
         let state =
             State { nodes: kept.state.nodes.iter().filter(|e| left(e)).cloned().collect(), ..kept.state.clone() };
@@ -238,7 +238,7 @@ fn restore_locked<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
         let what = "holds the values of another board or release".to_owned();
         return Err(Error::StateContent { path: PathBuf::from(STATE), what });
     }
-    let report = put_back(nodes, &mode::as_of_now(nodes, &state, state.nodes.clone()));
+    let report = put_back_in_mode(nodes, &state, &state.nodes);
     if !report.failed.is_empty() {
         let due = state.nodes.iter().filter(|entry| report.is_due(entry)).cloned();
         let left = State { nodes: due.collect(), ..state.clone() };

@@ -5,8 +5,10 @@ pub mod energy;
 pub mod error;
 pub mod gpu;
 pub mod guard;
+pub mod mem;
 pub mod nodes;
 pub mod rails;
+pub mod selftest;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod text;

@@ -1,10 +1,14 @@
 //! Power rails: the INA3221 as hwmon (L4T R34 and later) and as iio (R32), and Thor's INA238.
 
+mod period;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jetpace_tables::hw::{PowerRails, RailRole, RailSample, Timer};
 use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts, Nanos};
+
+pub use period::conversion_period;
 
 use crate::error::Error;
 use crate::nodes::{NodeHandle, Nodes};
@@ -242,7 +246,7 @@ fn number(handle: &mut impl NodeHandle, path: &Path) -> Result<i64, Error> {
     let length = handle.read(&mut buffer).map_err(|e| Error::read(path, e))?;
     let text = std::str::from_utf8(buffer.get(..length).unwrap_or_default()).unwrap_or_default();
     // No rail of a module carries more than a kilowatt; more is garbage.
-    let value: Option<i64> = text.trim().parse().ok().filter(|value: &i64| value.abs() < 1_000_000);
+    let value: Option<i64> = text.trim().parse().ok().filter(|value: &i64| value.unsigned_abs() < 1_000_000);
     value.ok_or_else(|| Error::content(path, text, "a number"))
 }
 

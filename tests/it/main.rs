@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail by panicking
 
+mod bad_trees;
 mod boards;
 mod calibrate;
 mod faults;
 mod kernel_cases;
+mod killed;
 mod layering;
 mod measured;
+mod rivals;
 mod sim_boards;
 mod sim_tx2;

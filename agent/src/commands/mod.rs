@@ -12,6 +12,7 @@ pub mod plan;
 pub mod predict;
 pub mod probe;
 pub mod restore;
+pub mod selftest;
 // The static release has neither CUDA nor virtual boards: nothing to run a network on.
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod run;

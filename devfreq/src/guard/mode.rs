@@ -5,12 +5,27 @@ use std::path::Path;
 
 use crate::board::highest_below;
 use crate::board::nvpmodel::{Conf, STATUS};
+use crate::guard::put_back::{Report, put_back};
 use crate::guard::state::{Entry, Kind, State};
 use crate::nodes::Nodes;
 use crate::text;
 
+/// Puts entries back, in view of nvpmodel's mode. Looked at again afterwards: nvpmodel may act in the middle.
+pub(super) fn put_back_in_mode<N: Nodes>(nodes: &N, state: &State, entries: &[Entry]) -> Report {
+    let first = as_of_now(nodes, state, entries.to_vec());
+    let report = put_back(nodes, &first);
+    let mut again = as_of_now(nodes, state, entries.to_vec());
+    if again == first {
+        return report;
+    }
+    for (entry, before) in again.iter_mut().zip(first) {
+        entry.ours.push(before.original);
+    }
+    put_back(nodes, &again)
+}
+
 /// The entries with the new mode's cap in the place of the old one's, where the mode has changed since.
-pub(super) fn as_of_now<N: Nodes>(nodes: &N, state: &State, mut entries: Vec<Entry>) -> Vec<Entry> {
+fn as_of_now<N: Nodes>(nodes: &N, state: &State, mut entries: Vec<Entry>) -> Vec<Entry> {
     let status = nodes.read(Path::new(STATUS));
     if status.is_ok_and(|now| now == state.power_mode) {
         return entries;

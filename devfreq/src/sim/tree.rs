@@ -286,6 +286,11 @@ impl Outside<'_> {
         self.0.write(who, &path, text)
     }
 
+    /// Replaces a file that is no node, such as nvpmodel's own.
+    pub fn put(&mut self, path: &str, text: &str) {
+        self.0.files.put(Path::new(path), text);
+    }
+
     /// Reads a node.
     pub fn read(&self, path: &Path) -> io::Result<String> {
         self.0.files.resolve(path).and_then(|path| self.0.read(&path))

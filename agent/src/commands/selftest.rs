@@ -1,0 +1,63 @@
+//! `jetpace selftest`: what this machine shows of what is assumed of it, as one file to send back.
+
+use std::path::PathBuf;
+
+use jetpace_devfreq::nodes::SysfsRoot;
+use jetpace_devfreq::selftest::{self, Report};
+use jetpace_devfreq::timer::Monotonic;
+
+use crate::args::BoardArg;
+use crate::failure::Failure;
+use crate::output::{print_json, write_file};
+
+/// Options of `selftest`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The machine: auto, sim:NAME, or the root of a sysfs tree
+    #[arg(long, default_value = "auto")]
+    board: BoardArg,
+    /// Write the result into this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How often the power rails are read
+    #[arg(long, default_value_t = 400)]
+    rounds: usize,
+}
+
+impl Args {
+    /// Makes the checks that need no write.
+    pub fn run(self) -> Result<(), Failure> {
+        let rounds = self.rounds.min(1_000_000);
+        let report = match &self.board {
+            BoardArg::Auto => selftest::run(&SysfsRoot::new("/"), Monotonic::new(), rounds),
+            BoardArg::Tree(root) => selftest::run(&SysfsRoot::new(root), Monotonic::new(), rounds),
+            #[cfg(feature = "sim")]
+            BoardArg::Sim(name) => {
+                let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;
+                selftest::run(&board.nodes(), board.timer(), rounds)
+            }
+            #[cfg(not(feature = "sim"))]
+            BoardArg::Sim(_) => return Err(Failure::usage("this build has no virtual boards")),
+        };
+        say(&report);
+        match &self.output {
+            None => print_json(&report),
+            Some(path) => {
+                let text = serde_json::to_string_pretty(&report).map_err(Failure::failed)?;
+                write_file(path, text.as_bytes())
+            }
+        }
+    }
+}
+
+/// One line per check on stderr.
+fn say(report: &Report) {
+    for check in &report.checks {
+        let mark = match check.holds {
+            Some(true) => "ok     ",
+            Some(false) => "DIFFERS",
+            None => "seen   ",
+        };
+        eprintln!("{mark} {}: {}", check.name, check.seen);
+    }
+}

@@ -1,0 +1,169 @@
+//! The checks of HARDWARE.md that need no write: what a real board shows, to be sent back as one JSON file.
+
+mod rails;
+
+use std::path::Path;
+
+use jetpace_tables::hw::Timer;
+use jetpace_tables::units::Hertz;
+use serde::Serialize;
+
+use crate::board::Board;
+use crate::gpu::Way;
+use crate::nodes::Nodes;
+use crate::text;
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// As in HARDWARE.md.
+    pub name: &'static str,
+    /// Whether what was assumed is so; `None` where this machine cannot tell.
+    pub holds: Option<bool>,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// The result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The layout's number.
+    pub format: u32,
+    /// Module part number.
+    pub part: Option<String>,
+    /// L4T release.
+    pub l4t: Option<String>,
+    /// The kernel's own version.
+    pub kernel: Option<String>,
+    /// The board's digest; `None` where no GPU was found.
+    pub digest: Option<String>,
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// Checks whose assumption does not hold.
+    pub fn broken(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.holds == Some(false))
+    }
+}
+
+fn check(name: &'static str, holds: impl Into<Option<bool>>, seen: impl Into<String>) -> Check {
+    Check { name, holds: holds.into(), seen: seen.into() }
+}
+
+/// Makes all checks. Reads only; rails are read `rounds` times.
+pub fn run<N: Nodes + Clone>(nodes: &N, timer: impl Timer, rounds: usize) -> Report {
+    let kernel = text::word_if_there(nodes, Path::new("/proc/sys/kernel/osrelease"));
+    match Board::discover(nodes) {
+        Ok(board) => {
+            let mut checks = vec![check("gpu-found", true, board.gpu.devfreq.display().to_string())];
+            checks.extend(clocks(nodes, &board));
+            checks.extend(ways(nodes, &board));
+            checks.extend(modes(&board));
+            checks.extend(memory(nodes, &board));
+            checks.extend(heat(nodes, &board));
+            checks.extend(rails::checks(nodes, timer, &board, rounds));
+            let identity = board.identity.clone();
+            Report { format: 1, part: identity.part, l4t: identity.l4t, kernel, digest: Some(board.digest()), checks }
+        }
+        Err(e) => {
+            let checks = vec![check("gpu-found", false, e.to_string())];
+            Report { format: 1, part: None, l4t: None, kernel, digest: None, checks }
+        }
+    }
+}
+
+fn megahertz(clocks: &[Hertz]) -> String {
+    clocks.iter().map(|clock| format!("{}", clock.get() as f64 / 1e6)).collect::<Vec<_>>().join(" ")
+}
+
+fn clocks<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
+    let gpu = &board.gpu;
+    let raw = text::word(nodes, &gpu.node("available_frequencies")).unwrap_or_default();
+    let raw: Vec<Hertz> = raw.split_ascii_whitespace().filter_map(text::parse_hertz).collect();
+    let whole = gpu.clocks.iter().all(|clock| clock.get() % 1000 == 0);
+    let current = text::hertz(nodes, &gpu.node("cur_freq"));
+    let listed = current.as_ref().ok().map(|current| gpu.clocks.contains(current));
+    let current = current.map_or_else(|e| e.to_string(), |current| current.to_string());
+    let bounds = match (gpu.min, gpu.max) {
+        (Some(min), Some(max)) => Some(min <= max),
+        _ => None,
+    };
+    vec![
+        check("clocks-ascending", raw == gpu.clocks, megahertz(&raw)),
+        check("clocks-in-whole-khz", whole, format!("{} clocks", gpu.clocks.len())),
+        check("current-clock-listed", listed, current),
+        check("floor-below-bound", bounds, format!("{:?} to {:?}", gpu.min, gpu.max)),
+        check("bound-listed", gpu.max.map(|max| gpu.clocks.contains(&max)), format!("{:?}, cap {}", gpu.max, gpu.cap)),
+    ]
+}
+
+fn ways<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
+    let gpu = &board.gpu;
+    let mut checks = vec![
+        check("stock-governor", gpu.governor == "nvhost_podgov", gpu.governor.clone()),
+        check("governors", None, gpu.governors.join(" ")),
+    ];
+    for (way, name) in Way::ALL.into_iter().zip(["way-userspace", "way-performance", "way-podgov", "way-min-max"]) {
+        let lacks = way.lacks(nodes, gpu);
+        checks.push(check(name, lacks.as_ref().map(|_| false), lacks.unwrap_or_else(|| "there, not tried".to_owned())));
+    }
+    let sleep = text::word(nodes, &gpu.device.join("power/control"));
+    checks.push(check("sleep-control", sleep.is_ok(), sleep.unwrap_or_else(|e| e.to_string())));
+    let load = text::integer(nodes, &gpu.device.join("load"));
+    let permille = load.as_ref().ok().map(|load| (0..=1000).contains(load));
+    checks.push(check("load-in-permille", permille, load.map_or_else(|e| e.to_string(), |load| load.to_string())));
+    checks
+}
+
+fn modes(board: &Board) -> Vec<Check> {
+    let mode = board.power_mode.as_ref();
+    let named = mode.map(|mode| mode.name.is_some());
+    let seen = mode.map_or_else(|| "no nvpmodel".to_owned(), ToString::to_string);
+    let tpc = board.gpu.tpc_mask.clone();
+    vec![
+        check("power-mode-named", named, seen),
+        check("module-part", board.identity.part.is_some(), board.identity.part.clone().unwrap_or_default()),
+        check("release", board.identity.l4t.is_some(), board.identity.l4t.clone().unwrap_or_default()),
+        check("tpc-mask", tpc.is_some(), tpc.unwrap_or_default()),
+    ]
+}
+
+fn memory<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
+    let Some(emc) = &board.emc else {
+        return vec![check("emc-found", false, "not found, or not readable by this user")];
+    };
+    let now = text::hertz(nodes, &emc.rate);
+    let within = now.as_ref().ok().and_then(|now| emc.cap.map(|cap| *now <= cap));
+    let now = now.map_or_else(|e| e.to_string(), |now| now.to_string());
+    vec![
+        check("emc-found", true, emc.dir.display().to_string()),
+        check("emc-within-cap", within, format!("{now}, cap {:?}", emc.cap)),
+        check("emc-clocks", None, megahertz(&emc.clocks)),
+        check("emc-lock", None, format!("{:?}", emc.lock)),
+    ]
+}
+
+fn heat<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
+    let each: Vec<String> = board
+        .zones
+        .iter()
+        .map(|zone| match zone.read(nodes) {
+            Some(value) => format!("{} {}", zone.name, value.get() as f64 / 1e3),
+            None => format!("{} none", zone.name),
+        })
+        .collect();
+    let gpu = board.zones.iter().any(|zone| zone.name.to_ascii_lowercase().starts_with("gpu"));
+    let cooling: Vec<&str> = board.cooling.iter().map(|device| device.name.as_str()).collect();
+    let counters: Vec<String> = board
+        .over_current
+        .iter()
+        .map(|counter| format!("{} {:?}", counter.name, text::integer(nodes, &counter.path).ok()))
+        .collect();
+    vec![
+        check("gpu-zone", gpu, each.join(", ")),
+        check("throttle-alerts", None, cooling.join(" ")),
+        check("over-current-counters", None, counters.join(", ")),
+    ]
+}
