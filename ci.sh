@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin)
-LONG_STEPS=(emu gpu)
+LONG_STEPS=(emu gpu faults)
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'ci.sh: %s\n' "$*" >&2; exit 1; }
@@ -127,6 +127,12 @@ step_cubin() {
 
 # The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
 # that runs them: Orin's bodies, and Xavier's.
+# The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees.
+step_faults() {
+    JETPACE_FAULT_RUNS=${JETPACE_FAULT_RUNS:-10000} JETPACE_KILLS=${JETPACE_KILLS:-950} \
+        cargo test -p jetpace-tests --test it --locked -- --nocapture faults:: killed:: bad_trees:: rivals::
+}
+
 step_emu() {
     need g++ g++
     need python3 python3
