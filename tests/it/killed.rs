@@ -180,7 +180,7 @@ fn killed_at_any_point_nothing_is_left_changed() {
             std::thread::sleep(Duration::from_micros(random.random_range(0..30_000)));
             victim.kill().unwrap();
             assert_eq!(victim.wait().unwrap().signal(), Some(9), "{name}: the victim ended by itself");
-            match guard::restore(&SysfsRoot::new(&root)).unwrap() {
+            match guard::restore(&Following::new(&root)).unwrap() {
                 Leftover::Restored(report) => {
                     assert_eq!(report.foreign, [], "{name}, kill {kill}");
                     held += 1;
