@@ -35,7 +35,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let reason = match &error {
             Error::File { path, source } => return Self::file(path, source),
-            Error::Weights { .. } | Error::NoKernel { .. } | Error::TooLarge { .. } => Reason::Usage,
+            Error::Weights { .. } | Error::NoKernel { .. } | Error::Image { .. } | Error::TooLarge { .. } => {
+                Reason::Usage
+            }
             Error::NoLibrary | Error::OldDriver { .. } | Error::NoDevice { .. } | Error::Capability { .. } => {
                 Reason::Unsupported
             }

@@ -53,8 +53,8 @@ fn main() -> ExitCode {
             ExitCode::from(3)
         }
         Ok((mut runner, weights)) => match check(&mut runner, &blocks, &weights, size) {
-            Ok(worst) => {
-                println!("{name} at batch {}: {worst:.2e} at worst, on {}", size.0, runner.gpu_name());
+            Ok((worst, lost)) => {
+                println!("{name} at batch {}: {worst:.2e} at worst, on {}{lost}", size.0, runner.gpu_name());
                 ExitCode::SUCCESS
             }
             Err(why) => {
@@ -65,7 +65,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(runner: &mut CudaRunner<Clock>, blocks: &[OpBlock], weights: &Weights, size: Size) -> Result<f32, String> {
+fn check(
+    runner: &mut CudaRunner<Clock>,
+    blocks: &[OpBlock],
+    weights: &Weights,
+    size: Size,
+) -> Result<(f32, String), String> {
     let text = |e: jetpace_kernels::Error| e.to_string();
     let mut input = image(blocks, size)?;
     runner.set_image(size, &input.data).map_err(text)?;
@@ -96,7 +101,34 @@ fn check(runner: &mut CudaRunner<Clock>, blocks: &[OpBlock], weights: &Weights, 
     if outputs.last() != Some(&runner.output(size).map_err(text)?) {
         return Err("the network as one graph leaves another output".to_owned());
     }
-    Ok(worst)
+    Ok((worst, boundaries(runner, size).map_err(text)?))
+}
+
+/// What running block by block costs: whole frames on the host's clock, against one graph of the whole network.
+fn boundaries(runner: &mut CudaRunner<Clock>, size: Size) -> Result<String, jetpace_kernels::Error> {
+    let clock = Clock(Instant::now());
+    let whole = |runner: &mut CudaRunner<Clock>| {
+        let start = clock.now();
+        runner.run_whole(size, &mut [Nanos::ZERO; 1]).map(|()| clock.now().saturating_sub(start))
+    };
+    // The emulation takes seconds a frame; there the figures mean nothing.
+    let frames = if whole(runner)? < Nanos::from_millis(200) { 101 } else { return Ok(String::new()) };
+    let (mut by_blocks, mut as_one) = (Vec::new(), Vec::new());
+    for _ in 0..frames {
+        as_one.push(whole(runner)?);
+        let start = clock.now();
+        for block in 0..runner.blocks() {
+            runner.run(BlockId(block as u16), size, &mut [Nanos::ZERO; 1], &mut |_| None)?;
+        }
+        by_blocks.push(clock.now().saturating_sub(start));
+    }
+    let median = |mut times: Vec<Nanos>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let (by_blocks, as_one) = (median(by_blocks), median(as_one));
+    let lost = by_blocks.as_secs_f64() / as_one.as_secs_f64() - 1.0;
+    Ok(format!("; by blocks {by_blocks}, as one graph {as_one}: {:.1} % lost (medians of {frames})", lost * 100.0))
 }
 
 /// Frames, and blocks out of their order, leave what the blocks left one by one.

@@ -32,6 +32,14 @@ pub enum Error {
         /// Which layer, and what of it.
         why: String,
     },
+    /// An image of another size than the network's.
+    #[error("an image of {got} values; the network takes {wanted}")]
+    Image {
+        /// Values given.
+        got: usize,
+        /// Values that the network takes.
+        wanted: usize,
+    },
     /// A weight that fp16 cannot hold.
     #[error("a weight of {weight} is beyond the range of fp16, in which the kernels hold weights")]
     TooLarge {

@@ -127,7 +127,7 @@ impl<T: Timer> CudaRunner<T> {
         let (device, prepared) = self.at(size)?;
         match prepared.image_len() {
             wanted if wanted == values.len() => prepared.set_image(device, values),
-            wanted => Err(Error::no_kernel("the image", format_args!("{} values instead of {wanted}", values.len()))),
+            wanted => Err(Error::Image { got: values.len(), wanted }),
         }
     }
 

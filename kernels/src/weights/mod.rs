@@ -59,7 +59,7 @@ impl Weights {
     /// The file cannot be read any more.
     pub fn params(&self, index: usize, op: &Op) -> Result<Params, Error> {
         match &self.0 {
-            Source::File(file) => file.params(index, op),
+            Source::File(file) => file.params(index),
             Source::Random(seed) => Ok(random(*seed, index, op)),
         }
     }
