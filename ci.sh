@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin)
+DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin fuzz)
 LONG_STEPS=(emu gpu faults)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -41,6 +41,8 @@ need_arm64() {
 debian_cargo() {
     need /usr/bin/cargo cargo-web
     need /usr/lib/rustlib/src/rust/library/core rust-web-src
+    [ "$(/usr/bin/rustc --version | cut -d. -f2)" -ge 88 ] ||
+        die "$(/usr/bin/rustc --version) is too old; Debian security has 1.88 or newer: apt-get install rustc-web cargo-web"
     PATH=/usr/bin:/bin RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$@" --locked --profile release-static --target-dir build/debian
 }
 
@@ -90,7 +92,7 @@ step_cross() {
 step_sizes() {
     local name path bytes step size over=0
     while read -r name path bytes step; do
-        [ -e "$path" ] || "step_$step"
+        [ -e "$path" ] || "step_$step" </dev/null
         size=$(stat -c %s "$path")
         printf '%-16s %9d of %9d bytes\n' "$name" "$size" "$bytes"
         [ "$size" -le "$bytes" ] || { echo "$name is over its budget: $path" >&2 && over=1; }
@@ -125,14 +127,14 @@ step_cubin() {
     kernels/rebuild.sh --check
 }
 
-# The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
-# that runs them: Orin's bodies, and Xavier's.
 # The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees.
 step_faults() {
     JETPACE_FAULT_RUNS=${JETPACE_FAULT_RUNS:-10000} JETPACE_KILLS=${JETPACE_KILLS:-950} \
         cargo test -p jetpace-tests --test it --locked -- --nocapture faults:: killed:: bad_trees:: rivals::
 }
 
+# The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
+# that runs them: Orin's bodies, and Xavier's.
 step_emu() {
     need g++ g++
     need python3 python3
@@ -151,6 +153,12 @@ step_gpu() {
     local code=0
     python3 tests/gpu/gpu.py || code=$?
     [ $code = 3 ] || return $code
+}
+
+# libFuzzer on everything that reads foreign bytes.
+step_fuzz() {
+    need c++ g++
+    tests/fuzz/run.sh
 }
 
 steps=("$@")

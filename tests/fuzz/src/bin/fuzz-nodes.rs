@@ -1,0 +1,11 @@
+//! The fuzz target `nodes`; without libFuzzer it replays the files it is given.
+
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| jetpace_fuzz::nodes(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> std::io::Result<()> {
+    jetpace_fuzz::replay(jetpace_fuzz::nodes)
+}

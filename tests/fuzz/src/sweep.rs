@@ -1,0 +1,16 @@
+//! The sweep reader.
+
+use std::path::Path;
+
+use jetpace_tables::units::Hertz;
+
+/// A sweep that is accepted keeps FORMATS' ranges.
+pub fn sweep(data: &[u8]) {
+    let Ok(sweep) = jetpace::sweep::parse(data, Path::new("sweep.csv")) else { return };
+    for row in &sweep.rows {
+        let clocks = [row.gpu_freq, row.emc_freq, row.from, row.to].into_iter().flatten();
+        for clock in clocks {
+            assert!((Hertz::new(10_000_000)..=Hertz::new(10_000_000_000)).contains(&clock), "{clock}");
+        }
+    }
+}
