@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod commands;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod dry_run;
 pub mod failure;
 pub mod frames;
 pub mod model_file;

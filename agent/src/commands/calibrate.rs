@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jetpace_devfreq::gpu::Way;
-use jetpace_devfreq::guard::Store;
+use jetpace_devfreq::gpu::GpuNode;
+use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_tables::hw::{BlockRunner, Timer};
+use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 
@@ -14,6 +14,7 @@ use crate::args::BoardArg;
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
 use crate::calibrate::{Done, Progress, Settings, Step, Subject, steps};
+use crate::dry_run::{DryRun, DryTimer};
 use crate::failure::Failure;
 use crate::output::print_text;
 use crate::signals::Stop;
@@ -51,7 +52,7 @@ pub struct Args {
     /// Seed of a virtual board, or of random weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Print the clocks that would be written, in order, and write nothing
+    /// Print the writes that would be made, in order, and make none
     #[arg(long)]
     dry_run: bool,
 }
@@ -146,7 +147,7 @@ impl Args {
             ..usual
         };
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
-            return print_text(&dry_run(&subject, &settings));
+            return print_text(&dry_run(&subject, &settings)?);
         };
         let stop = Stop::install()?;
         let bar = bar();
@@ -199,25 +200,29 @@ pub fn virtual_subject(
     })
 }
 
-/// The clocks that a calibration would write, in order.
-fn dry_run<N, R, Q, T>(subject: &Subject<N, R, Q, T>, settings: &Settings) -> String
+/// What a calibration would write, in order.
+fn dry_run<N, R, Q, T>(subject: &Subject<N, R, Q, T>, settings: &Settings) -> Result<String, Failure>
 where
     N: Nodes + Store + Clone,
     R: BlockRunner,
     Q: BlockRunner,
     T: Timer + Clone,
 {
-    let gpu = &subject.board.gpu;
-    let way = Way::ALL.into_iter().find(|way| way.lacks(&subject.nodes, gpu).is_none());
-    let way = way.map_or("no way is there", Way::name);
-    let mut text = format!("# {}, by way {way} if it is followed\n", gpu.devfreq.display());
+    let dry = DryRun::new(subject.nodes.clone(), &subject.board.gpu.devfreq);
+    let (guard, _) = Guard::take(dry.clone())?;
+    dry.comment("which way of fixing the clock works");
+    let mut gpu = GpuNode::open(dry.clone(), DryTimer::default(), &subject.board, &guard, None)?;
     for step in steps(settings, &subject.clocks()) {
-        let clocks = step.writes().filter_map(|clock| gpu.clocks.get(clock.index()));
-        for clock in clocks {
-            text.push_str(&format!("{}\t{}\n", clock.get(), what(step)));
+        dry.comment(&what(step));
+        for clock in step.writes() {
+            gpu.set(clock)?;
         }
     }
-    text
+    dry.comment("everything put back");
+    gpu.release()?;
+    drop(gpu);
+    guard.restore()?;
+    Ok(dry.text())
 }
 
 fn what(step: Step) -> String {
