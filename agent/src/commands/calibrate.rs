@@ -99,6 +99,7 @@ impl Args {
         };
         let blocks = runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
         let (gpu, peak) = (blocks.gpu_name().to_owned(), blocks.peak_clock());
+        jetpace_devfreq::guard::restore_on_panic(nodes.clone());
         match board {
             Some(board) => self.measure(Subject {
                 device: board.identity.model.clone().unwrap_or(gpu),

@@ -19,7 +19,9 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use crate::args::BoardArg;
+use crate::dry_run::{DryRun, DryTimer};
 use crate::failure::Failure;
+use crate::output::print_text;
 use crate::signals::Stop;
 use pace::Pace;
 
@@ -47,8 +49,11 @@ pub struct Args {
     /// Take this way of fixing the clock instead of the cheapest that works
     #[arg(long)]
     way: Option<Way>,
+    /// Print the writes that would be made, in order, and make none; the command does not run
+    #[arg(long)]
+    dry_run: bool,
     /// The command and its arguments
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required_unless_present = "dry_run")]
     command: Vec<String>,
 }
 
@@ -63,11 +68,30 @@ impl Args {
             BoardArg::Tree(root) => SysfsRoot::new(root),
             BoardArg::Sim(_) => return Err(Failure::usage("a virtual board has no GPU that a command could run on")),
         };
+        if self.dry_run {
+            return self.print_writes(root);
+        }
         let stop = Stop::install()?;
         guard::restore_on_panic(root.clone());
         let held = self.hold(root, &stop);
         stop.die();
         held
+    }
+
+    fn print_writes(&self, nodes: SysfsRoot) -> Result<(), Failure> {
+        let board = Board::discover(&nodes)?;
+        let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
+        let dry = DryRun::new(nodes, &board.gpu.devfreq);
+        let (guard, _) = Guard::take(dry.clone())?;
+        dry.comment("which way of fixing the clock works");
+        let mut gpu = GpuNode::open(dry.clone(), DryTimer::default(), &board, &guard, self.way)?;
+        dry.comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
+        gpu.set(clock.unwrap_or(gpu.cap()))?;
+        dry.comment("everything put back");
+        gpu.release()?;
+        drop(gpu);
+        guard.restore()?;
+        print_text(&dry.text())
     }
 
     fn hold(&self, nodes: SysfsRoot, stop: &Stop) -> Result<(), Failure> {
