@@ -127,6 +127,7 @@ def main():
     import torch
 
     import bench
+    import boundary
     import driver
     import network as net
     import report
@@ -182,7 +183,8 @@ def main():
             f"Measured: {bandwidth / 1e9:.0f} GB/s by a large copy, {rate / 1e12:.1f} TFLOP/s by torch's fp16 matrix product.",
             f"Batch 1, fp16, medians of {args.repeats} graph replays, caches flushed before each. cuDNN: torch, channels_last, "
             "cudnn.benchmark, CUDA graph.", "", *(f"- {c}" for c in checks), "", *(f"- {v}" for v in verdicts), ""]
-    document = "\n".join([*head, report.markdown(rows), ""])
+    boundaries = boundary.markdown(boundary.measure(kernels, args.repeats))
+    document = "\n".join([*head, "Boundaries of blocks:", "", boundaries, "", report.markdown(rows), ""])
     args.out.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in here["gpu"].lower())
     (args.out / f"{name}.md").write_text(document)

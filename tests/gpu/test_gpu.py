@@ -86,6 +86,14 @@ class Report(unittest.TestCase):
         self.assertEqual(report.bars([], 1e11), [])
 
 
+    @unittest.skipUnless(torch, "torch is not installed")
+    def test_boundaries(self):
+        import boundary
+
+        lines = boundary.markdown([("event query", 7.25, 0.5, 1.0), ("host function", "refused", None, None)]).splitlines()
+        self.assertEqual(lines[2:], ["| event query | 7.2 | 0.5 | 100% |", "| host function | refused | | |"])
+
+
 @unittest.skipUnless(torch, "torch and torchvision are not installed")
 class Networks(unittest.TestCase):
     """The launch plan and the packed weights, carried out by torch, are torchvision's network."""
