@@ -154,7 +154,20 @@ impl Args {
         };
         let holds =
             Holds { board, model: digest, network: &made.network, emc: made.emc, board_clocks: &model.clocks_hz };
-        plan::list_table(&made.problem, &made.plan, &holds).map_err(Failure::usage)
+        let list = plan::list_table(&made.problem, &made.plan, &holds).map_err(Failure::usage)?;
+        if self.list {
+            return Ok(list);
+        }
+        let made = plan::feedback(&made.problem, &made.plan, &list).map_err(Failure::usage)?;
+        eprintln!(
+            "with feedback: {:.4} J and misses {:.4}; the list alone: {:.4} J and {:.4}; thresholds cost {:.3} % of energy",
+            made.expected.energy_j,
+            made.expected.miss,
+            made.list.energy_j,
+            made.list.miss,
+            made.form_cost * 1e2
+        );
+        Ok(made.table)
     }
 }
 

@@ -229,7 +229,11 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let remaining = self.remaining(&clock, now);
         let settled = remaining == Nanos::ZERO;
         let loss = if settled { 0 } else { self.table.pending_loss(clock.in_effect, target, remaining) };
-        let choice = self.table.look_up(self.table.class(size), block, target, slack - loss).min(self.cap);
+        let mut choice = self.table.look_up(self.table.class(size), block, target, slack - loss).min(self.cap);
+        if !settled && (target > clock.in_effect || choice < target) && target <= self.cap {
+            // A write would start the settle time anew: a rise on its way is waited for, a fall only called off.
+            choice = target;
+        }
         let slack_us = (slack / 1000) as i32;
         self.trace.push(now, Event::Block { block, clock: self.table.clock(choice), slack_us });
         if choice != target {

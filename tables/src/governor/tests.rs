@@ -43,19 +43,29 @@ fn a_late_block_is_caught_up() {
 }
 
 #[test]
-fn a_pending_change_is_not_written_again_and_can_be_called_off() {
+fn a_rise_on_its_way_is_waited_for() {
     let mut table = small(3);
     // Block 2 wants the middle clock whatever comes.
-    let last = table.entries.len() - 3;
-    table.entries[last..].fill(Entry::always(Rung(1)));
+    table.entries[6..].fill(Entry::always(Rung(1)));
     let mut g = Governor::new(&table);
     let _ = g.frame_start(ms(0));
     let _ = block(&mut g, 0, ms(0));
     assert_eq!(block(&mut g, 1, ms(16)), Action::Set(TOP));
-    // Settles at 18 ms; at 17 ms the old clock is written back and stays in effect.
-    assert_eq!(block(&mut g, 2, ms(17)), Action::Set(SAFE));
-    assert_eq!(g.in_effect(), Some(SAFE));
+    assert_eq!(block(&mut g, 2, ms(17)), Action::Hold, "settles at 18 ms");
     let _ = g.frame_end(ms(19));
+    assert_eq!(g.in_effect(), Some(TOP));
+}
+
+#[test]
+fn a_fall_on_its_way_can_be_called_off() {
+    let mut table = small(3);
+    table.entries[..3].fill(Entry::always(Rung(0)));
+    table.entries[3..6].fill(Entry::always(Rung(1)));
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    assert_eq!(block(&mut g, 0, ms(0)), Action::Set(LOW));
+    assert_eq!(block(&mut g, 1, ms(1)), Action::Set(SAFE), "the clock still in effect");
+    let _ = block(&mut g, 2, ms(5));
     assert_eq!(g.in_effect(), Some(SAFE));
 }
 

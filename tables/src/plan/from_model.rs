@@ -100,14 +100,12 @@ impl Problem {
 /// Whole frames where enough were measured, else moments with the measured correlation, else full correlation.
 fn noise(model: &Model, ask: &Ask<'_>) -> Noise {
     let frames = model.frames.iter().find(|f| f.model == ask.network && f.emc_freq_hz == ask.emc);
+    let correlation = frames.and_then(|f| f.correlation).unwrap_or(1.0).clamp(0.0, 1.0);
     match frames {
         Some(frames) if frames.count as f64 * ask.risk >= TAIL_FRAMES => {
-            Noise::Frames { ratios: frames.ratios.clone() }
+            Noise::Frames { ratios: frames.ratios.clone(), correlation }
         }
-        _ => {
-            let correlation = frames.and_then(|f| f.correlation).unwrap_or(1.0).clamp(0.0, 1.0);
-            Noise::Moments { correlation }
-        }
+        _ => Noise::Moments { correlation },
     }
 }
 

@@ -4,6 +4,7 @@
 //! A [`Problem`] says what everything costs, a [`Schedule`] what is written when. [`crate::energy`] judges schedules
 //! and shares no code with the search.
 
+mod feedback;
 mod fixed;
 mod from_model;
 mod graph;
@@ -13,6 +14,7 @@ mod oracle;
 mod problem;
 mod search;
 
+pub use feedback::{Expected, Feedback, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use list::{Holds, list_table};

@@ -66,7 +66,7 @@ pub(super) fn random_problem(random: &mut Random, blocks: usize, clocks: usize) 
         _ => {
             let mut ratios: Vec<f64> = (0..200).map(|_| random.between(0.97, 1.06)).collect();
             ratios.sort_by(f64::total_cmp);
-            Noise::Frames { ratios }
+            Noise::Frames { ratios, correlation: 1.0 }
         }
     };
     Problem {

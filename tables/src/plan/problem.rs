@@ -45,6 +45,8 @@ pub enum Noise {
     Frames {
         /// The ratios.
         ratios: Vec<f64>,
+        /// Between any two blocks' deviations, from 0 to 1; feedback lives by it.
+        correlation: f64,
     },
 }
 
@@ -99,7 +101,7 @@ impl Problem {
     /// The measured ratio that a frame exceeds with at most the accepted probability; at least 1.
     pub fn frame_quantile(&self) -> Option<f64> {
         match &self.noise {
-            Noise::Frames { ratios } if !ratios.is_empty() => {
+            Noise::Frames { ratios, .. } if !ratios.is_empty() => {
                 let rank = ((1.0 - self.risk) * ratios.len() as f64).ceil() as usize;
                 Some(ratios[rank.clamp(1, ratios.len()) - 1].max(1.0))
             }
@@ -128,7 +130,7 @@ impl Problem {
             return 1.0;
         }
         match &self.noise {
-            Noise::Frames { ratios } if !ratios.is_empty() => {
+            Noise::Frames { ratios, .. } if !ratios.is_empty() => {
                 let worst = self.deadline_s - outcome.settle_var_s2.sqrt();
                 let over = ratios.iter().filter(|ratio| **ratio * outcome.time_s > worst).count();
                 over as f64 / ratios.len() as f64
@@ -184,10 +186,12 @@ impl Problem {
             return invalid(format!("risk {}: a probability above 0 and below 1", self.risk));
         }
         match &self.noise {
-            Noise::Moments { correlation } if !(0.0..=1.0).contains(correlation) => {
+            Noise::Moments { correlation } | Noise::Frames { correlation, .. }
+                if !(0.0..=1.0).contains(correlation) =>
+            {
                 invalid(format!("correlation {correlation}: between 0 and 1"))
             }
-            Noise::Frames { ratios } if !ratios.is_sorted() || !ratios.iter().all(|r| positive(*r)) => {
+            Noise::Frames { ratios, .. } if !ratios.is_sorted() || !ratios.iter().all(|r| positive(*r)) => {
                 invalid(String::from("the frames' ratios are positive and ascend"))
             }
             _ => Ok(()),

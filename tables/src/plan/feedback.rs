@@ -1,0 +1,417 @@
+//! The feedback policy, by dynamic programming backward over the frame.
+//!
+//! What varies is taken apart into a factor that a whole frame has in common (hidden; its distribution is the
+//! measured frames', or a normal one of the known spread) and each block's own part. The state at a block's start is
+//! the clock in effect and the time elapsed; how likely each factor is follows from the time elapsed. The policy
+//! minimises expected energy + price x P(miss), and the price is raised until the policy misses no more often than
+//! asked. What a clock costs at a block is summed over a change's settle time, so that a change is weighed with all
+//! that it takes.
+//!
+//! Each state's choices are cut to the form of an [`Entry`] (at most four clocks, falling with slack) while the
+//! values are computed, so the values are those of the table that runs.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::graph::{Cost, Graph};
+use super::search::Margin;
+use super::{Noise, Plan, Problem};
+use crate::table::{Entry, Rung, Table, TableError};
+use crate::units::Nanos;
+
+/// Elapsed times distinguished at a block's start.
+const BINS: usize = 160;
+/// They go from this fraction of the planned start time ...
+const EARLY: f64 = 0.85;
+/// ... to this one.
+const LATE: f64 = 1.30;
+/// Relative spread of the time elapsed at a given factor that is always allowed for.
+const BLUR: f64 = 0.004;
+
+/// What a policy comes to in the planner's own terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Expected {
+    /// Energy of a period.
+    pub energy_j: f64,
+    /// Probability of a miss.
+    pub miss: f64,
+}
+
+/// A table with feedback, beside the list that it replaces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feedback {
+    /// The table.
+    pub table: Table,
+    /// What following it comes to.
+    pub expected: Expected,
+    /// What following the list comes to.
+    pub list: Expected,
+    /// What the form of an entry costs: energy over that of the free policy at the same price, as a fraction.
+    pub form_cost: f64,
+}
+
+/// Energy and probability of a miss from a state on, one per factor.
+#[derive(Clone, Debug)]
+struct Values {
+    energy: Vec<f64>,
+    miss: Vec<f64>,
+}
+
+/// The choices of one state by elapsed time, and the policies that may be asked for.
+enum Choices<'a> {
+    /// The best ones; `free` without the form of an entry.
+    Best { price: f64, free: bool },
+    /// Those of a table.
+    Of(&'a Table),
+}
+
+struct Program<'a> {
+    problem: &'a Problem,
+    graph: &'a Graph,
+    plan: &'a Plan,
+    /// Factor and probability.
+    factors: Vec<(f64, f64)>,
+    /// Share of a block's standard deviation that is its own.
+    own: f64,
+    /// Start of each block under the plan, and the frame's end.
+    starts: Vec<f64>,
+}
+
+/// Makes the feedback table. `list` is the plan's own table: what it holds besides entries is kept.
+pub fn feedback(problem: &Problem, plan: &Plan, list: &Table) -> Result<Feedback, TableError> {
+    let margin = Margin::new(problem);
+    let graph = Graph::new(problem, margin.block_share);
+    let program = Program::new(problem, &graph, plan);
+    let (as_listed, _) = program.run(list, &Choices::Of(list));
+    // As many misses as the list has, and at most half of what is accepted: what is measured is not what will be.
+    // A hundredth of what is accepted counts as none.
+    let most = as_listed.miss.clamp(0.01 * problem.risk, 0.5 * problem.risk);
+    let base = as_listed.energy_j.abs().max(1e-9);
+    let (mut low, mut high) = (base * 0.1, base * 3000.0);
+    let mut best = (high, program.run(list, &Choices::Best { price: high, free: false }));
+    for _ in 0..7 {
+        let price = (low * high).sqrt();
+        let run = program.run(list, &Choices::Best { price, free: false });
+        if run.0.miss <= most {
+            (high, best) = (price, (price, run));
+        } else {
+            low = price;
+        }
+    }
+    let (price, (expected, entries)) = best;
+    let (free, _) = program.run(list, &Choices::Best { price, free: true });
+    let cost = |e: &Expected| e.energy_j + price * e.miss;
+    let form_cost = ((cost(&expected) - cost(&free)) / expected.energy_j).max(0.0);
+    let mut table = list.clone();
+    if cost(&expected) < cost(&as_listed) {
+        table.entries.clear();
+        // As many as the list's.
+        let _ = table.entries.extend_from_slice(&entries);
+    }
+    table.check()?;
+    Ok(Feedback { table, expected, list: as_listed, form_cost })
+}
+
+/// A distribution of a frame's factor in a few levels, finer towards late frames.
+fn factors(problem: &Problem) -> Vec<(f64, f64)> {
+    const EDGES: [f64; 13] = [0.0, 0.15, 0.35, 0.55, 0.75, 0.88, 0.94, 0.965, 0.98, 0.988, 0.994, 0.998, 1.0];
+    let quantile = |p: f64| match &problem.noise {
+        Noise::Frames { ratios, .. } if !ratios.is_empty() => {
+            ratios[((p * ratios.len() as f64) as usize).min(ratios.len() - 1)]
+        }
+        _ => {
+            let frame = super::fixed::frame(problem, problem.clocks.len() - 1);
+            1.0 + frame.common_sd_s / frame.time_s * normal_quantile(p)
+        }
+    };
+    EDGES
+        .windows(2)
+        .map(|edge| {
+            const STEPS: usize = 8;
+            let at = |i: usize| quantile(edge[0] + (edge[1] - edge[0]) * (i as f64 + 0.5) / STEPS as f64);
+            ((0..STEPS).map(at).sum::<f64>() / STEPS as f64, edge[1] - edge[0])
+        })
+        .collect()
+}
+
+/// The standard normal distribution's quantile by bisection of its logistic approximation's error: Abramowitz and
+/// Stegun 26.2.23, to 4.5e-4.
+fn normal_quantile(p: f64) -> f64 {
+    let tail = p.min(1.0 - p).max(1e-12);
+    let t = (-2.0 * tail.ln()).sqrt();
+    let z =
+        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
+    if p < 0.5 { -z } else { z }
+}
+
+impl<'a> Program<'a> {
+    fn new(problem: &'a Problem, graph: &'a Graph, plan: &'a Plan) -> Self {
+        let correlation = match &problem.noise {
+            Noise::Moments { correlation } | Noise::Frames { correlation, .. } => *correlation,
+        };
+        let mut starts = plan.block_starts_s.clone();
+        starts.push(plan.outcome.time_s);
+        Self { problem, graph, plan, factors: factors(problem), own: (1.0 - correlation).max(0.0).sqrt(), starts }
+    }
+
+    /// The elapsed time of a bin at a block's start.
+    fn elapsed(&self, block: usize, bin: usize) -> f64 {
+        let planned = self.starts[block];
+        planned * (EARLY + (LATE - EARLY) * bin as f64 / (BINS - 1) as f64)
+    }
+
+    /// The bin of an elapsed time, as the lower of two and the share of the upper one.
+    fn bin(&self, block: usize, elapsed: f64) -> (usize, f64) {
+        let planned = self.starts[block];
+        if planned <= 0.0 {
+            return (0, 0.0);
+        }
+        let at = (elapsed / planned - EARLY) / (LATE - EARLY) * (BINS - 1) as f64;
+        let at = at.clamp(0.0, (BINS - 1) as f64 - 1e-9);
+        (at as usize, at.fract())
+    }
+
+    /// How likely each factor is at an elapsed time, times the likelihood of that time itself.
+    fn belief(&self, block: usize, elapsed: f64) -> Vec<f64> {
+        let planned = self.starts[block];
+        if planned <= 0.0 {
+            return self.factors.iter().map(|f| f.1).collect();
+        }
+        let own: f64 = self.problem.blocks[..block]
+            .iter()
+            .zip(&self.plan.block_clocks)
+            .map(|(b, clock)| (self.own * b.time_sd_s[*clock]).powi(2))
+            .sum();
+        let sd = (own + (BLUR * planned).powi(2)).sqrt();
+        let likelihood = |f: &(f64, f64)| {
+            let z = (elapsed - f.0 * planned) / sd;
+            f.1 * ((-0.5 * z * z).exp() + 1e-9)
+        };
+        self.factors.iter().map(likelihood).collect()
+    }
+
+    /// What follows a choice: the arc, and the node behind it.
+    fn arc(&self, block: usize, clock: usize, choice: usize) -> Option<(Cost, usize)> {
+        let node = block * self.graph.clocks + clock;
+        let lead = self.plan.schedule.writes.iter().find(|w| w.block == block && w.delay_s > 0.0);
+        let last = self.graph.blocks * self.graph.clocks;
+        let arcs = self.graph.arcs_of(node);
+        let stays = choice == clock;
+        let planned_lead = lead.filter(|_| stays && self.planned_clock(block) == clock);
+        let arc = arcs.iter().find(|arc| match (&arc.write, planned_lead) {
+            (Some(write), Some(lead)) => write == lead,
+            (Some(write), None) => !stays && write.delay_s == 0.0 && write.to == choice,
+            (None, lead) => stays && lead.is_none(),
+        })?;
+        // A change that outlasts the frame: it ends at the old clock.
+        let to = arc.to as usize;
+        let to = if to >= self.graph.tails_from() { last + clock } else { to };
+        Some((arc.cost, to))
+    }
+
+    /// The clock that the plan has in effect or on its way at a block's start.
+    fn planned_clock(&self, block: usize) -> usize {
+        let schedule = &self.plan.schedule;
+        let before = schedule.writes.iter().rfind(|w| w.block < block || (w.block == block && w.delay_s == 0.0));
+        before.map_or(schedule.start, |w| w.to)
+    }
+
+    /// Values behind the frame's end.
+    fn end(&self, table: &Table, clock: usize) -> Vec<Values> {
+        let problem = self.problem;
+        let idle = table.gap.idle.index();
+        let idle_w = problem.idle_w[idle];
+        let settle = if clock == idle { 0.0 } else { problem.change(clock, idle).settle_s };
+        let over = |elapsed: f64| f64::from(elapsed > problem.deadline_s);
+        (0..BINS)
+            .map(|bin| {
+                let elapsed = self.elapsed(self.graph.blocks, bin);
+                let energy = idle_w * (problem.period_s - elapsed) + (problem.idle_w[clock] - idle_w) * settle;
+                let count = self.factors.len();
+                Values { energy: vec![energy; count], miss: vec![over(elapsed); count] }
+            })
+            .collect()
+    }
+
+    /// Energy and miss of a choice at an elapsed time, per factor, into `out`.
+    fn follow(&self, cost: &Cost, to: usize, next: &[Values], elapsed: f64, out: &mut [(f64, f64)]) {
+        let block = to / self.graph.clocks;
+        let own = self.own * cost.sd_s;
+        for (i, ((factor, _), out)) in self.factors.iter().zip(out).enumerate() {
+            *out = (cost.energy_j * factor, 0.0);
+            for time in [cost.time_s * factor - own, cost.time_s * factor + own] {
+                let (bin, upper) = self.bin(block, elapsed + time);
+                let (a, b) = (&next[bin], &next[(bin + 1).min(BINS - 1)]);
+                out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
+                out.1 += 0.5 * (a.miss[i] + upper * (b.miss[i] - a.miss[i]));
+                if own == 0.0 {
+                    out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
+                    out.1 += 0.5 * (a.miss[i] + upper * (b.miss[i] - a.miss[i]));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Backward over the frame: what the policy comes to from the frame's start, and its entries.
+    fn run(&self, table: &Table, choices: &Choices<'_>) -> (Expected, Vec<Entry>) {
+        let (blocks, clocks) = (self.graph.blocks, self.graph.clocks);
+        let mut values: Vec<Vec<Values>> = vec![Vec::new(); (blocks + 1) * clocks];
+        for clock in 0..clocks {
+            values[blocks * clocks + clock] = self.end(table, clock);
+        }
+        let mut entries = vec![Entry::always(table.safe); blocks * clocks];
+        let mut outcome = vec![(0.0, 0.0); self.factors.len()];
+        for block in (0..blocks).rev() {
+            let beliefs: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
+            for clock in 0..clocks {
+                let arcs: Vec<_> = (0..clocks).map(|choice| self.arc(block, clock, choice)).collect();
+                let node = block * clocks + clock;
+                let chosen = match choices {
+                    Choices::Of(table) => self.of_table(table, block, clock),
+                    Choices::Best { price, free } => {
+                        let mut costs = vec![f64::INFINITY; BINS * clocks];
+                        for bin in 0..BINS {
+                            let elapsed = self.elapsed(block, bin);
+                            for (choice, arc) in arcs.iter().enumerate() {
+                                let Some((cost, to)) = arc else { continue };
+                                self.follow(cost, *to, &values[*to], elapsed, &mut outcome);
+                                costs[bin * clocks + choice] = outcome
+                                    .iter()
+                                    .zip(&beliefs[bin])
+                                    .map(|((energy, miss), weight)| weight * (energy + price * miss))
+                                    .sum();
+                            }
+                        }
+                        if *free { cheapest(&costs, clocks) } else { falling(&costs, clocks) }
+                    }
+                };
+                entries[node] = self.entry(table, block, &chosen);
+                values[node] = (0..BINS)
+                    .map(|bin| {
+                        let arc = &arcs[chosen[bin]];
+                        if let Some((cost, to)) = arc {
+                            self.follow(cost, *to, &values[*to], self.elapsed(block, bin), &mut outcome);
+                        }
+                        Values {
+                            energy: outcome.iter().map(|o| o.0).collect(),
+                            miss: outcome.iter().map(|o| o.1).collect(),
+                        }
+                    })
+                    .collect();
+            }
+        }
+        let start = &values[table.gap.first.index()][0];
+        let mut expected = Expected::default();
+        for (i, (_, weight)) in self.factors.iter().enumerate() {
+            expected.energy_j += weight * start.energy[i];
+            expected.miss += weight * start.miss[i];
+        }
+        (expected, entries)
+    }
+
+    fn of_table(&self, table: &Table, block: usize, clock: usize) -> Vec<usize> {
+        let id = crate::work::BlockId(block as u16);
+        let slack = |bin| ((self.problem.deadline_s - self.elapsed(block, bin)) * 1e9) as i64;
+        (0..BINS).map(|bin| table.look_up(0, id, Rung(clock as u8), slack(bin)).index()).collect()
+    }
+
+    /// Choices by bin, the earliest first, as an entry by slack.
+    fn entry(&self, table: &Table, block: usize, chosen: &[usize]) -> Entry {
+        let first = Rung(chosen[BINS - 1] as u8);
+        let mut steps: Vec<(u16, Rung)> = Vec::new();
+        for bin in (0..BINS - 1).rev() {
+            if chosen[bin] != chosen[bin + 1] {
+                let between = 0.5 * (self.elapsed(block, bin) + self.elapsed(block, bin + 1));
+                let slack = Nanos::from_secs_f64(self.problem.deadline_s - between);
+                steps.push((table.slack_units(slack), Rung(chosen[bin] as u8)));
+            }
+        }
+        Entry::new(first, &steps).unwrap_or(Entry::always(first))
+    }
+}
+
+/// The cheapest choice of each bin.
+fn cheapest(costs: &[f64], clocks: usize) -> Vec<usize> {
+    let least = |row: &[f64]| (0..clocks).min_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
+    costs.chunks(clocks).map(least).collect()
+}
+
+/// The choices of least total cost among those that an entry can hold: rising with time elapsed, four at most.
+fn falling(costs: &[f64], clocks: usize) -> Vec<usize> {
+    const RUNS: usize = 4;
+    let states = RUNS * clocks;
+    let mut total = vec![f64::INFINITY; states];
+    let mut came = vec![0u8; costs.len() / clocks * states];
+    for (bin, row) in costs.chunks(clocks).enumerate() {
+        let before = core::mem::replace(&mut total, vec![f64::INFINITY; states]);
+        for run in 0..RUNS {
+            // The cheapest lower clock with one run fewer.
+            let mut lower = (f64::INFINITY, 0);
+            for clock in 0..clocks {
+                let state = run * clocks + clock;
+                let stay = if bin == 0 && run == 0 { 0.0 } else { before[state] };
+                let (least, from) = if lower.0 < stay { lower } else { (stay, state) };
+                if bin > 0 || run == 0 {
+                    total[state] = least + row[clock];
+                    came[bin * states + state] = from as u8;
+                }
+                if bin > 0 && run > 0 {
+                    let state = (run - 1) * clocks + clock;
+                    if before[state] < lower.0 {
+                        lower = (before[state], state);
+                    }
+                }
+            }
+        }
+    }
+    let mut state = (0..states).min_by(|a, b| total[*a].total_cmp(&total[*b])).unwrap_or(0);
+    let mut chosen = vec![0; costs.len() / clocks];
+    for bin in (0..chosen.len()).rev() {
+        chosen[bin] = state % clocks;
+        state = came[bin * states + state] as usize;
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{Random, random_problem};
+    use super::super::{Holds, list_table, plan};
+    use super::*;
+
+    #[test]
+    fn choices_rise_with_time_and_have_four_runs_at_most() {
+        // Two clocks: the lower one is cheaper in bins 0..2, and once again, not worth a step back, in bin 3.
+        let costs = [0.0, 1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 1.5, 3.0, 0.0];
+        assert_eq!(falling(&costs, 2), [0, 0, 1, 1, 1]);
+        assert_eq!(cheapest(&costs, 2), [0, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn the_normal_quantile() {
+        for (p, z) in [(0.5, 0.0), (0.975, 1.959_96), (0.01, -2.326_35)] {
+            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p}");
+        }
+    }
+
+    #[test]
+    fn feedback_costs_and_misses_no_more_than_the_list() {
+        let mut better = 0;
+        for seed in 0..30 {
+            let mut random = Random(seed);
+            let mut problem = random_problem(&mut random, 12, 4);
+            problem.risk = 0.05;
+            let Ok(plan) = plan(&problem) else { continue };
+            let clocks = problem.clocks.clone();
+            let holds = Holds { board: [0; 32], model: [0; 32], network: "n", emc: None, board_clocks: &clocks };
+            let list = list_table(&problem, &plan, &holds).unwrap();
+            let made = feedback(&problem, &plan, &list).unwrap();
+            let (f, l) = (made.expected, made.list);
+            assert!(f.miss <= l.miss.max(5e-4) || made.table == list, "seed {seed}: {f:?} {l:?}");
+            assert!(f.energy_j <= l.energy_j * (1.0 + 1e-9) || f.miss < l.miss, "seed {seed}: {f:?} {l:?}");
+            better += u32::from(f.energy_j < l.energy_j * 0.999);
+        }
+        assert!(better > 5, "{better}");
+    }
+}
