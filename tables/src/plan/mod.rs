@@ -12,6 +12,7 @@ mod list;
 #[cfg(test)]
 mod oracle;
 mod problem;
+mod rehearse;
 mod search;
 
 pub use feedback::{Expected, Feedback, feedback};
