@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin fuzz)
-LONG_STEPS=(emu gpu faults)
+LONG_STEPS=(bench emu gpu faults soak torch)
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'ci.sh: %s\n' "$*" >&2; exit 1; }
@@ -115,9 +115,37 @@ step_kernel() {
     tests/kernel/run.sh "$folder" $STATIC/jetpace $STATIC/jetpace-kernel-cases
 }
 
-# The runtime's mailbox and shared page under every order of two threads, and the C library.
+# The runtime's mailbox and shared page under every order of two threads, and the C library from outside.
 step_capi() {
+    need g++ g++
+    need pkg-config pkg-config
+    need objdump binutils
+    need python3 python3
     RUSTFLAGS="--cfg loom" cargo test -q -p jetpace-loom --release --locked --target-dir target/loom
+    cargo build -q -p jetpace -p jetpace-capi --locked
+    cargo test -q -p jetpace-capi --locked
+    capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
+}
+
+# The hooks with PyTorch itself: a large wheel, so only by name; JETPACE_TORCH_INDEX names an index of CPU wheels.
+step_torch() {
+    need python3 python3
+    local venv=build/torch
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -c 'import torch' 2>/dev/null ||
+        "$venv/bin/pip" install --quiet torch ${JETPACE_TORCH_INDEX:+--index-url "$JETPACE_TORCH_INDEX"}
+    cargo build -q -p jetpace -p jetpace-capi --locked
+    JETPACE_TORCH=1 PATH="$PWD/$venv/bin:$PATH" capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
+}
+
+# Ten million blocks with faults: no allocation, no page fault, every frame accounted for.
+step_soak() { JETPACE_BLOCKS=10000000 cargo test --release -p jetpace-tests --test blocks --locked; }
+
+# Figures of the runtime against its bars: the best of five runs.
+step_bench() {
+    need python3 python3
+    cargo build -q --release -p jetpace --locked
+    python3 tests/bench/judge.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
 }
 
 # Two builds of the CUDA kernels equal each other and what is committed.

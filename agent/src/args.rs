@@ -44,6 +44,12 @@ pub enum Command {
     Predict(commands::predict::Args),
     /// Compare what planning with each kind of model comes to
     Compare(commands::compare::Args),
+    /// Serve clients that may not write the clock themselves
+    Serve(commands::serve::Args),
+    /// Print how the daemon and its clients are
+    Status(commands::status::Args),
+    /// Print what a client's governor did, event by event
+    Trace(commands::trace::Args),
     /// Measure what a block boundary costs here
     Bench(commands::bench::Args),
     /// Print a completion script for a shell
@@ -63,6 +69,9 @@ impl Command {
             Self::Hold(args) => args.run(),
             Self::Selftest(args) => args.run(),
             Self::Restore(args) => args.run(),
+            Self::Serve(args) => args.run(),
+            Self::Status(args) => args.run(),
+            Self::Trace(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Compare(args) => args.run(),

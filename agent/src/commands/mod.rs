@@ -16,3 +16,6 @@ pub mod selftest;
 // The static release has neither CUDA nor virtual boards: nothing to run a network on.
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod run;
+pub mod serve;
+pub mod status;
+pub mod trace;

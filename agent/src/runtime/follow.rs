@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use jetpace_tables::governor::{Action, Governor};
+use jetpace_tables::governor::{Action, Governor, State};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
@@ -31,6 +31,15 @@ impl Writer {
     /// The cheaper one for the launching thread, by what one write costs on this board.
     pub fn by_cost(write: Nanos) -> Self {
         if write <= WORTH_A_WAKE { Self::Inline } else { Self::Thread }
+    }
+}
+
+/// The governor's state as the C library and the shared page tell it: following, safe, handed back.
+pub const fn state_code(state: State) -> u32 {
+    match state {
+        State::Following => 0,
+        State::Safe(_) => 1,
+        State::HandedBack(_) => 2,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod doorbell;
 pub mod follow;
 pub mod mailbox;
 pub mod map;
+pub mod open;
 pub mod page;
 pub mod remote;
 mod sync;

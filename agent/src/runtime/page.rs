@@ -80,6 +80,10 @@ pub struct Figures {
     pub faults: u64,
     /// Frames of this client in which another client was busy too.
     pub shared: u64,
+    /// The governor's state: following, safe, handed back.
+    pub state: u32,
+    /// Events taken so far: the figures are of these.
+    pub taken: u64,
 }
 
 /// Why the daemon let a client go.
@@ -106,7 +110,7 @@ pub struct Page {
     bell: Line<Doorbell>,
     tail: Line<AtomicU64>,
     state: Line<AtomicU32>,
-    figures: Line<[AtomicU64; 6]>,
+    figures: Line<[AtomicU64; 8]>,
     slots: [Slot; SLOTS],
 }
 
@@ -155,6 +159,11 @@ impl Writer {
         true
     }
 
+    /// Events posted.
+    pub fn posted(&self) -> u64 {
+        self.head
+    }
+
     /// Events that did not fit.
     pub fn lost(&self) -> u64 {
         self.lost
@@ -194,6 +203,11 @@ impl Reader {
         self.tail = self.tail.wrapping_add(1);
         page.tail.0.store(self.tail, Ordering::Release);
         Ok(Some(Event { at, what }))
+    }
+
+    /// Events taken.
+    pub fn taken(&self) -> u64 {
+        self.tail
     }
 
     /// Whether an event waits.
@@ -241,17 +255,18 @@ impl Page {
 
     /// Publishes the figures, each for itself: a reader may see some of the last frame and some of this one.
     pub fn set_figures(&self, figures: &Figures) {
-        let Figures { clock, frames, missed, switches, faults, shared } = *figures;
-        for (slot, value) in self.figures.0.iter().zip([clock.get(), frames, missed, switches, faults, shared]) {
+        let Figures { clock, frames, missed, switches, faults, shared, state, taken } = *figures;
+        let values = [clock.get(), frames, missed, switches, faults, shared, u64::from(state), taken];
+        for (slot, value) in self.figures.0.iter().zip(values) {
             slot.store(value, Ordering::Relaxed);
         }
     }
 
     /// The figures.
     pub fn figures(&self) -> Figures {
-        let [clock, frames, missed, switches, faults, shared] =
+        let [clock, frames, missed, switches, faults, shared, state, taken] =
             core::array::from_fn(|i| self.figures.0[i].load(Ordering::Relaxed));
-        Figures { clock: Hertz::new(clock), frames, missed, switches, faults, shared }
+        Figures { clock: Hertz::new(clock), frames, missed, switches, faults, shared, state: state as u32, taken }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use jetpace_tables::image;
 use jetpace_tables::table::Table;
@@ -17,6 +18,9 @@ use super::wire::{self, Request};
 
 /// How long the daemon may take to answer.
 const PATIENCE_S: i64 = 5;
+
+/// How often, a millisecond apart, the daemon's figures are looked at until they are of all that was told.
+const PATIENT_LOOKS: u32 = 50;
 
 /// Connects to a daemon's socket.
 ///
@@ -113,8 +117,15 @@ impl Remote {
         }
     }
 
-    /// What the daemon counted.
+    /// What the daemon counted; waits a moment for it to have taken what was told before. Not for the hot path.
     pub fn figures(&self) -> Figures {
+        for _ in 0..PATIENT_LOOKS {
+            let figures = self.page.figures();
+            if figures.taken == self.writer.posted() || self.page.state() == State::Dropped {
+                return figures;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.page.figures()
     }
 

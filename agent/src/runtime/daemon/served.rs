@@ -11,6 +11,7 @@ use jetpace_tables::work::ClockIndex;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::super::control::Seen;
+use super::super::follow::state_code;
 use super::super::map::Mapping;
 use super::super::page::{Event, Figures, Page, Reader, State, What};
 use super::super::sys;
@@ -330,6 +331,8 @@ impl<'a> Thread<'a> {
             switches: counters.writes,
             faults: counters.faults.iter().sum(),
             shared: self.served.shared(),
+            state: state_code(governor.state()),
+            taken: self.reader.taken(),
         });
     }
 }

@@ -1,0 +1,168 @@
+//! `jetpace serve`: the daemon for clients that may not write the clock themselves.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jetpace_devfreq::gpu::Way;
+use jetpace_devfreq::guard::{self, Store};
+use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::timer::Monotonic;
+use jetpace_tables::hw::Timer;
+use jetpace_tables::image;
+use nix::unistd::Group;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::args::BoardArg;
+use crate::failure::Failure;
+use crate::runtime::control::Schedule;
+use crate::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Manager, Options};
+use crate::runtime::{open, sys, wire};
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The machine: auto, the root of a sysfs tree, or sim:NAME
+    #[arg(long, default_value = "auto")]
+    board: BoardArg,
+    /// Where to listen
+    #[arg(long, default_value = wire::SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+    /// The group whose members may connect, besides root and the daemon's own user
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// The table for clients that bring none
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Take this way of fixing the clock instead of the cheapest that works
+    #[arg(long)]
+    way: Option<Way>,
+    /// Run the control thread under SCHED_FIFO at this priority
+    #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99))]
+    fifo: Option<u8>,
+    /// Run the control thread on this CPU
+    #[arg(long, value_name = "CPU")]
+    cpu: Option<usize>,
+    /// Seed of a virtual board
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Args {
+    /// Serves until told to stop.
+    pub fn run(self) -> Result<(), Failure> {
+        // Where locking is not allowed, all works the same with a longer tail.
+        let _ = sys::lock_all();
+        match &self.board {
+            BoardArg::Auto => self.serve(SysfsRoot::new("/"), Monotonic::new()),
+            BoardArg::Tree(root) => self.serve(SysfsRoot::new(root), Monotonic::new()),
+            #[cfg(feature = "sim")]
+            BoardArg::Sim(name) => {
+                let board = jetpace_devfreq::sim::Board::new(name, self.seed).map_err(Failure::usage)?;
+                self.serve(board.nodes(), board.timer())
+            }
+            #[cfg(not(feature = "sim"))]
+            BoardArg::Sim(_) => Err(crate::args::no_sim()),
+        }
+    }
+
+    fn serve<N, T>(&self, nodes: N, timer: T) -> Result<(), Failure>
+    where
+        N: Nodes + Store + Clone + Send + Sync + 'static,
+        N::Handle: Send,
+        N::Lock: Send + Sync,
+        T: Timer + Send + 'static,
+    {
+        guard::restore_on_panic(nodes.clone());
+        let stop = stop_signals()?;
+        let group = self.group.as_deref().map(find_group).transpose()?;
+        let (clock, board) = open::take(nodes, timer, self.way)?;
+        let table = match &self.table {
+            Some(path) => {
+                let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
+                let named = |e| Failure::usage(format_args!("{}: {e}", path.display()));
+                let table = Box::new(image::decode(&bytes).map_err(named)?);
+                open::check(&table, &board)?;
+                Some(table)
+            }
+            None => None,
+        };
+        let options = Options {
+            socket: self.socket.clone(),
+            access: Access::new(group),
+            board,
+            table,
+            events_per_s: EVENTS_PER_S,
+            schedule: Schedule { fifo: self.fifo, cpu: self.cpu },
+        };
+        let named = |e: std::io::Error| Failure::file(&self.socket, &e);
+        let daemon = Daemon::new(clock, options).map_err(named)?;
+        daemon.run(stop.as_fd(), &mut Systemd::from_environment()).map_err(named)
+    }
+}
+
+fn find_group(name: &str) -> Result<nix::unistd::Gid, Failure> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(Failure::usage(format_args!("there is no group {name}; make it with `groupadd -r {name}`"))),
+        Err(e) => Err(Failure::failed(format_args!("group {name}: {e}"))),
+    }
+}
+
+/// Becomes readable when a signal asks the daemon to stop.
+fn stop_signals() -> Result<OwnedFd, Failure> {
+    use std::os::unix::net::UnixStream;
+    let failed = |e: std::io::Error| Failure::failed(format_args!("signals: {e}"));
+    let (stop, write) = UnixStream::pair().map_err(failed)?;
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone().map_err(failed)?).map_err(failed)?;
+    }
+    Ok(stop.into())
+}
+
+/// While nobody is connected the daemon sleeps, so systemd is told to wait ten years for its pings. Not for ever: old
+/// releases take that as "as before".
+const NO_WATCHDOG_US: u128 = 315_360_000_000_000;
+
+/// The service manager that started us, if one did.
+struct Systemd {
+    watchdog: Option<Duration>,
+}
+
+impl Systemd {
+    fn from_environment() -> Self {
+        Self { watchdog: sd_notify::watchdog_enabled() }
+    }
+
+    fn tell(&self, states: &[NotifyState]) {
+        if let Err(e) = sd_notify::notify(states) {
+            log::warn!("service manager: {e}");
+        }
+    }
+}
+
+impl Manager for Systemd {
+    fn ready(&mut self) {
+        self.tell(&[NotifyState::Ready]);
+        self.busy(false);
+    }
+
+    fn busy(&mut self, busy: bool) {
+        let Some(watchdog) = self.watchdog else { return };
+        let wanted = if busy { watchdog.as_micros() } else { NO_WATCHDOG_US };
+        // sd-notify's own variant holds 71 minutes at most.
+        self.tell(&[NotifyState::Custom(&format!("WATCHDOG_USEC={wanted}"))]);
+    }
+
+    fn ping(&mut self) {
+        if self.watchdog.is_some() {
+            self.tell(&[NotifyState::Watchdog]);
+        }
+    }
+
+    fn ping_every(&self) -> Option<Duration> {
+        self.watchdog.map(|watchdog| watchdog / 3)
+    }
+}

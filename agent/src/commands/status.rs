@@ -1,0 +1,85 @@
+//! `jetpace status`: how the daemon and its clients are.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::failure::{Failure, Reason};
+use crate::output::{print_json, print_text};
+use crate::runtime::remote;
+use crate::runtime::wire::{self, Request};
+
+/// Options of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The daemon's socket
+    #[arg(long, default_value = wire::SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+    /// Print the JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// A document from the daemon.
+pub(super) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
+    let bytes = remote::document(socket, request).map_err(|e| no_daemon(socket, &e))?;
+    serde_json::from_slice(&bytes).map_err(|e| Failure::failed(format_args!("the daemon's answer: {e}")))
+}
+
+fn no_daemon(socket: &Path, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    match error.kind() {
+        NotFound | ConnectionRefused => {
+            Failure::failed(format_args!("{}: no daemon listens here; start `jetpace serve`", socket.display()))
+        }
+        PermissionDenied => Failure::new(
+            Reason::Permission,
+            format_args!("{}: {error}; join the group that the socket belongs to", socket.display()),
+        ),
+        _ => Failure::file(socket, error),
+    }
+}
+
+impl Args {
+    /// Prints the status.
+    pub fn run(self) -> Result<(), Failure> {
+        let status = ask(&self.socket, &Request::Status)?;
+        if self.json {
+            return print_json(&status);
+        }
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        let clock = match status["clock_hz"].as_u64() {
+            Some(hz) => format!("{} MHz", hz as f64 / 1e6),
+            None => "with the stock governor".to_owned(),
+        };
+        let mut text = format!(
+            "daemon {}, up {:.0} s, clock {clock}, {} writes, {} refused\n",
+            number(&status["pid"]),
+            status["uptime_s"].as_f64().unwrap_or(0.0),
+            number(&status["writes"]),
+            number(&status["write_faults"]),
+        );
+        for client in status["clients"].as_array().into_iter().flatten() {
+            text.push_str(&format!(
+                "client {}: process {} of user {}, {}: {}{}, {} frames, {} missed, {} shared, {} switches, {} events lost\n",
+                number(&client["client"]),
+                number(&client["pid"]),
+                number(&client["uid"]),
+                client["network"].as_str().filter(|name| !name.is_empty()).unwrap_or("unnamed network"),
+                client["state"].as_str().unwrap_or("?"),
+                client["why"].as_str().map(|why| format!(" ({why})")).unwrap_or_default(),
+                number(&client["frames"]),
+                number(&client["missed"]),
+                number(&client["shared_frames"]),
+                number(&client["switches"]),
+                number(&client["lost_events"]),
+            ));
+            for (fault, count) in client["faults"].as_object().into_iter().flatten() {
+                if number(count) > 0 {
+                    text.push_str(&format!("    {fault}: {}\n", number(count)));
+                }
+            }
+        }
+        print_text(&text)
+    }
+}

@@ -1,0 +1,262 @@
+//! What a handle speaks to: the daemon, or the nodes themselves.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use agent::failure::{Failure, Reason};
+use agent::runtime::control::Schedule;
+use agent::runtime::follow::{Follow, Writer};
+use agent::runtime::page::What;
+use agent::runtime::remote::{Refusal, Remote};
+use agent::runtime::tend::BoardClock;
+use agent::runtime::{open, wire};
+use jetpace_devfreq::gpu::Way;
+use jetpace_devfreq::guard::Store;
+use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+#[cfg(feature = "sim")]
+use jetpace_devfreq::sim::{VirtualNodes, VirtualTimer};
+use jetpace_devfreq::timer::Monotonic;
+use jetpace_tables::governor::State;
+use jetpace_tables::hw::Timer;
+use jetpace_tables::image;
+use jetpace_tables::table::Table;
+use jetpace_tables::work::{BlockId, Size};
+
+/// How to open; the safe side of `jetpace_options`.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub board: Option<String>,
+    pub socket: Option<String>,
+    pub way: Option<String>,
+    pub writer: Option<Writer>,
+    pub schedule: Schedule,
+}
+
+/// What was counted; the safe side of `jetpace_stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub frames: u64,
+    pub missed: u64,
+    pub switches: u64,
+    pub faults: u64,
+    pub shared_frames: u64,
+    pub lost_events: u64,
+    pub clock_hz: u64,
+    pub state: u32,
+    pub by_daemon: bool,
+}
+
+/// An errno, positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl From<Failure> for Errno {
+    fn from(failure: Failure) -> Self {
+        Self(match failure.reason() {
+            Reason::Failed => libc::EIO,
+            Reason::Usage => libc::EINVAL,
+            Reason::Unsupported => libc::ENODEV,
+            Reason::Calibration => libc::ESTALE,
+            Reason::Permission => libc::EACCES,
+        })
+    }
+}
+
+impl From<io::Error> for Errno {
+    fn from(error: io::Error) -> Self {
+        let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>());
+        Self(refusal.map(|refusal| refusal.errno).or(error.raw_os_error()).unwrap_or(match error.kind() {
+            io::ErrorKind::InvalidData => libc::EBADMSG,
+            io::ErrorKind::PermissionDenied => libc::EACCES,
+            _ => libc::EIO,
+        }))
+    }
+}
+
+/// A boxed one of each: they are large.
+pub enum Backend {
+    Daemon(Box<Remote>),
+    Machine(Box<Follow<BoardClock<SysfsRoot, Monotonic>>>),
+    #[cfg(feature = "sim")]
+    Virtual(Box<Follow<BoardClock<VirtualNodes, VirtualTimer>>>),
+}
+
+/// The same for both kinds of board.
+macro_rules! each {
+    ($self:expr, $remote:ident => $daemon:expr, $follow:ident => $direct:expr) => {
+        match $self {
+            Backend::Daemon($remote) => $daemon,
+            Backend::Machine($follow) => $direct,
+            #[cfg(feature = "sim")]
+            Backend::Virtual($follow) => $direct,
+        }
+    };
+}
+
+impl Backend {
+    /// Through the daemon where one listens, else on the nodes.
+    pub fn open(table: Option<&str>, options: &Options) -> Result<Self, Errno> {
+        let given = table.map(Path::new);
+        if let Some(path) = given.filter(|path| is_socket(path)) {
+            return Ok(Self::Daemon(Box::new(Remote::open(path, &[])?)));
+        }
+        let image = given.map(fs::read).transpose()?.unwrap_or_default();
+        // A board that is named is meant to be driven from here, unless a socket is named, too.
+        let socket = match (&options.socket, &options.board) {
+            (Some(path), _) if path.is_empty() => None,
+            (Some(path), _) => Some(PathBuf::from(path)),
+            (None, Some(board)) if board != "auto" => None,
+            (None, _) => Some(PathBuf::from(wire::SOCKET)),
+        };
+        if let Some(socket) = socket {
+            match Remote::open(&socket, &image) {
+                Ok(remote) => return Ok(Self::Daemon(Box::new(remote))),
+                Err(e) if options.socket.is_none() && is_absent(&e) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Self::direct(&image, options)
+    }
+
+    fn direct(image: &[u8], options: &Options) -> Result<Self, Errno> {
+        if image.is_empty() {
+            return Err(Errno(libc::ENOENT));
+        }
+        let table = Box::new(image::decode(image).map_err(|_| Errno(libc::EBADMSG))?);
+        match options.board.as_deref().unwrap_or("auto") {
+            #[cfg(feature = "sim")]
+            board if board.starts_with("sim:") => {
+                let name = board.trim_start_matches("sim:");
+                let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(|_| Errno(libc::ENODEV))?;
+                Ok(Self::Virtual(follow(board.nodes(), board.timer(), table, options)?))
+            }
+            board if board.starts_with("sim:") => Err(Errno(libc::EOPNOTSUPP)),
+            board => {
+                let root = if board == "auto" { "/" } else { board };
+                Ok(Self::Machine(follow(SysfsRoot::new(root), Monotonic::new(), table, options)?))
+            }
+        }
+    }
+
+    fn table(&self) -> &Table {
+        each!(self, remote => remote.table(), follow => follow.governor().table())
+    }
+
+    /// A block by its name.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.table().find(name).map(|block| u32::from(block.0))
+    }
+
+    /// How many blocks a frame has.
+    pub fn blocks(&self) -> u32 {
+        self.table().blocks() as u32
+    }
+
+    #[inline]
+    pub fn frame_start(&mut self) -> Result<(), Errno> {
+        each!(self, remote => tell(remote, What::FrameStart), follow => { follow.frame_start(); Ok(()) })
+    }
+
+    /// A block that no table can have is told as one that this table has not.
+    #[inline]
+    pub fn block_start(&mut self, block: u32, size: u32) -> Result<(), Errno> {
+        let block = BlockId(u16::try_from(block).unwrap_or(u16::MAX));
+        let size = Size(size.max(1));
+        each!(self, remote => tell(remote, What::BlockStart(block, size)),
+              follow => { follow.block_start(block, size); Ok(()) })
+    }
+
+    #[inline]
+    pub fn frame_end(&mut self) -> Result<(), Errno> {
+        each!(self, remote => tell(remote, What::FrameEnd), follow => { follow.frame_end(); Ok(()) })
+    }
+
+    pub fn counts(&self) -> Counts {
+        each!(self, remote => {
+            let figures = remote.figures();
+            Counts {
+                frames: figures.frames,
+                missed: figures.missed,
+                switches: figures.switches,
+                faults: figures.faults,
+                shared_frames: figures.shared,
+                lost_events: remote.lost(),
+                clock_hz: figures.clock.get(),
+                state: figures.state,
+                by_daemon: true,
+            }
+        }, follow => direct_counts(follow))
+    }
+
+    /// Puts back what was found.
+    pub fn close(self) -> Result<(), Errno> {
+        each!(self, remote => { drop(remote); Ok(()) }, follow => follow.stop().map_err(|e| Failure::from(e).into()))
+    }
+}
+
+fn tell(remote: &mut Remote, what: What) -> Result<(), Errno> {
+    remote.tell(what).map_err(|_| Errno(libc::ECONNRESET))
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+        && !error.get_ref().is_some_and(|inner| inner.is::<Refusal>())
+}
+
+fn follow<N, T>(
+    nodes: N,
+    timer: T,
+    table: Box<Table>,
+    options: &Options,
+) -> Result<Box<Follow<BoardClock<N, T>>>, Errno>
+where
+    N: Nodes + Store + Clone + Send + Sync + 'static,
+    N::Handle: Send,
+    N::Lock: Send + Sync,
+    T: Timer + Send + 'static,
+{
+    let way = options.way.as_deref().map(str::parse::<Way>).transpose().map_err(|_| Errno(libc::EINVAL))?;
+    let (mut clock, board) = open::take(nodes, timer, way)?;
+    open::check(&table, &board)?;
+    let writer = match options.writer {
+        Some(writer) => writer,
+        None => Writer::by_cost(clock.write_cost().map_err(Failure::from)?),
+    };
+    let follow = Box::new(Follow::start(table, clock, writer, options.schedule)?);
+    follow.lock_in_memory();
+    Ok(follow)
+}
+
+fn direct_counts<N, T>(follow: &Follow<BoardClock<N, T>>) -> Counts
+where
+    N: Nodes + Store + Clone + Send + Sync + 'static,
+    N::Handle: Send,
+    N::Lock: Send + Sync,
+    T: Timer + Send + 'static,
+{
+    let governor = follow.governor();
+    let counters = governor.counters();
+    let clock = follow.desk().written.clock();
+    let listed = |index| governor.table().clocks().iter().find(|c| c.index == index);
+    Counts {
+        frames: counters.frames,
+        missed: counters.missed,
+        switches: counters.writes,
+        faults: counters.faults.iter().sum(),
+        shared_frames: 0,
+        lost_events: 0,
+        clock_hz: clock.and_then(listed).map_or(0, |c| c.clock.get()),
+        state: state_code(governor.state()),
+        by_daemon: false,
+    }
+}
+
+fn state_code(state: State) -> u32 {
+    agent::runtime::follow::state_code(state)
+}

@@ -1,0 +1,257 @@
+//! A million blocks (JETPACE_BLOCKS says otherwise) through the runtime on a virtual board, with everything going wrong
+//! that can: nothing is allocated, no page faults, and every frame is accounted for.
+
+#![allow(unsafe_code)] // a counting allocator is one by its trait
+#![allow(clippy::unwrap_used)] // a test may fail by panicking
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::io;
+
+use jetpace::runtime::control::{Look, Schedule, Tended};
+use jetpace::runtime::follow::{Follow, Writer};
+use jetpace::runtime::open;
+use jetpace::runtime::tend::BoardClock;
+use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
+use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
+use jetpace_tables::hw::GpuClock;
+use jetpace_tables::table::{MAX_CLOCKS, Table, TableClock};
+use jetpace_tables::trace::Fault;
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+
+/// Counts what each thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system allocator's; counting touches a thread-local without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is ending has no counter any more.
+        let _ = ALLOCATED.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocated() -> u64 {
+    ALLOCATED.with(Cell::get)
+}
+
+const BLOCKS: u16 = 20;
+
+fn blocks_to_run() -> u64 {
+    std::env::var("JETPACE_BLOCKS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000)
+}
+
+/// Neighbouring blocks want different clocks.
+fn table(clocks: &[Hertz]) -> Box<Table> {
+    let listed: Vec<_> = clocks
+        .iter()
+        .enumerate()
+        .take(MAX_CLOCKS)
+        .map(|(i, clock)| TableClock { index: ClockIndex(i as u8), clock: *clock, relative_time: 1 })
+        .collect();
+    let names: Vec<String> = (0..BLOCKS).map(|i| format!("b{i}")).collect();
+    let wanted: Vec<_> = names.iter().enumerate().map(|(i, n)| (n.as_str(), ClockIndex((i % 2) as u8 + 1))).collect();
+    let pace = (Nanos::from_millis(600_000), Nanos::from_millis(600_000));
+    Box::new(Table::plain([0; 32], &listed, &wanted, pace, Nanos::ZERO).unwrap())
+}
+
+/// A board on which writes are refused now and then, and caps come and go.
+struct Failing {
+    clock: BoardClock<VirtualNodes, VirtualTimer>,
+    sets: u64,
+    looks: u64,
+}
+
+impl GpuClock for Failing {
+    type Error = io::Error;
+    fn clocks(&self) -> &[Hertz] {
+        self.clock.clocks()
+    }
+    fn set(&mut self, clock: ClockIndex) -> io::Result<()> {
+        self.sets += 1;
+        if self.sets.is_multiple_of(97) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.clock.set(clock).map_err(io::Error::other)
+    }
+    fn pin(&mut self, clock: ClockIndex) -> io::Result<Hertz> {
+        self.clock.pin(clock).map_err(io::Error::other)
+    }
+    fn current(&mut self) -> io::Result<Hertz> {
+        self.clock.current().map_err(io::Error::other)
+    }
+    fn release(&mut self) -> io::Result<()> {
+        self.clock.release().map_err(io::Error::other)
+    }
+}
+
+impl Tended for Failing {
+    fn look(&mut self) -> io::Result<Look> {
+        self.looks += 1;
+        let look = self.clock.look().map_err(io::Error::other)?;
+        let cap = if self.looks.is_multiple_of(2) { ClockIndex(1) } else { look.cap };
+        Ok(Look { cap, ..look })
+    }
+}
+
+/// What of a process must not grow.
+fn resident_kb() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Page faults of this thread.
+fn page_faults() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_ascii_whitespace().collect();
+    // Counted behind the name: state is field 3, minflt 10, majflt 12.
+    (fields[7].parse().unwrap(), fields[9].parse().unwrap())
+}
+
+/// What was done wrong on purpose.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wrongs {
+    frames: u64,
+    blocks: u64,
+    out_of_order: u64,
+    unknown: u64,
+    cut: u64,
+}
+
+fn run<C: Tended + Send + 'static>(follow: &mut Follow<C>, blocks: u64, mistakes: bool) -> Wrongs {
+    let mut done = Wrongs::default();
+    while done.blocks < blocks {
+        done.frames += 1;
+        follow.frame_start();
+        let wrong = if mistakes { done.frames % 100 } else { 0 };
+        for i in 0..BLOCKS {
+            let id = match (wrong, i) {
+                // The last of all, instead of the first but one; then the second is out of order, too.
+                (10, 1) => BLOCKS - 1,
+                (20, 19) => 999,
+                _ => i,
+            };
+            follow.block_start(BlockId(id), Size(1));
+            done.blocks += 1;
+        }
+        match wrong {
+            // Block 19 in place of 1, then 2 behind 19.
+            10 => done.out_of_order += 2,
+            // Its end then comes behind a block that is not the last.
+            20 => (done.unknown, done.cut) = (done.unknown + 1, done.cut + 1),
+            // Never ended: the next start cuts it.
+            30 => {
+                done.cut += 1;
+                continue;
+            }
+            _ => {}
+        }
+        follow.frame_end();
+    }
+    done
+}
+
+#[test]
+fn faults_are_counted_and_nothing_is_allocated() {
+    let board = Board::new("tx2", 1).unwrap();
+    let (clock, _) = open::take(board.nodes(), board.timer(), None).unwrap();
+    let table = table(&board.clocks());
+    let failing = Failing { clock, sets: 0, looks: 0 };
+    let mut follow = Follow::start(table, failing, Writer::Thread, Schedule::default()).unwrap();
+    follow.lock_in_memory();
+    let first = run(&mut follow, 20_000, true);
+
+    let resident = resident_kb();
+    let faults = page_faults();
+    let before = allocated();
+    let rest = run(&mut follow, blocks_to_run(), true);
+    assert_eq!(allocated() - before, 0, "the hot path allocated");
+    assert_eq!(page_faults(), faults, "the hot path met page faults");
+    let grown = resident_kb().saturating_sub(resident);
+    assert!(grown < 4096, "{grown} KiB more than before");
+
+    let counters = *follow.governor().counters();
+    assert_eq!(counters.frames, first.frames + rest.frames);
+    assert_eq!(counters.blocks, first.blocks + rest.blocks);
+    assert_eq!(counters.fault(Fault::BlockOutOfOrder), first.out_of_order + rest.out_of_order);
+    assert_eq!(counters.fault(Fault::UnknownBlock), first.unknown + rest.unknown);
+    assert_eq!(counters.fault(Fault::FrameCut), first.cut + rest.cut);
+    assert_eq!(counters.missed, 0);
+    assert!(counters.fault(Fault::WriteFailed) > 0, "no write was refused");
+    eprintln!("{counters:?}");
+    follow.stop().unwrap();
+    // Back with the stock governor, as found.
+    let governor = board.nodes().read("/sys/class/devfreq/17000000.gp10b/governor".as_ref());
+    assert_ne!(governor.unwrap_or_default().trim(), "userspace");
+}
+
+/// A node that is a file in memory.
+struct FileClock {
+    node: OpenNode,
+    texts: Vec<Vec<u8>>,
+    clocks: Vec<Hertz>,
+}
+
+impl GpuClock for FileClock {
+    type Error = io::Error;
+    fn clocks(&self) -> &[Hertz] {
+        &self.clocks
+    }
+    fn set(&mut self, clock: ClockIndex) -> io::Result<()> {
+        self.node.write(&self.texts[clock.index()])
+    }
+    fn pin(&mut self, _: ClockIndex) -> io::Result<Hertz> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn current(&mut self) -> io::Result<Hertz> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn release(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tended for FileClock {
+    fn look(&mut self) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(2), stale: false })
+    }
+}
+
+#[test]
+fn inline_writes_allocate_nothing_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set_freq");
+    fs::write(&path, "0").unwrap();
+    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
+    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
+    let node = SysfsRoot::new("/").open(&path).unwrap();
+    let clock = FileClock { node, texts, clocks: clocks.clone() };
+    let mut follow = Follow::start(table(&clocks), clock, Writer::Inline, Schedule::default()).unwrap();
+    follow.lock_in_memory();
+    run(&mut follow, 1_000, false);
+    let faults = page_faults();
+    let before = allocated();
+    let done = run(&mut follow, blocks_to_run() / 10, false);
+    assert_eq!(allocated() - before, 0, "the hot path allocated");
+    assert_eq!(page_faults(), faults, "the hot path met page faults");
+    let counters = follow.governor().counters();
+    assert_eq!(counters.faults.iter().sum::<u64>(), 0);
+    assert!(follow.desk().written.writes() > done.blocks / 2, "not written at every boundary");
+    assert_eq!(fs::read_to_string(&path).unwrap().len(), clocks[0].get().to_string().len());
+}
