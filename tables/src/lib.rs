@@ -11,6 +11,8 @@
 extern crate std;
 
 #[cfg(feature = "std")]
+pub mod cooperative;
+#[cfg(feature = "std")]
 pub mod energy;
 #[cfg(feature = "std")]
 pub mod fit;

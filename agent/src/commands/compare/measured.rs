@@ -5,23 +5,23 @@ use std::fmt;
 
 use jetpace_tables::fit::{FitError, Options, fit};
 use jetpace_tables::model::{BlockModel, Point, PowerForm, Series, TimeForm};
-use jetpace_tables::sample::{Kind, Sweep};
+use jetpace_tables::sample::Sweep;
 use jetpace_tables::units::Hertz;
 use jetpace_tables::work::Size;
 use serde::Serialize;
 
 use super::Args;
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 use crate::output::{print_json, print_text};
 use crate::sweep;
 
 /// How many standard deviations of one execution (run-to-run noise and the fit's own misfit, as the model holds them)
 /// the default policy keeps clear of the deadline: the one-sided 95 % bound of a normal distribution. The mean of a run
 /// is judged here, not each frame of it, so this is no risk of the kind that `plan` holds to.
-const MARGIN_SD: f64 = 1.645;
+pub const MARGIN_SD: f64 = 1.645;
 
 /// The policies of other models, each with its usual power form; they keep no margin.
-const POLICIES: [(TimeForm, PowerForm); 4] = [
+pub const POLICIES: [(TimeForm, PowerForm); 4] = [
     (TimeForm::CpuDvfs, PowerForm::Cubic),
     (TimeForm::Additive, PowerForm::StaticCubic),
     (TimeForm::Power, PowerForm::StaticCubic),
@@ -77,10 +77,7 @@ pub struct Policy {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let sweep = sweep::read(&args.sweep)?;
     let in_file = |e: &dyn fmt::Display| format!("{}: {e}", args.sweep.display());
-    if args.idle_w.is_none() && sweep.rows.iter().all(|row| row.kind != Kind::Idle) {
-        let why = in_file(&"no rows of kind `idle`; give the idle power with --idle-w");
-        return Err(Failure::new(Reason::Calibration, why));
-    }
+    args.check_idle(&sweep)?;
     let learn = Options { train: Some(args.train), min_clock: args.min_clock, ..Options::default() };
     let document = compare(&sweep, learn, &args.deadlines, args.idle_w).map_err(|e| Failure::usage(in_file(&e)))?;
     if document.rows.is_empty() {

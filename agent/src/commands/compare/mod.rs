@@ -1,16 +1,23 @@
 //! `jetpace compare`: what planning with each kind of model comes to.
 
+mod cooperative;
 pub mod measured;
+mod server;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use jetpace_tables::sample::{Kind, Sweep};
 use jetpace_tables::units::Hertz;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 
 /// Options of `compare`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Everything on the device, or the last blocks on a server
+    #[arg(long, value_enum, default_value_t = Case::Local)]
+    case: Case,
     /// A measured sweep; each policy learns from some of its clocks and is judged by all of them
     sweep: PathBuf,
     /// Learn from N clocks of each series, evenly spread with both ends in
@@ -25,15 +32,75 @@ pub struct Args {
     /// Idle power in watts, where the sweep has no rows of kind `idle`
     #[arg(long, value_name = "WATTS", value_parser = watts)]
     idle_w: Option<f64>,
+    /// Cooperative: the network, where the sweep has several
+    #[arg(long, value_name = "NET")]
+    net: Option<String>,
+    /// Cooperative: the EMC clock, where the sweep has several
+    #[arg(long, value_name = "CLOCK")]
+    emc: Option<Hertz>,
+    /// Cooperative: rates of the uplink in Mbit/s
+    #[arg(long, value_name = "RATE,..", value_delimiter = ',', default_value = "1,3,10,30,100", value_parser = positive)]
+    rates_mbps: Vec<f64>,
+    /// Cooperative: the uplink as a channel instead: bandwidth in Hz, gain, noise in W/Hz (thermal noise is 4e-21)
+    #[arg(long, value_name = "B:H:N0")]
+    channel: Option<Channel>,
+    /// Cooperative: power of the transmitter in watts
+    #[arg(long, value_name = "WATTS", default_value_t = 1.0, value_parser = watts)]
+    transmit_w: f64,
+    /// Cooperative: CSV of block, output_bytes, server_s, first row `input`; built in for AlexNet, VGG19, ResNet152
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
 }
 
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Case {
+    /// Everything on the device.
+    Local,
+    /// The first blocks on the device, the rest on a server.
+    Cooperative,
+}
+
+/// A radio channel.
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    bandwidth_hz: f64,
+    gain: f64,
+    noise_w_per_hz: f64,
+}
+
+impl FromStr for Channel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<f64>, String> = text.split(':').map(positive).collect();
+        match numbers?.as_slice() {
+            &[bandwidth_hz, gain, noise_w_per_hz] => Ok(Self { bandwidth_hz, gain, noise_w_per_hz }),
+            _ => Err("not bandwidth:gain:noise, such as 1e6:1e-9:4e-21".to_owned()),
+        }
+    }
+}
+
 impl Args {
     /// Compares and prints.
     pub fn run(self) -> Result<(), Failure> {
-        measured::run(&self)
+        match self.case {
+            Case::Local => measured::run(&self),
+            Case::Cooperative => cooperative::run(&self),
+        }
+    }
+
+    /// Idle power has to come from somewhere.
+    fn check_idle(&self, sweep: &Sweep) -> Result<(), Failure> {
+        if self.idle_w.is_some() || sweep.rows.iter().any(|row| row.kind == Kind::Idle) {
+            return Ok(());
+        }
+        let path = self.sweep.display();
+        let why = format!("{path}: no rows of kind `idle`; give the idle power with --idle-w");
+        Err(Failure::new(Reason::Calibration, why))
     }
 }
 
@@ -41,6 +108,11 @@ fn factor(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     // At factor 1 only the top clock is left to choose, below it nothing.
     if value.is_finite() && value >= 1.0 { Ok(value) } else { Err("not a factor of 1 or more".to_owned()) }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number")?;
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }
 
 fn watts(text: &str) -> Result<f64, String> {
