@@ -1,5 +1,6 @@
 //! Power rails: the INA3221 as hwmon (L4T R34 and later) and as iio (R32), and Thor's INA238.
 
+mod faster;
 mod period;
 
 use std::io;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jetpace_tables::hw::{PowerRails, RailRole, RailSample, Timer};
 use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts, Nanos};
 
+pub use faster::sample_faster;
 pub use period::conversion_period;
 
 use crate::error::Error;

@@ -194,3 +194,34 @@ fn killed_at_any_point_nothing_is_left_changed() {
     eprintln!("{kills} kills: {held} while nodes were changed, {quiet} before or between");
     assert!(held > kills / 10, "most kills came too early to show anything");
 }
+
+/// A child that was forked while the clock was held, as a program with libjetpace may do, ends without a trace.
+#[test]
+#[allow(unsafe_code)]
+fn a_forked_child_never_restores() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    copy(&jetpace_tests::root().join("tests/boards/orin-nx-16gb-r35.3"), root);
+    let nodes = Following::new(root);
+    let board = Board::discover(&nodes).unwrap();
+    let (guard, _) = Guard::take(nodes.clone()).unwrap();
+    let gpu = GpuNode::open(nodes.clone(), Monotonic::new(), &board, &guard, Some(Way::MinMax)).unwrap();
+    let held = settings(root, &board);
+    // SAFETY: the child drops what it has and leaves by _exit; it takes no lock that another thread could hold but the
+    // allocator's, which glibc makes safe across fork.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let restored = guard.restore();
+        drop((gpu, guard));
+        // SAFETY: ends this process at once, without the test harness's own way out.
+        unsafe { libc::_exit(i32::from(restored.is_err())) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child that was just made, into an int that outlives the call.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(settings(root, &board), held, "the child has put something back");
+    // The lock is still this process's alone: the child did not take it with it.
+    drop((gpu, guard));
+    assert_ne!(settings(root, &board), held);
+}

@@ -9,6 +9,7 @@ use jetpace_devfreq::gpu::{Change, GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard};
 use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails;
 use jetpace_devfreq::sim::tree::{Outside, Tree, TreeTimer};
 use jetpace_tables::hw::{GpuClock, MemClock};
 use jetpace_tables::units::Hertz;
@@ -279,6 +280,20 @@ fn the_memory_clock_is_locked_and_let_go() {
         mem.release().unwrap();
         assert_eq!(tree.settings(), before, "{name}");
         assert!(matches!(mem.pin(Hertz::new(9_000_000_000)), Err(Error::EmcNotLockable { .. })), "{name}");
+    }
+}
+
+#[test]
+fn rails_convert_faster_and_are_put_back() {
+    for (name, chips) in [("nano-r32.7", 1), ("agx-xavier-r32.7", 2), (ORIN, 1), ("thor-r38.2", 1)] {
+        let tree = tree(name);
+        let before = tree.settings();
+        let board = Board::discover(&tree).unwrap();
+        let (guard, _) = Guard::take(tree.clone()).unwrap();
+        assert_eq!(rails::sample_faster(&tree, &guard, &board.rails).unwrap(), chips, "{name}");
+        assert_ne!(tree.settings(), before, "{name}");
+        drop(guard);
+        assert_eq!(tree.settings(), before, "{name}");
     }
 }
 

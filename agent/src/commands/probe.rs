@@ -73,3 +73,49 @@ fn untried(nodes: &impl Nodes, board: &Board) -> Vec<Tried> {
     };
     Way::ALL.into_iter().map(say).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn keys(value: &serde_json::Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn every_recorded_board_gives_the_whole_document() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/boards");
+        let mut boards = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.is_dir() {
+                continue;
+            }
+            boards += 1;
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let args = Args { board: BoardArg::Tree(path.clone()), test_write: false, json: true };
+            let document = args.look(&SysfsRoot::new(&path), Monotonic::new()).unwrap();
+            let json = serde_json::to_value(&document).unwrap();
+            let top = ["board", "emc", "format", "gpu", "missing", "needs", "over_current", "rails", "thermal"];
+            assert_eq!(keys(&json), top, "{name}");
+            assert_eq!(keys(&json["board"]), ["digest", "l4t", "model", "part", "power_mode", "soc"], "{name}");
+            let gpu = ["cap_hz", "clocks_hz", "current_hz", "path", "stock_governor", "ways"];
+            assert_eq!(keys(&json["gpu"]), gpu, "{name}");
+            assert_eq!(keys(&json["emc"]), ["clocks_hz", "current_hz", "lockable", "path"], "{name}");
+            let release = json["board"]["l4t"].as_str().unwrap().to_lowercase();
+            let (_, wanted) = name.rsplit_once("-").unwrap();
+            assert!(release.starts_with(wanted), "{name}: {release}");
+            assert!(json["gpu"]["clocks_hz"].as_array().unwrap().len() >= 5, "{name}");
+            assert_eq!(json["gpu"]["ways"].as_array().unwrap().len(), 4, "{name}");
+            for rail in json["rails"].as_array().unwrap() {
+                assert_eq!(keys(rail), ["name", "path", "period_s", "reads", "role"], "{name}");
+            }
+            let text = document.to_string();
+            let no_kernels = text.contains("clock control only");
+            assert_eq!(no_kernels, name.starts_with("nano") || name.starts_with("tx2"), "{name}");
+        }
+        assert!(boards >= 14, "{boards}");
+    }
+}
