@@ -131,17 +131,17 @@ impl<T: Timer> CudaRunner<T> {
         }
     }
 
-    /// What the block that ran last left: `[batch][row][column][channel]`.
+    /// What the block that ran last left: `[batch][row][column][channel]`; nothing where none ran.
     ///
     /// # Errors
     /// An error of the driver.
     pub fn output(&mut self, size: Size) -> Result<Vec<f32>, Error> {
-        let block = match self.ahead {
-            Some(ahead) => ahead.block.saturating_sub(1),
-            None => self.at(size)?.1.reached,
-        };
+        let ahead = self.ahead.filter(|ahead| ahead.size == size);
         let (device, prepared) = self.at(size)?;
-        prepared.output(device, block)
+        match ahead.map_or(prepared.ran, |ahead| ahead.block.checked_sub(1)) {
+            Some(block) => prepared.output(device, block),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Runs the whole network as one graph, `times.len()` times back to back: what running it block by block is
@@ -152,7 +152,7 @@ impl<T: Timer> CudaRunner<T> {
     pub fn run_whole(&mut self, size: Size, times: &mut [Nanos]) -> Result<(), Error> {
         let (device, prepared) = self.at(size)?;
         let whole = prepared.whole(device)?;
-        prepared.reached = prepared.graphs.len().saturating_sub(1);
+        prepared.ran = prepared.graphs.len().checked_sub(1);
         self.repeat(|_| whole.launch().map_err(|e| failed("replaying the network", e)), times, &mut |_| None)
     }
 
@@ -175,13 +175,13 @@ impl<T: Timer> CudaRunner<T> {
     fn reach(&mut self, block: usize, size: Size) -> Result<(), Error> {
         let (_, prepared) = self.at(size)?;
         // A block that ran left its own input and the next block's in place; the input before that is gone.
-        let from = match prepared.reached {
-            reached if block == reached || block == reached + 1 => block,
-            reached if block > reached => reached + 1,
+        let from = match prepared.ran {
+            Some(ran) if block == ran => block,
+            Some(ran) if block > ran => ran + 1,
             _ => 0,
         };
-        prepared.reached = block;
-        (from.min(block)..block).try_for_each(|before| self.replay(before, size))
+        prepared.ran = Some(block);
+        (from..block).try_for_each(|before| self.replay(before, size))
     }
 
     /// Queues a block between two events, behind whatever it takes to give it its input.

@@ -35,8 +35,8 @@ pub(super) struct Prepared {
     pub plan: LaunchPlan,
     buffers: BTreeMap<Buffer, CudaSlice<u8>>,
     _workspace: CudaSlice<u8>,
-    /// The block whose input lies in its buffer because the blocks before it ran, and 0, whose input always does.
-    pub reached: usize,
+    /// The block that was queued last, behind those before it; none since the image was set.
+    pub ran: Option<usize>,
 }
 
 impl Prepared {
@@ -63,7 +63,7 @@ impl Prepared {
             .collect();
         let launches = launches?;
         let graphs = launches.iter().map(|block| device.capture(block)).collect::<Result<_, _>>()?;
-        let mut prepared = Self { graphs, whole: None, launches, plan, buffers, _workspace: workspace, reached: 0 };
+        let mut prepared = Self { graphs, whole: None, launches, plan, buffers, _workspace: workspace, ran: None };
         let pixels = prepared.image_len() / 3;
         let image = normal(&mut Pcg64Mcg::seed_from_u64(seed), 1.0, 3 * pixels);
         prepared.set_image(device, &image)?;
@@ -92,7 +92,7 @@ impl Prepared {
             .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0.0])
             .map(|value| f16::from_f32(value).to_bits())
             .collect();
-        self.reached = 0;
+        self.ran = None;
         match self.buffers.get_mut(&Buffer::Image) {
             Some(buffer) => device.write(buffer, &padded),
             None => Ok(()),
