@@ -160,7 +160,7 @@ pub struct Table {
     /// The largest size of every class but the last.
     pub(crate) class_sizes: Vec<u32, { MAX_CLASSES - 1 }>,
     pub(crate) clocks: Vec<TableClock, MAX_CLOCKS>,
-    /// Mean settle time from one rung (row) to another, in steps of 100 us.
+    /// Late settle time from one rung (row) to another, in steps of 100 us.
     pub(crate) settle: Vec<u8, { MAX_CLOCKS * MAX_CLOCKS }>,
     pub(crate) leads: Vec<Lead, MAX_LEADS>,
     pub(crate) network: String<NETWORK_BYTES>,
@@ -273,7 +273,7 @@ impl Table {
         self.clocks.iter().rposition(|c| c.index <= index).map(|i| Rung(i as u8))
     }
 
-    /// Mean time from a write to its effect, to the nearest 100 us, at most 25.5 ms.
+    /// Time from a write until it is in effect even where it is late, to the nearest 100 us, at most 25.5 ms.
     pub fn settle(&self, from: Rung, to: Rung) -> Nanos {
         let steps = self.settle.get(from.index() * self.clocks.len() + to.index()).copied().unwrap_or(0);
         Nanos::new(u64::from(steps) * SETTLE_STEP.get())

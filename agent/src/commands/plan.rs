@@ -111,7 +111,9 @@ impl Args {
         let mut refused: Option<PlanError> = None;
         for emc in emcs {
             let ask = self.ask(network, emc);
-            match Problem::from_model(model, &ask).and_then(|problem| Ok((plan::plan(&problem)?, problem))) {
+            match Problem::from_model(model, &ask)
+                .and_then(|problem| Ok((plan::dependable(&problem, plan::plan(&problem)?), problem)))
+            {
                 Ok((plan, problem)) => {
                     if best.as_ref().is_none_or(|b| plan.outcome.energy_j < b.plan.outcome.energy_j) {
                         best = Some(Made { problem, plan, network: network.to_owned(), emc });

@@ -229,13 +229,15 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let remaining = self.remaining(&clock, now);
         let settled = remaining == Nanos::ZERO;
         let loss = if settled { 0 } else { self.table.pending_loss(clock.in_effect, target, remaining) };
-        let mut choice = self.table.look_up(self.table.class(size), block, target, slack - loss).min(self.cap);
-        if !settled && (target > clock.in_effect || choice < target) && target <= self.cap {
-            // A write would start the settle time anew: a rise on its way is waited for, a fall only called off.
-            choice = target;
-        }
+        let choice = self.table.look_up(self.table.class(size), block, target, slack - loss).min(self.cap);
+        // A write would start the settle time anew: a rise on its way is waited for, a fall only called off.
+        let waits = !settled && (target > clock.in_effect || choice < target) && target <= self.cap;
+        let choice = if waits { target } else { choice };
         let slack_us = (slack / 1000) as i32;
         self.trace.push(now, Event::Block { block, clock: self.table.clock(choice), slack_us });
+        if waits && clock.scheduled.is_some() {
+            return Action::Hold;
+        }
         if choice != target {
             return self.set(choice, now);
         }
@@ -243,11 +245,10 @@ impl<T: Deref<Target = Table>> Governor<T> {
             // A write that an earlier block scheduled and that is no longer wanted; writing the clock again drops it.
             return self.set(choice, now);
         }
-        if settled {
-            let lead = self.table.leads().iter().find(|l| l.block == block && l.from == choice && l.to <= self.cap);
-            if let Some(lead) = lead {
-                return self.set_at(lead.to, now.saturating_add(lead.delay));
-            }
+        let lead = self.table.leads().iter().find(|l| l.block == block && l.from == choice && l.to <= self.cap);
+        // Not before a change that is still on its way is in effect: it would take that one's place.
+        if let Some(lead) = lead {
+            return self.set_at(lead.to, now.saturating_add(lead.delay.max(remaining)));
         }
         Action::Hold
     }

@@ -16,7 +16,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::graph::{Cost, Graph};
-use super::rehearse::rehearse;
+use super::rehearse::{REHEARSAL, rehearse};
 use super::{Noise, Plan, Problem};
 use crate::table::{Entry, Rung, Table, TableError};
 use crate::units::Nanos;
@@ -34,8 +34,6 @@ const BLUR: f64 = 0.004;
 const FRAMES: usize = 4;
 /// Prices of a miss that are tried: from half a period's energy, each four times the one before.
 const PRICES: usize = 7;
-/// Frames that a table is rehearsed for.
-const REHEARSAL: usize = 4000;
 /// A table is taken for a saving of at least this fraction.
 const WORTH: f64 = 2e-4;
 

@@ -3,7 +3,9 @@
 
 use heapless::{String, Vec};
 
+use super::rehearse::{REHEARSAL, rehearse};
 use super::{Plan, Problem, fixed};
+use crate::energy::evaluate;
 use crate::table::{
     Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table, TableClock,
     TableError,
@@ -71,7 +73,9 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
         let _ = table.clocks.push(TableClock { index: ClockIndex(index as u8), clock: *clock, relative_time });
     }
     for change in &problem.changes {
-        let _ = table.settle.push(Table::settle_steps(Nanos::from_secs_f64(change.settle_s)));
+        // Late ones: a write that comes before the last change has taken effect takes that change's place.
+        let late_s = change.settle_late_s.max(change.settle_s);
+        let _ = table.settle.push(Table::settle_steps(Nanos::from_secs_f64(late_s)));
     }
     let mut target = plan.schedule.start;
     for block in 0..blocks {
@@ -94,6 +98,30 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
     }
     table.check()?;
     Ok(table)
+}
+
+/// The plan, or the best fixed clock where that is the better of the two once settle times and blocks vary: the
+/// governor rehearses both. A plan may hang on a change that comes in time on average and now and then does not.
+pub fn dependable(problem: &Problem, plan: Plan) -> Plan {
+    let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
+    let Some((clock, schedule, outcome)) = &plan.best_fixed else { return plan };
+    if plan.schedule == *schedule {
+        return plan;
+    }
+    let Some((_, course)) = evaluate(problem, schedule) else { return plan };
+    let fixed = Plan {
+        schedule: schedule.clone(),
+        outcome: *outcome,
+        block_clocks: std::vec![*clock; problem.blocks.len()],
+        block_starts_s: course.starts_s,
+        gap_bound: 1.0 - (1.0 - plan.gap_bound) * plan.outcome.energy_j / outcome.energy_j,
+        best_fixed: plan.best_fixed.clone(),
+    };
+    // A plan that makes no table is judged where the table is made.
+    let rehearsed = |plan: &Plan| list_table(problem, plan, &holds).map(|table| rehearse(problem, &table, REHEARSAL));
+    let (Ok(ours), Ok(theirs)) = (rehearsed(&plan), rehearsed(&fixed)) else { return plan };
+    let late = ours.miss > problem.risk.max(theirs.miss);
+    if late || ours.energy_j > theirs.energy_j { fixed } else { plan }
 }
 
 /// The lowest clock at which a fixed clock meets the deadline at the risk; the highest where none does.

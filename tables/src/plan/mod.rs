@@ -18,7 +18,7 @@ mod search;
 pub use feedback::{Expected, Feedback, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
-pub use list::{Holds, list_table};
+pub use list::{Holds, dependable, list_table};
 pub use problem::{BlockCost, Change, Noise, Problem};
 
 use std::string::String;

@@ -11,6 +11,9 @@ use crate::work::{BlockId, ClockIndex, Size};
 /// How long what slows a frame lasts; on boards, late frames come in clusters.
 const MEMORY_S: f64 = 0.1;
 
+/// Frames that a table is rehearsed for.
+pub(super) const REHEARSAL: usize = 4000;
+
 /// Numbers that are the same for every table rehearsed (splitmix64, Box and Muller).
 struct Random(u64);
 
@@ -47,6 +50,7 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
     };
     let own = libm::sqrt(1.0 - correlation);
     let keep = libm::exp(-problem.period_s / MEMORY_S);
+    let time_s = super::fixed::frame(problem, problem.clocks.len() - 1).time_s;
     let mut noise = Random(1);
     let mut state = noise.normal();
     let mut governor = Governor::new(table);
@@ -66,13 +70,19 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
         state = keep * state + libm::sqrt(1.0 - keep * keep) * noise.normal();
         let factor = quantile(problem, 0.5 * libm::erfc(-state / core::f64::consts::SQRT_2));
         let start = machine.now;
+        // What a frame takes longer, it takes within the time that such a thing lasts.
+        let window = time_s.min(MEMORY_S);
+        let opens = start + noise.unit() * (time_s - window);
+        let extra_s = (factor - 1.0) * time_s;
         let action = governor.frame_start(nanos(start));
         machine.carry_out(table, action);
         for (i, block) in problem.blocks.iter().enumerate() {
             let action = governor.block_start(BlockId(i as u16), Size::default(), nanos(machine.now));
             machine.carry_out(table, action);
-            let relative = own * block.time_sd_s[machine.clock] / block.time_s[machine.clock];
-            machine.block(i, (factor + relative * noise.normal()).max(0.3));
+            let (time, sd) = (block.time_s[machine.clock], own * block.time_sd_s[machine.clock]);
+            let overlap = (machine.now + time).min(opens + window) - machine.now.max(opens);
+            let extra = extra_s * overlap.max(0.0) / window + sd * noise.normal();
+            machine.block(i, (1.0 + extra / time).max(0.3));
         }
         missed += usize::from(machine.now - start > problem.deadline_s);
         let action = governor.frame_end(nanos(machine.now));
@@ -172,7 +182,11 @@ mod tests {
             let mut problem = random_problem(&mut Instances(seed), 6, 3);
             problem.noise = Noise::Moments { correlation: 1.0 };
             problem.blocks.iter_mut().for_each(|b| b.time_sd_s.fill(0.0));
-            problem.changes.iter_mut().for_each(|c| c.settle_sd_s = 0.0);
+            for change in &mut problem.changes {
+                // Just above a step of the table, so that the governor does not wait for what has happened.
+                change.settle_s = (change.settle_s * 1e4).floor() * 1e-4 + 2e-5;
+                (change.settle_sd_s, change.settle_late_s) = (0.0, change.settle_s);
+            }
             let Ok(plan) = plan(&problem) else { continue };
             let clocks = problem.clocks.clone();
             let holds = Holds { board: [0; 32], model: [0; 32], network: "n", emc: None, board_clocks: &clocks };
