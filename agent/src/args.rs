@@ -52,6 +52,9 @@ pub enum Command {
     Trace(commands::trace::Args),
     /// Measure what a block boundary costs here
     Bench(commands::bench::Args),
+    /// Go the whole way on a virtual board and write a page with pictures
+    #[cfg(all(feature = "report", feature = "sim"))]
+    Demo(commands::demo::Args),
     /// Print a completion script for a shell
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
@@ -73,6 +76,8 @@ impl Command {
             Self::Status(args) => args.run(),
             Self::Trace(args) => args.run(),
             Self::Bench(args) => args.run(),
+            #[cfg(all(feature = "report", feature = "sim"))]
+            Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Compare(args) => args.run(),
             Self::Fit(args) => args.run(),

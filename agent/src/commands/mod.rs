@@ -4,6 +4,8 @@ pub mod bench;
 pub mod calibrate;
 pub mod compare;
 pub mod completions;
+#[cfg(all(feature = "report", feature = "sim"))]
+pub mod demo;
 pub mod fit;
 pub mod hold;
 pub mod inspect;

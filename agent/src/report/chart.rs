@@ -2,6 +2,7 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::failure::Failure;
 
@@ -83,21 +84,29 @@ impl Chart {
             .margin_right(24)
             .x_label_area_size(42)
             .y_label_area_size(58)
-            .build_cartesian_2d(x_range, y_range.clone())?;
+            .build_cartesian_2d(x_range.clone(), y_range.clone())?;
         chart
             .configure_mesh()
             .x_desc(&self.x)
             .y_desc(&self.y)
+            .x_label_formatter(&|x| tick(*x, &x_range))
+            .y_label_formatter(&|y| tick(*y, &y_range))
             .axis_desc_style(("sans-serif", 14))
             .label_style(("sans-serif", 12))
             .light_line_style(WHITE.mix(0.0))
             .bold_line_style(BLACK.mix(0.12))
             .draw()?;
-        for (x, label) in &self.marks_x {
+        let step = 0.055 * (y_range.end - y_range.start);
+        for (i, (x, label)) in self.marks_x.iter().enumerate() {
             let line = [(*x, y_range.start), (*x, y_range.end)];
             chart.draw_series(std::iter::once(PathElement::new(line.to_vec(), BLACK.mix(0.6).stroke_width(1))))?;
-            let at = (*x, y_range.end);
-            chart.draw_series(std::iter::once(Text::new(format!(" {label}"), at, ("sans-serif", 12))))?;
+            // A label that would leave the chart goes to the left of its line.
+            let near_the_end = (x - x_range.start) > 0.8 * (x_range.end - x_range.start);
+            let side = if near_the_end { HPos::Right } else { HPos::Left };
+            let style = ("sans-serif", 12).into_text_style(area).pos(Pos::new(side, VPos::Bottom));
+            // Above the axis, where no legend is; neighbours at different heights.
+            let at = (*x, y_range.start + step * (0.2 + (i % 3) as f64));
+            chart.draw_series(std::iter::once(Text::new(format!(" {label} "), at, style)))?;
         }
         let mut named: Vec<&str> = Vec::new();
         for series in &self.series {
@@ -124,7 +133,7 @@ impl Chart {
         if named.len() > 1 {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
+                .position(self.emptier_corner(&x_range))
                 .background_style(WHITE.mix(0.85))
                 .border_style(BLACK.mix(0.3))
                 .label_font(("sans-serif", 12))
@@ -132,6 +141,16 @@ impl Chart {
         }
         area.present()?;
         Ok(())
+    }
+
+    /// The upper corner in which the legend hides less.
+    fn emptier_corner(&self, x_range: &std::ops::Range<f64>) -> SeriesLabelPosition {
+        let middle = (x_range.start + x_range.end) / 2.0;
+        let highest = |left: bool| {
+            let side = self.series.iter().flat_map(|s| &s.points).filter(|p| (p.0 < middle) == left);
+            bounds(side.map(|p| p.1)).map_or(f64::MIN, |range| range.1)
+        };
+        if highest(true) < highest(false) { SeriesLabelPosition::UpperLeft } else { SeriesLabelPosition::UpperRight }
     }
 
     /// The axes' ranges, a little wider than the points; `None` without points.
@@ -142,9 +161,17 @@ impl Chart {
         let (y_low, y_high) = bounds(points().map(|p| p.1))?;
         let y_low = if self.y_from_zero { y_low.min(0.0) } else { y_low - 0.05 * (y_high - y_low) };
         let x_pad = 0.02 * (x_high - x_low).max(f64::MIN_POSITIVE);
-        let y_high = y_high + 0.12 * (y_high - y_low).max(1e-9);
+        // Room above for the legend.
+        let room = if self.series.len() > 1 { 0.3 } else { 0.12 };
+        let y_high = y_high + room * (y_high - y_low).max(1e-9);
         Some((x_low - x_pad..x_high + x_pad, y_low..y_high))
     }
+}
+
+/// An axis label with as many decimals as tell neighbours apart.
+fn tick(value: f64, range: &std::ops::Range<f64>) -> String {
+    let decimals = (1.0 - (range.end - range.start).abs().max(1e-9).log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {

@@ -1,0 +1,154 @@
+//! `jetpace demo`: the whole way on a virtual board, with a page of pictures at its end.
+
+mod pictures;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use jetpace_tables::image;
+use jetpace_tables::model::Model;
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::Size;
+
+use crate::args::Cli;
+use crate::failure::Failure;
+use crate::frames::Pace;
+use crate::model_file;
+use crate::output::write_file;
+use crate::report::page::Page;
+use crate::session::{Drive, Summary};
+use crate::signals::Stop;
+use crate::virtual_board::{Case, best_fixed};
+
+/// Deadline over the frame's time at the top clock.
+const FACTOR: f64 = 1.26;
+const RISK: f64 = 0.01;
+const FRAMES: u64 = 1000;
+const SEED: u64 = 1;
+
+/// Options of `demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The virtual board
+    #[arg(long, default_value = "orin-nano", value_name = "NAME")]
+    board: String,
+    /// The networks
+    #[arg(long, default_values = ["robot-frame", "resnet152"], value_delimiter = ',', value_name = "NET,..")]
+    net: Vec<String>,
+    /// Where the files go
+    #[arg(long, default_value = "jetpace-demo", value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+/// Everything that a network's part of the page shows.
+struct Story {
+    network: String,
+    model: Model,
+    emc: Option<Hertz>,
+    pace: Pace,
+    ours: Summary,
+    stock: Summary,
+    fixed: Vec<(Hertz, Summary)>,
+}
+
+impl Args {
+    /// Calibrates, fits, plans, runs and reports for every network.
+    pub fn run(self) -> Result<(), Failure> {
+        fs::create_dir_all(&self.out).map_err(|e| Failure::file(&self.out, &e))?;
+        let mut page = Page::new(&format!("jetpace on sim:{}", self.board));
+        page.note(
+            "Evidence: virtual. The board is simulated: its clocks, rails and the stock governor follow the real ones' \
+             rules, its speed and power are scaled from data sheets and published measurements. What a Jetson does is \
+             measured with the same commands and --board auto.",
+        );
+        for net in &self.net {
+            self.tell(&self.one(net)?, &mut page)?;
+        }
+        let report = self.out.join("report.html");
+        write_file(&report, page.html().as_bytes())?;
+        eprintln!("\nReport with pictures: {}", report.display());
+        Ok(())
+    }
+
+    /// One network, by the commands that a user would give.
+    fn one(&self, net: &str) -> Result<Story, Failure> {
+        let board = format!("sim:{}", self.board);
+        let file = |end: &str| self.out.join(format!("{net}{end}"));
+        let (sweep, model, table) = (file(".csv"), file(".model.json"), file(".jpt"));
+        // A sweep that is there would be gone on with; the demo starts anew.
+        match fs::remove_file(&sweep) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Failure::file(&sweep, &e)),
+            _ => {}
+        }
+        let word = |path: &Path| path.display().to_string();
+        command(&["calibrate", "--board", &board, "--net", net, "-o", &word(&sweep)])?;
+        command(&["fit", &word(&sweep), "-o", &word(&model)])?;
+        let (fitted, _) = model_file::read(&model)?;
+        let (_, emc, blocks) = model_file::network(&fitted, Some(net), None)?;
+        let top_s: f64 = blocks.iter().map(|block| block.time_s(fitted.f_ref_hz, Size::default())).sum();
+        let deadline = Nanos::from_micros((FACTOR * top_s * 1e4).round() as u64 * 100);
+        let asked = format!("{}us", deadline.get() / 1000);
+        command(&["plan", &word(&model), "--deadline", &asked, "-o", &word(&table)])?;
+        command(&["run", "--board", &board, "--table", &word(&table), "--frames", &FRAMES.to_string()])?;
+
+        let bytes = fs::read(&table).map_err(|e| Failure::file(&table, &e))?;
+        let planned = image::decode(&bytes).map_err(|e| Failure::failed(format_args!("{}: {e}", table.display())))?;
+        let pace = Pace { deadline, period: deadline };
+        let network = jetpace_kernels::net::network(net)
+            .ok_or_else(|| Failure::usage(format_args!("no network is called '{net}'")))?;
+        let case = Case { board: self.board.clone(), seed: SEED, network, pace, frames: FRAMES };
+        let stop = Stop::never();
+        Ok(Story {
+            network: net.to_owned(),
+            emc,
+            pace,
+            ours: case.run(Drive::Table(&planned), &stop, |_| Ok(()))?,
+            stock: case.run(Drive::Stock, &stop, |_| Ok(()))?,
+            fixed: case.run_fixed(&stop)?,
+            model: fitted,
+        })
+    }
+
+    /// A network's part of the page.
+    fn tell(&self, story: &Story, page: &mut Page) -> Result<(), Failure> {
+        page.heading(&story.network);
+        page.text(&format!(
+            "{FRAMES} frames, one every {}, each to end within that time; at most {} % may miss.",
+            story.pace.period,
+            RISK * 100.0
+        ));
+        let heading = ["", "missed", "energy of a frame", "median time", "99 % of times", "changes a frame"];
+        let mut rows = vec![heading.map(str::to_owned).to_vec()];
+        rows.push(row("table of jetpace", &story.ours));
+        if let Some((clock, run)) = best_fixed(&story.fixed, RISK) {
+            rows.push(row(&format!("best fixed clock, {clock}"), run));
+        }
+        if let Some((clock, run)) = story.fixed.last() {
+            rows.push(row(&format!("highest clock, {clock}"), run));
+        }
+        rows.push(row("stock governor", &story.stock));
+        page.table(&rows);
+        page.note("Energy is the simulator's true integral over the module's input, the gaps between frames included.");
+        page.charts(&pictures::charts(story)?)
+    }
+}
+
+fn row(name: &str, run: &Summary) -> Vec<String> {
+    let frames = run.frames.max(1) as f64;
+    vec![
+        name.to_owned(),
+        format!("{:.2} %", run.miss_rate() * 100.0),
+        run.energy.map_or("-".to_owned(), |e| format!("{:.4} J", e.as_joules_f64() / frames)),
+        run.quantile(0.5).to_string(),
+        run.quantile(0.99).to_string(),
+        format!("{:.2}", run.switches as f64 / frames),
+    ]
+}
+
+/// Says and runs a command as a user would.
+fn command(words: &[&str]) -> Result<(), Failure> {
+    eprintln!("\n$ jetpace {}", words.join(" "));
+    let line = std::iter::once("jetpace").chain(words.iter().copied());
+    Cli::try_parse_from(line).map_err(Failure::failed)?.command.run()
+}
