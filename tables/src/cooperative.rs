@@ -77,8 +77,9 @@ impl Problem {
     /// What a cut and a clock come to.
     pub fn judge(&self, cut: usize, clock: usize) -> Choice {
         let (local, remote) = self.blocks.split_at(cut);
-        let local_s: f64 = local.iter().map(|block| block.time_s[clock]).sum();
-        let busy_j: f64 = local.iter().map(|block| block.power_w[clock] * block.time_s[clock]).sum();
+        // Folded from 0.0, as the sum of nothing is -0.0.
+        let local_s = local.iter().fold(0.0, |sum, block| sum + block.time_s[clock]);
+        let busy_j = local.iter().fold(0.0, |sum, block| sum + block.power_w[clock] * block.time_s[clock]);
         let sent = match local.last() {
             _ if remote.is_empty() => 0.0,
             Some(block) => block.output_bytes,
@@ -91,7 +92,7 @@ impl Problem {
             clock,
             local_s,
             upload_s,
-            server_s: remote.iter().map(|block| block.server_s).sum(),
+            server_s: remote.iter().fold(0.0, |sum, block| sum + block.server_s),
             energy_j: busy_j + self.transmit_w * upload_s + waiting_j,
         }
     }
@@ -103,8 +104,15 @@ impl Problem {
 
     /// The one of least energy that meets the deadline, the margin included; `None` where none does.
     pub fn best(&self) -> Option<Choice> {
+        let cuts = (0..=self.blocks.len()).filter_map(|cut| self.best_at(cut));
+        cuts.min_by(|a, b| a.energy_j.total_cmp(&b.energy_j))
+    }
+
+    /// The same with the cut given.
+    pub fn best_at(&self, cut: usize) -> Option<Choice> {
         let meets = |choice: &Choice| choice.time_s() + self.margin * choice.local_s <= self.deadline_s;
-        self.all().filter(meets).min_by(|a, b| a.energy_j.total_cmp(&b.energy_j))
+        let clocks = (0..self.idle_w.len()).map(|clock| self.judge(cut, clock));
+        clocks.filter(meets).min_by(|a, b| a.energy_j.total_cmp(&b.energy_j))
     }
 
     /// The fastest one, margin included: what is left to do where no other meets the deadline.

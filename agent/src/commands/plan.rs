@@ -1,5 +1,7 @@
 //! `jetpace plan`: from a model to a table.
 
+mod cut;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -50,12 +52,26 @@ pub struct Args {
     /// Follow the list of clocks whatever the slack, without feedback
     #[arg(long)]
     list: bool,
+    /// Plan which blocks to run on a server instead: CSV of block, output_bytes, server_s, first row `input`
+    #[arg(long, value_name = "SERVER")]
+    cut: Option<PathBuf>,
+    /// With --cut: rate of the uplink in Mbit/s
+    #[arg(long, value_name = "RATE", requires = "cut", value_parser = above_zero)]
+    rate_mbps: Option<f64>,
+    /// With --cut: power of the transmitter in watts
+    #[arg(long, value_name = "W", requires = "cut", default_value_t = 1.0, value_parser = above_zero)]
+    transmit_w: f64,
     /// Write the table here
-    #[arg(short, long, value_name = "FILE", required_unless_present = "json")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "cut"])]
     output: Option<PathBuf>,
     /// Print the plan as JSON on stdout
     #[arg(long)]
     json: bool,
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number")?;
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }
 
 /// A plan that was made, with all it was made from.
@@ -70,6 +86,9 @@ impl Args {
     /// Plans, reports, writes.
     pub fn run(self) -> Result<(), Failure> {
         let (model, digest) = model_file::read(&self.model)?;
+        if self.cut.is_some() {
+            return cut::run(&self, &model);
+        }
         let made = self.plan(&model)?;
         let document = Document::new(&model, &made);
         eprint!("{}", document.summary(&made));

@@ -2,7 +2,7 @@
 
 mod cooperative;
 pub mod measured;
-mod server;
+pub mod server;
 
 use std::path::PathBuf;
 use std::str::FromStr;
