@@ -225,3 +225,42 @@ fn a_forked_child_never_restores() {
     drop((gpu, guard));
     assert_ne!(settings(root, &board), held);
 }
+
+fn held(root: &Path) -> (Following, Guard<Following>, GpuNode<Following, Monotonic>) {
+    copy(&jetpace_tests::root().join("tests/boards/orin-nx-16gb-r35.3"), root);
+    let nodes = Following::new(root);
+    let board = Board::discover(&nodes).unwrap();
+    let (guard, _) = Guard::take(nodes.clone()).unwrap();
+    let mut gpu = GpuNode::open(nodes.clone(), Monotonic::new(), &board, &guard, Some(Way::MinMax)).unwrap();
+    gpu.pin(ClockIndex(1)).unwrap();
+    (nodes, guard, gpu)
+}
+
+#[test]
+fn a_panic_that_unwinds_puts_everything_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_owned();
+    let unwound = std::thread::spawn(move || {
+        let _held = held(&root);
+        panic!("on purpose");
+    });
+    assert!(unwound.join().is_err());
+    let board = Board::discover(&SysfsRoot::new(folder.path())).unwrap();
+    assert_eq!((board.gpu.min.unwrap(), board.gpu.max.unwrap()), (board.gpu.clocks[0], board.gpu.clocks[1]));
+    assert!(!SysfsRoot::new(folder.path()).on_disk(Path::new(STATE)).exists());
+}
+
+/// What the panic hook does where a panic aborts: the guard is still alive, and its lock held.
+#[test]
+fn the_panic_hooks_restore_needs_neither_drop_nor_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let (nodes, guard, gpu) = held(folder.path());
+    let board = Board::discover(&nodes).unwrap();
+    assert_eq!(board.gpu.min, Some(board.gpu.clocks[1]));
+    assert!(matches!(guard::restore(&nodes), Err(jetpace_devfreq::Error::Busy { .. })), "the ordinary one is refused");
+    assert!(matches!(guard::restore_own(&nodes).unwrap(), Leftover::Restored(_)));
+    let board = Board::discover(&nodes).unwrap();
+    assert_eq!(board.gpu.min, Some(board.gpu.clocks[0]));
+    // What follows an abort is nothing at all.
+    std::mem::forget((guard, gpu));
+}
