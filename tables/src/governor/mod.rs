@@ -337,19 +337,24 @@ impl<T: Deref<Target = Table>> Governor<T> {
         }
         self.last = now;
         let Some(mut clock) = self.clock else { return now };
-        if let Some((to, at)) = clock.scheduled
-            && at <= now
-        {
-            clock.scheduled = None;
-            clock.pending = Some((to, at));
+        if let Some((to, at)) = clock.scheduled.take_if(|(_, at)| *at <= now) {
+            // What was written before may have taken effect before this write.
+            self.settle(&mut clock, at);
+            clock.pending = (to != clock.in_effect).then_some((to, at));
         }
-        if self.remaining(&clock, now) == Nanos::ZERO
+        self.settle(&mut clock, now);
+        self.clock = Some(clock);
+        now
+    }
+
+    /// A pending change is in effect once its settle time is over.
+    #[inline]
+    fn settle(&self, clock: &mut Clock, now: Nanos) {
+        if self.remaining(clock, now) == Nanos::ZERO
             && let Some((to, _)) = clock.pending.take()
         {
             clock.in_effect = to;
         }
-        self.clock = Some(clock);
-        now
     }
 
     /// Time went backwards: what was timed counts from now, and the slack of this frame is not known any more.

@@ -193,8 +193,8 @@ mod tests {
             let list = list_table(&problem, &plan, &holds).unwrap();
             let found = rehearse(&problem, &list, 50);
             let wrong = (found.energy_j / plan.outcome.energy_j - 1.0).abs();
-            // The governor rounds settle times to 0.1 ms and times to a nanosecond.
-            assert!(wrong < 0.01, "seed {seed}: {} {} {:?}", found.energy_j, plan.outcome.energy_j, plan.schedule);
+            // The governor rounds settle times to 0.1 ms, and puts a write off while a rise is on its way.
+            assert!(wrong < 0.02, "seed {seed}: {} {} {:?}", found.energy_j, plan.outcome.energy_j, plan.schedule);
             switching += u32::from(!plan.schedule.writes.is_empty());
         }
         assert!(switching > 10);
