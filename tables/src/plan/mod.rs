@@ -9,6 +9,7 @@ mod fixed;
 mod from_model;
 mod graph;
 mod list;
+mod objective;
 #[cfg(test)]
 mod oracle;
 mod problem;
@@ -19,6 +20,7 @@ pub use feedback::{Expected, Feedback, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use list::{Holds, dependable, list_table};
+pub use objective::{front, plan_for};
 pub use problem::{BlockCost, Change, Noise, Problem};
 
 use std::string::String;
