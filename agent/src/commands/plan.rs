@@ -61,6 +61,9 @@ pub struct Args {
     /// With --cut: power of the transmitter in watts
     #[arg(long, value_name = "W", requires = "cut", default_value_t = 1.0, value_parser = above_zero)]
     transmit_w: f64,
+    /// Write the front of time and energy up to the deadline as CSV here
+    #[arg(long, value_name = "FILE")]
+    pareto: Option<PathBuf>,
     /// Write the table here
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "cut"])]
     output: Option<PathBuf>,
@@ -97,6 +100,9 @@ impl Args {
             let mut bytes = vec![0; MAX_BYTES];
             let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
             write_file(path, &bytes[..length])?;
+        }
+        if let Some(path) = &self.pareto {
+            write_file(path, front(&made.problem)?.as_bytes())?;
         }
         if self.json { print_json(&document) } else { Ok(()) }
     }
@@ -190,6 +196,18 @@ impl Args {
         );
         Ok(made.table)
     }
+}
+
+/// The front as CSV: time at the risk, mean time and energy of each plan, the fastest first.
+fn front(problem: &Problem) -> Result<String, Failure> {
+    let mut text = String::from("bound_s,time_s,energy_j,switches\n");
+    for plan in plan::front(problem, 64).map_err(Failure::failed)? {
+        let (outcome, switches) = (plan.outcome, plan.schedule.writes.len());
+        // Writing to a String cannot fail.
+        let bound = problem.bound_s(&outcome);
+        let _ = writeln!(text, "{bound},{},{},{switches}", outcome.time_s, outcome.energy_j);
+    }
+    Ok(text)
 }
 
 /// Of two reasons the one that is nearer to a plan.
