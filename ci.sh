@@ -58,6 +58,12 @@ step_test() {
     cargo test -p jetpace -p jetpace-kernels --features jetpace/cuda --locked
 }
 
+# The planner against an enumeration of all schedules on random instances, and its gap on large ones.
+LONG_STEPS+=(plan-exact)
+step_plan-exact() {
+    PLAN_EXACT=20000 cargo test --release --locked -p jetpace-tables --lib plan::oracle -- --nocapture
+}
+
 step_nostd() {
     debian_cargo build -Zbuild-std=core -p jetpace-tables --no-default-features --target thumbv7em-none-eabi
 }
