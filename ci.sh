@@ -177,6 +177,7 @@ step_emu() {
     tests/emu/libcuda/build.sh build/libcuda/87 870
     tests/emu/libcuda/build.sh build/libcuda/72 720
     tests/emu/libcuda/build.sh build/libcuda/asan 870 -O1 -fsanitize=address
+    cargo build -p jetpace-kernels --features cuda --example check --locked # which the test runs
     JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace-kernels --features cuda --test emulated --locked
 }
 
