@@ -80,7 +80,8 @@ static_build() {
     $cc -Os -c agent/static/no_unwind.c -o "$lib/no_unwind.o"
     aarch64-linux-gnu-ar rcs "$lib/libunwind.a" "$lib/no_unwind.o"
     RUSTFLAGS="-C linker=$cc -C link-self-contained=no -C link-arg=-specs=$musl/musl-gcc.specs -L native=$musl \
-        -L native=$lib -C link-arg=-Wl,-z,max-page-size=4096 -C force-unwind-tables=no" \
+        -L native=$lib -C link-arg=-Wl,-z,max-page-size=4096 -C force-unwind-tables=no \
+        -Zlocation-detail=none -C link-arg=-fuse-ld=gold -C link-arg=-Wl,--icf=all" \
         debian_cargo build -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
         --target aarch64-unknown-linux-musl --no-default-features -p "$@"
 }
