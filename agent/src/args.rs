@@ -24,6 +24,7 @@ pub enum Command {
     /// Print what this machine has and which ways of fixing the clock it offers
     Probe(commands::probe::Args),
     /// Measure a network's blocks, the idle power and the changes of the clock into a sweep
+    #[cfg(any(feature = "cuda", feature = "sim"))]
     Calibrate(commands::calibrate::Args),
     /// Run frames of a network at planned clocks, beside the stock governor and the best fixed clock
     #[cfg(any(feature = "cuda", feature = "sim"))]
@@ -56,8 +57,10 @@ pub enum Command {
     #[cfg(all(feature = "report", feature = "sim"))]
     Demo(commands::demo::Args),
     /// Print a completion script for a shell
+    #[cfg(feature = "report")]
     Completions(commands::completions::Args),
     /// Print the manual page, or write one per command into a folder
+    #[cfg(feature = "report")]
     Man(commands::man::Args),
 }
 
@@ -66,6 +69,7 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Self::Probe(args) => args.run(),
+            #[cfg(any(feature = "cuda", feature = "sim"))]
             Self::Calibrate(args) => args.run(),
             #[cfg(any(feature = "cuda", feature = "sim"))]
             Self::Run(args) => args.run(),
@@ -78,12 +82,14 @@ impl Command {
             Self::Bench(args) => args.run(),
             #[cfg(all(feature = "report", feature = "sim"))]
             Self::Demo(args) => args.run(),
+            #[cfg(feature = "report")]
             Self::Completions(args) => args.run(),
             Self::Compare(args) => args.run(),
             Self::Fit(args) => args.run(),
             Self::Plan(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Predict(args) => args.run(),
+            #[cfg(feature = "report")]
             Self::Man(args) => args.run(),
         }
     }

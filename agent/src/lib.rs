@@ -1,6 +1,7 @@
 //! The jetpace agent: its commands, one file each, and what they share.
 
 pub mod args;
+#[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;
 pub mod commands;
 #[cfg(feature = "cuda")]

@@ -1,14 +1,17 @@
 //! The commands, one file each: its options, and `run`.
 
 pub mod bench;
+#[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;
 pub mod compare;
+#[cfg(feature = "report")]
 pub mod completions;
 #[cfg(all(feature = "report", feature = "sim"))]
 pub mod demo;
 pub mod fit;
 pub mod hold;
 pub mod inspect;
+#[cfg(feature = "report")]
 pub mod man;
 pub mod plan;
 pub mod predict;
