@@ -159,7 +159,9 @@ step_bench() {
 step_cubin() {
     need python3 python3
     python3 -m pip --version >/dev/null 2>&1 || apt python3-pip
-    kernels/rebuild.sh --check
+    # NVRTC 11.8 gave another sm_87 binary once in some twenty builds of the same source, on a loaded machine and for
+    # a reason not found; three tries tell that from a real difference.
+    kernels/rebuild.sh --check || kernels/rebuild.sh --check || kernels/rebuild.sh --check
 }
 
 # The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees.
