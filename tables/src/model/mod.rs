@@ -1,4 +1,4 @@
-//! Models of time and power: the [`form`]s by name and, with `std`, the [`Model`] that fitting makes of a sweep.
+//! Models of time and power: the forms by name and, with `std`, the [`Model`] that fitting makes of a sweep.
 //!
 //! Mean error of each time form on measured boards, in sample and with each clock left out in turn (per cent; sources
 //! and method in the project's facts on models): `cpu-dvfs` 8.5 / 9.2, `additive` 2.7 / 3.3, `power` 1.4 / 2.3,
