@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use jetpace_tables::work::Network;
 
 use crate::commands;
 use crate::failure::Failure;
@@ -104,6 +105,14 @@ pub enum BoardArg {
     Sim(String),
     /// The root of a copied or recorded sysfs tree.
     Tree(PathBuf),
+}
+
+/// The built-in network that `--net` names.
+pub fn network(name: &str) -> Result<Network, Failure> {
+    jetpace_kernels::net::network(name).ok_or_else(|| {
+        let known = jetpace_kernels::net::NAMES.join(", ");
+        Failure::usage(format_args!("no network is called '{name}'; there are {known}"))
+    })
 }
 
 /// What a binary without the virtual boards says.

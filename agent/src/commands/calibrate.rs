@@ -10,7 +10,7 @@ use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 
-use crate::args::BoardArg;
+use crate::args::{BoardArg, network};
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
 use crate::calibrate::{Done, Progress, Settings, Step, Subject, steps};
@@ -163,13 +163,6 @@ impl Args {
 fn report(path: &Path, done: &Done) {
     let Done { measured, rejected, there } = done;
     eprintln!("{}: {measured} rows measured, {rejected} of them rejected; {there} were there", path.display());
-}
-
-fn network(name: &str) -> Result<Network, Failure> {
-    jetpace_kernels::net::network(name).ok_or_else(|| {
-        let known = jetpace_kernels::net::NAMES.join(", ");
-        Failure::usage(format_args!("no network is called '{name}'; there are {known}"))
-    })
 }
 
 /// A virtual board, fresh from boot, with a network on it.

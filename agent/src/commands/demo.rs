@@ -11,7 +11,7 @@ use jetpace_tables::model::Model;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
-use crate::args::Cli;
+use crate::args::{Cli, network};
 use crate::failure::Failure;
 use crate::frames::Pace;
 use crate::model_file;
@@ -95,8 +95,7 @@ impl Args {
         let bytes = fs::read(&table).map_err(|e| Failure::file(&table, &e))?;
         let planned = image::decode(&bytes).map_err(|e| Failure::failed(format_args!("{}: {e}", table.display())))?;
         let pace = Pace { deadline, period: deadline };
-        let network = jetpace_kernels::net::network(net)
-            .ok_or_else(|| Failure::usage(format_args!("no network is called '{net}'")))?;
+        let network = network(net)?;
         let case = Case { board: self.board.clone(), seed: SEED, network, pace, frames: FRAMES };
         let stop = Stop::never();
         Ok(Story {

@@ -7,7 +7,7 @@ use jetpace_tables::work::Network;
 use serde::Serialize;
 use std::path::PathBuf;
 
-use crate::args::BoardArg;
+use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
 use crate::frames::{Frame, Pace};
 use crate::output::{print_json, print_text};
@@ -189,10 +189,7 @@ impl Args {
     /// What runs, at which pace and risk: as asked for, else as the table says.
     fn work(&self, table: Option<&Table>) -> Result<(Network, Pace, f64), Failure> {
         let name = self.net.as_deref().or(table.map(Table::network)).unwrap_or_default();
-        let network = jetpace_kernels::net::network(name).ok_or_else(|| {
-            let known = jetpace_kernels::net::NAMES.join(", ");
-            Failure::usage(format_args!("no network is called '{name}'; there are {known}"))
-        })?;
+        let network = network(name)?;
         if let Some(table) = table
             && !table.names().eq(network.blocks.iter().map(|b| b.name.as_str()))
         {
