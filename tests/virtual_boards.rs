@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Parser;
 use jetpace::args::Cli;
+use jetpace::failure::Failure;
 use jetpace::frames::Pace;
 use jetpace::session::{Drive, Summary};
 use jetpace::signals::Stop;
@@ -85,8 +86,8 @@ pub struct Judged {
     pub factor: f64,
     /// The deadline.
     pub deadline: Nanos,
-    /// The table's runs.
-    pub ours: Pool,
+    /// The table's runs; `None` where `plan` said that no clock meets the deadline at the risk.
+    pub ours: Option<Pool>,
     /// The stock governor's runs.
     pub stock: Pool,
     /// The best fixed clock and its runs, where one meets the risk.
@@ -102,7 +103,16 @@ impl Judged {
     /// Its line in the table.
     pub fn row(&self) -> String {
         let percent = |x: f64| format!("{:.2} %", x * 100.0);
-        let change = |other: f64| format!("{:+.2} %", (self.ours.energy_j() / other - 1.0) * 100.0);
+        let change = |other: f64| match &self.ours {
+            Some(ours) => format!("{:+.2} %", (ours.energy_j() / other - 1.0) * 100.0),
+            None => "-".to_owned(),
+        };
+        let ours = match &self.ours {
+            Some(ours) => {
+                format!("{} | {:.4} | {:.2}", percent(ours.miss_rate()), ours.energy_j(), ours.switches())
+            }
+            None => "refused: no clock meets the risk | - | -".to_owned(),
+        };
         let best = match &self.best {
             Some((clock, pool)) => format!(
                 "{clock} | {} | {:.4} | {}",
@@ -114,14 +124,11 @@ impl Judged {
         };
         let faults = self.faults().join("; ");
         format!(
-            "| {} | {} | {:.2}x = {:.2} ms | {} | {:.4} | {:.2} | {best} | {} | {:.4} | {} |{}",
+            "| {} | {} | {:.2}x = {:.2} ms | {ours} | {best} | {} | {:.4} | {} |{}",
             self.board,
             self.network,
             self.factor,
             self.deadline.as_secs_f64() * 1e3,
-            percent(self.ours.miss_rate()),
-            self.ours.energy_j(),
-            self.ours.switches(),
             percent(self.stock.miss_rate()),
             self.stock.energy_j(),
             change(self.stock.energy_j()),
@@ -129,19 +136,23 @@ impl Judged {
         )
     }
 
-    /// What does not hold; empty for a good plan.
+    /// What does not hold; empty for a good plan. A refusal is right where no fixed clock meets the risk.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let least = self.ours.miss_rate_at_least();
+        let Some(ours) = &self.ours else {
+            faults.extend(self.best.as_ref().map(|(clock, _)| format!("refused, but {clock} meets the risk")));
+            return faults;
+        };
+        let least = ours.miss_rate_at_least();
         if least > RISK {
             faults.push(format!("misses at least {:.2} %", least * 100.0));
         }
         if let Some((_, best)) = &self.best
-            && self.ours.energy_j() > (1.0 + TOLERANCE) * best.energy_j()
+            && ours.energy_j() > (1.0 + TOLERANCE) * best.energy_j()
         {
             faults.push("more energy than the best fixed clock".to_owned());
         }
-        if self.stock.miss_rate() <= RISK && self.ours.energy_j() >= self.stock.energy_j() {
+        if self.stock.miss_rate() <= RISK && ours.energy_j() >= self.stock.energy_j() {
             faults.push("more energy than the stock governor".to_owned());
         }
         faults
@@ -155,8 +166,8 @@ impl Judged {
 pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: u64, frames: u64) -> Vec<Judged> {
     let file = |name: &str| folder.join(name).display().to_string();
     let (sweep, model) = (file("sweep.csv"), file("model.json"));
-    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]);
-    command(&["fit", &sweep, "-o", &model]);
+    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]).expect("calibrated");
+    command(&["fit", &sweep, "-o", &model]).expect("fitted");
     let net = jetpace_kernels::net::network(network).expect("a built-in network");
     let truth = sim::Board::new(board, 1).expect("a virtual board");
     let clocks = truth.clocks();
@@ -167,9 +178,13 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
     };
     let judged = factors.iter().map(|&factor| {
         let deadline = Nanos::from_secs_f64(factor * frame_at(clocks.len() - 1));
-        let table = file(&format!("table-{factor}.jpt"));
-        command(&["plan", &model, "--deadline", &format!("{}ns", deadline.get()), "-o", &table]);
-        let table = image::decode(&std::fs::read(&table).expect("the table")).expect("a sound table");
+        let path = file(&format!("table-{factor}.jpt"));
+        let planned = command(&["plan", &model, "--deadline", &format!("{}ns", deadline.get()), "-o", &path]);
+        let table = match planned {
+            Ok(()) => Some(image::decode(&std::fs::read(&path).expect("the table")).expect("a sound table")),
+            Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
+            Err(failure) => panic!("plan: {failure}"),
+        };
         let run = |drive: Drive<'_>| {
             let mut pool = Pool::default();
             for seed in FIRST_SEED..FIRST_SEED + seeds {
@@ -190,17 +205,14 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             factor,
             deadline,
             best: fixed.min_by(|a, b| a.1.energy_j().total_cmp(&b.1.energy_j())),
-            ours: run(Drive::Table(&table)),
+            ours: table.map(|table| run(Drive::Table(&table))),
             stock: run(Drive::Stock),
         }
     });
     judged.collect()
 }
 
-fn command(words: &[&str]) {
+fn command(words: &[&str]) -> Result<(), Failure> {
     let line = std::iter::once("jetpace").chain(words.iter().copied());
-    let cli = Cli::try_parse_from(line).expect("a command line");
-    if let Err(failure) = cli.command.run() {
-        panic!("jetpace {}: {failure}", words.join(" "));
-    }
+    Cli::try_parse_from(line).expect("a command line").command.run()
 }

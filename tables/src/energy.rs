@@ -154,7 +154,7 @@ impl Judge<'_> {
                 let share = (span / cost.time_s[clock]).min(left);
                 left -= share;
                 self.outcome.energy_j += cost.power_w[clock] * span;
-                self.outcome.common_sd_s += share * cost.time_sd_s[clock];
+                self.outcome.common_sd_s += share * self.problem.spread_s(cost, clock);
                 variance_root += share * cost.time_sd_s[clock];
             }
             self.now = next.max(self.now);

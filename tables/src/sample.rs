@@ -15,6 +15,8 @@ pub enum Kind {
     /// A block's time, and the power while it ran over and over.
     #[default]
     Block,
+    /// A whole frame's time at a clock, for how late rare frames are.
+    Frame,
     /// Power while the GPU has nothing to do, at a clock.
     Idle,
     /// Time from the write until the new clock is in effect.
@@ -27,12 +29,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the main job.
-    pub const ALL: [Self; 5] = [Self::Block, Self::Idle, Self::Settle, Self::Stall, Self::Write];
+    pub const ALL: [Self; 6] = [Self::Block, Self::Frame, Self::Idle, Self::Settle, Self::Stall, Self::Write];
 
     /// Its word in a sweep's column `kind`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Frame => "frame",
             Self::Idle => "idle",
             Self::Settle => "settle",
             Self::Stall => "stall",
@@ -67,7 +70,7 @@ pub struct Row {
     pub size: Size,
     /// Tells repeats of one measurement apart.
     pub repeat: u32,
-    /// The GPU's clock while it was measured (blocks and idle).
+    /// The GPU's clock while it was measured (blocks, frames and idle).
     pub gpu_freq: Option<Hertz>,
     /// The memory's clock.
     pub emc_freq: Option<Hertz>,
@@ -75,7 +78,7 @@ pub struct Row {
     pub cpu_freq: Option<Hertz>,
     /// CPU cores online.
     pub cpu_cores: Option<u32>,
-    /// The block's time; for settle, stall and write the time of the change.
+    /// The block's or frame's time; for settle, stall and write the time of the change.
     pub latency: Option<Nanos>,
     /// Standard deviation of single executions, where the row is a mean of several (`latency_sd_s`).
     pub latency_sd: Option<Nanos>,

@@ -6,7 +6,8 @@
 //! best fixed clock (the one of least true energy among those that meet the risk), and below the stock governor's
 //! wherever that meets the risk.
 //!
-//! `virtual-boards [SEEDS] [FRAMES]`; 20 seeds of 1000 frames by default. Exits 1 where a plan does not hold.
+//! `virtual-boards [SEEDS] [FRAMES] [WORD]`; 20 seeds of 1000 frames by default, and only boards and networks whose names
+//! together ("tx2 vgg19") contain the word. Exits 1 where a plan does not hold.
 
 #![allow(clippy::unwrap_used)] // ends with a message that names the call
 
@@ -16,10 +17,12 @@ use std::sync::Mutex;
 use jetpace_tests::virtual_boards::{BOARDS, FACTORS, Judged, NETWORKS, judge};
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).map(|n| n.parse::<u64>().expect("SEEDS and FRAMES are numbers"));
-    let seeds = numbers.next().unwrap_or(20);
-    let frames = numbers.next().unwrap_or(1000);
-    let cases: Vec<(&str, &str)> = BOARDS.iter().flat_map(|b| NETWORKS.iter().map(move |n| (*b, *n))).collect();
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default| arguments.next().map_or(default, |n| n.parse().expect("SEEDS and FRAMES are numbers"));
+    let (seeds, frames): (u64, u64) = (number(20), number(1000));
+    let word = arguments.next().unwrap_or_default();
+    let all = BOARDS.iter().flat_map(|b| NETWORKS.iter().map(move |n| (*b, *n)));
+    let cases: Vec<(&str, &str)> = all.filter(|(b, n)| format!("{b} {n}").contains(&word)).collect();
     let queue = Mutex::new(cases.iter().enumerate().rev().collect::<Vec<_>>());
     let results = Mutex::new(Vec::new());
     let folder = tempfile::tempdir().unwrap();

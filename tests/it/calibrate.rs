@@ -39,7 +39,14 @@ fn calibrate(board: &Board, path: &Path, settings: &Settings) -> Result<Done, Fa
 
 /// Less than usual, so that a debug build is done soon.
 fn short(board: &Board) -> Settings {
-    Settings { frames: 200, spacing: Nanos::from_millis(20), passes: 2, changes: 3, ..subject(board).settings() }
+    Settings {
+        frames: 200,
+        late: 100,
+        spacing: Nanos::from_millis(20),
+        passes: 2,
+        changes: 3,
+        ..subject(board).settings()
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -63,6 +63,43 @@ where
         Ok(())
     }
 
+    /// Whole frames of one visit, a row each. A visit that was begun is not begun again: which of its frames are there
+    /// makes no difference to a quantile.
+    pub(super) fn late(
+        &mut self,
+        settings: &Settings,
+        pass: u32,
+        clock: ClockIndex,
+        clocks: usize,
+        book: &mut Book<'_>,
+    ) -> Result<(), Failure> {
+        let count = settings.late.div_ceil(settings.passes.max(1) * clocks.max(1) as u32);
+        let row = |book: &Book<'_>, repeat, hz| Row { repeat, gpu_freq: Some(hz), ..book.row(Kind::Frame) };
+        let (first, hz) = (pass * count, self.hz(clock));
+        if book.has(&row(book, first, hz)) {
+            return Ok(());
+        }
+        self.hold(clock)?;
+        book.set_cpu(self.surroundings.cpu());
+        for _ in 0..WARM_UP_FRAMES {
+            self.frame()?;
+        }
+        let until = self.timer.now().saturating_add(Nanos::new(2 * u64::from(count) * settings.spacing.get()));
+        for repeat in first..first + count {
+            self.go_on()?;
+            let start = self.timer.now();
+            if start > until {
+                break;
+            }
+            let time = self.frame()?.into_iter().fold(Nanos::ZERO, Nanos::saturating_add);
+            let rejected = self.spoilt(clock, book.emc())?;
+            let temp = self.surroundings.temperature();
+            book.add(&Row { latency: Some(time), samples: Some(1), temp, rejected, ..row(book, repeat, hz) })?;
+            self.timer.sleep_until(start.saturating_add(settings.spacing));
+        }
+        Ok(())
+    }
+
     /// Every block over and over: one row each with its mean time and power.
     pub(super) fn power(
         &mut self,

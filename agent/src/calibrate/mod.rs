@@ -33,8 +33,11 @@ pub use to_file::{Done, Subject};
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whole frames, over all clocks together. A thousand and more let a planner read a 1 % quantile off them.
+    /// Frames of which every block is timed, over all clocks together.
     pub frames: u32,
+    /// Frames timed as a whole, over all clocks together, for how late one in a hundred is. Fewer where they are so
+    /// long that they take more than twice the time of as many at the spacing.
+    pub late: u32,
     /// Time between the starts of two frames, at least: disturbances last longer than a frame, so frames that follow
     /// each other at once say little more than one of them.
     pub spacing: Nanos,
@@ -49,7 +52,7 @@ pub struct Settings {
 impl Settings {
     /// The usual amount of work, for rails of this pace.
     pub fn usual(power: PowerPace) -> Self {
-        Self { frames: 1200, spacing: Nanos::from_millis(50), passes: 3, changes: 10, power }
+        Self { frames: 1200, late: 6000, spacing: Nanos::from_millis(80), passes: 3, changes: 10, power }
     }
 }
 
@@ -116,6 +119,7 @@ where
             progress(Progress { done, total: steps.len(), next: Some(*step) });
             match *step {
                 Step::Frames { pass, clock } => self.frames(settings, pass, clock, clocks.len(), book)?,
+                Step::Late { pass, clock } => self.late(settings, pass, clock, clocks.len(), book)?,
                 Step::Power { pass, clock } => self.power(settings, pass, clock, book)?,
                 Step::Idle { pass, clock } => self.idle(settings, pass, clock, book)?,
                 Step::Change { repeat, from, to } => {

@@ -14,6 +14,13 @@ pub enum Step {
         /// The clock.
         clock: ClockIndex,
     },
+    /// Many whole frames at a clock, for how late rare ones are.
+    Late {
+        /// Which visit of the clock.
+        pass: u32,
+        /// The clock.
+        clock: ClockIndex,
+    },
     /// Every block over and over at a clock, for its power.
     Power {
         /// Which visit of the clock.
@@ -43,7 +50,10 @@ impl Step {
     /// The clocks that it writes, in order.
     pub fn writes(&self) -> impl Iterator<Item = ClockIndex> {
         let (first, second) = match *self {
-            Self::Frames { clock, .. } | Self::Power { clock, .. } | Self::Idle { clock, .. } => (clock, None),
+            Self::Frames { clock, .. }
+            | Self::Late { clock, .. }
+            | Self::Power { clock, .. }
+            | Self::Idle { clock, .. } => (clock, None),
             Self::Change { from, to, .. } => (from, Some(to)),
         };
         std::iter::once(first).chain(second)
@@ -56,6 +66,9 @@ pub fn steps(settings: &Settings, clocks: &[ClockIndex]) -> Vec<Step> {
     for pass in 0..settings.passes {
         for clock in shuffled(clocks, u64::from(pass)) {
             steps.push(Step::Frames { pass, clock });
+            if settings.late > 0 {
+                steps.push(Step::Late { pass, clock });
+            }
             if pass < settings.power.passes {
                 steps.push(Step::Power { pass, clock });
                 steps.push(Step::Idle { pass, clock });

@@ -123,6 +123,7 @@ where
             ("net", self.model.clone()),
             ("evidence", self.evidence.to_owned()),
             ("frames", settings.frames.to_string()),
+            ("late", settings.late.to_string()),
             ("passes", settings.passes.to_string()),
             ("changes", settings.changes.to_string()),
         ];

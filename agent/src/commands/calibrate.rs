@@ -22,6 +22,9 @@ use crate::signals::Stop;
 /// The network in whose times changes of the clock are seen: its last block is very short.
 const PROBE: &str = "vgg19-32";
 
+/// Frames timed as a whole for each of which every block is timed.
+const LATE_PER_FRAME: u32 = 5;
+
 /// Options of `calibrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,6 +40,9 @@ pub struct Args {
     /// Whole frames to measure, over all clocks together
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     frames: Option<u32>,
+    /// Frames to time as a whole besides, for how late one in a hundred is; by default five times as many
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    late: Option<u32>,
     /// Time between frame starts, at least
     #[arg(long, value_name = "TIME")]
     spacing: Option<Nanos>,
@@ -142,6 +148,7 @@ impl Args {
         let usual = subject.settings();
         let settings = Settings {
             frames: self.frames.unwrap_or(usual.frames),
+            late: self.late.unwrap_or(self.frames.map_or(usual.late, |frames| LATE_PER_FRAME * frames)),
             spacing: self.spacing.unwrap_or(usual.spacing),
             passes: self.passes.unwrap_or(usual.passes),
             changes: self.changes.unwrap_or(usual.changes),
@@ -222,6 +229,7 @@ where
 fn what(step: Step) -> String {
     match step {
         Step::Frames { pass, .. } => format!("frames, pass {}", pass + 1),
+        Step::Late { pass, .. } => format!("late frames, pass {}", pass + 1),
         Step::Power { pass, .. } => format!("power of blocks, pass {}", pass + 1),
         Step::Idle { pass, .. } => format!("idle power, pass {}", pass + 1),
         Step::Change { repeat, .. } => format!("change, repeat {}", repeat + 1),

@@ -194,7 +194,7 @@ fn check(row: &Row) -> Result<(), String> {
     // A row that calibration gave up on may be without the value that it could not get.
     if row.rejected.is_empty() {
         match row.kind {
-            Kind::Block => {
+            Kind::Block | Kind::Frame => {
                 need(row.gpu_freq.is_some(), "gpu_freq_hz")?;
                 need(row.latency.is_some(), "latency_s")?;
             }

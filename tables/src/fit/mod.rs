@@ -8,6 +8,7 @@ mod changes;
 mod emc;
 pub mod explain;
 mod group;
+mod late;
 mod least;
 mod marquardt;
 mod outlier;
@@ -135,7 +136,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
         left_out: left,
         warnings,
     };
-    model.frames = changes::frames(sweep, &model);
+    model.frames = late::frames(sweep, &model);
     Ok(model)
 }
 

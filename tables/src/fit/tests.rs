@@ -255,7 +255,7 @@ fn idle_settle_stall_and_frames_come_along() {
     assert!(near(settle.time.mean_s, 0.005, 1e-9) && near(settle.time.max_s, 0.006, 1e-9));
     assert_eq!(settle.time.count, 2);
     let [frames] = model.frames.as_slice() else { panic!("{:?}", model.frames) };
-    assert_eq!((frames.count, frames.ratios.len()), (200, 200));
+    assert_eq!((frames.count, frames.late.len()), (200, 10));
     assert!(near(frames.correlation.unwrap(), 1.0, 1e-3), "{frames:?}");
     assert!(near(frames.sd, 0.0058, 0.05), "{frames:?}");
 }

@@ -7,6 +7,7 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::form::{PowerModel, TimeModel, Voltage};
+use crate::plan::LEVELS;
 use crate::units::Hertz;
 use crate::work::Size;
 
@@ -271,7 +272,7 @@ pub struct Change {
     pub time: Spread,
 }
 
-/// How whole frames vary about what the model says, over all clocks; from sweeps whose repeats are frames.
+/// How whole frames vary about what the model says; from sweeps whose repeats are frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameNoise {
     /// The network.
@@ -284,8 +285,30 @@ pub struct FrameNoise {
     pub correlation: Option<f64>,
     /// Relative standard deviation of a frame's time.
     pub sd: f64,
-    /// Measured over predicted time, ascending: every frame up to 2,000 of them, else as many quantiles.
-    pub ratios: Vec<f64>,
+    /// By what fraction frames take longer than predicted, ascending in clocks. What disturbs memory shows more at
+    /// high GPU clocks.
+    pub late: Vec<ClockLate>,
+}
+
+impl FrameNoise {
+    /// Quantiles of lateness at [`LEVELS`] at a clock: those of the nearest clock measured; none where none was.
+    pub fn late_at(&self, clock: Hertz) -> [f64; LEVELS.len()] {
+        let nearest = self.late.iter().min_by_key(|late| late.gpu_freq_hz.get().abs_diff(clock.get()));
+        let mut levels = [0.0; LEVELS.len()];
+        if let Some(late) = nearest {
+            levels.iter_mut().zip(&late.quantiles).for_each(|(level, late)| *level = *late);
+        }
+        levels
+    }
+}
+
+/// How late frames are at a clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockLate {
+    /// The GPU's clock.
+    pub gpu_freq_hz: Hertz,
+    /// Measured over predicted time - 1: the quantiles at [`LEVELS`], ascending.
+    pub quantiles: Vec<f64>,
 }
 
 /// A row that was not used.

@@ -16,8 +16,8 @@ mod lookup;
 pub use check::BadModel;
 #[cfg(feature = "std")]
 pub use document::{
-    BoardId, Change, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit, Quality, Series,
-    SizedBlock, SizedPower, SizedTime, Spread, TimeFit,
+    BoardId, Change, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit,
+    Quality, Series, SizedBlock, SizedPower, SizedTime, Spread, TimeFit,
 };
 pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};
 #[cfg(feature = "std")]

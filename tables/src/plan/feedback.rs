@@ -1,8 +1,9 @@
 //! The feedback policy, by dynamic programming backward over the frame.
 //!
-//! What varies is taken apart into a factor that a whole frame has in common (hidden; its distribution is the
-//! measured frames', or a normal one of the known spread) and each block's own part. The state at a block's start is
-//! the clock in effect and the time elapsed; how likely each factor is follows from the time elapsed. The policy
+//! What varies is taken apart into a deviation that a whole frame has in common (hidden, in units of the blocks'
+//! standard deviations; its distribution is the measured frames', or a normal one) and each block's own part. The
+//! state at a block's start is the clock in effect and the time elapsed; how likely each deviation is follows from
+//! the time elapsed. The policy
 //! minimises expected energy + price x P(miss). What a clock costs at a block is summed over a change's settle time, so that a change is weighed with all
 //! that it takes.
 //!
@@ -27,7 +28,7 @@ const BINS: usize = 160;
 const EARLY: f64 = 0.85;
 /// ... to this one.
 const LATE: f64 = 1.30;
-/// Relative spread of the time elapsed at a given factor that is always allowed for.
+/// Relative spread of the time elapsed at a given deviation that is always allowed for.
 const BLUR: f64 = 0.004;
 
 /// Frames looked back over.
@@ -59,7 +60,7 @@ pub struct Feedback {
     pub form_cost: f64,
 }
 
-/// Energy and probability of a miss from a state on, one per factor.
+/// Energy and probability of a miss from a state on, one per deviation.
 #[derive(Clone, Debug)]
 struct Values {
     energy: Vec<f64>,
@@ -79,12 +80,16 @@ struct Program<'a> {
     problem: &'a Problem,
     graph: &'a Graph,
     plan: &'a Plan,
-    /// Factor and probability.
-    factors: Vec<(f64, f64)>,
+    /// The frame's deviation at each clock, and how likely it is.
+    levels: Vec<(Vec<f64>, f64)>,
+    /// What a standard deviation is at each clock in the graph's costs, see [`Problem::spread_s`].
+    units: Vec<f64>,
     /// Share of a block's standard deviation that is its own.
     own: f64,
     /// Start of each block under the plan, and the frame's end.
     starts: Vec<f64>,
+    /// Sum of the standard deviations of the blocks before each of these.
+    spreads: Vec<f64>,
 }
 
 /// Makes the feedback table. `list` is the plan's own table: what it holds besides entries is kept.
@@ -120,40 +125,18 @@ pub fn feedback(problem: &Problem, plan: &Plan, list: &Table) -> Result<Feedback
     Ok(best)
 }
 
-/// A distribution of a frame's factor in a few levels, finer towards late frames.
-fn factors(problem: &Problem) -> Vec<(f64, f64)> {
+/// A distribution of a frame's deviation in a few levels, finer towards late frames.
+fn levels(problem: &Problem) -> Vec<(Vec<f64>, f64)> {
     const EDGES: [f64; 13] = [0.0, 0.15, 0.35, 0.55, 0.75, 0.88, 0.94, 0.965, 0.98, 0.988, 0.994, 0.998, 1.0];
     EDGES
         .windows(2)
         .map(|edge| {
             const STEPS: usize = 8;
-            let at = |i: usize| quantile(problem, edge[0] + (edge[1] - edge[0]) * (i as f64 + 0.5) / STEPS as f64);
-            ((0..STEPS).map(at).sum::<f64>() / STEPS as f64, edge[1] - edge[0])
+            let p = |i: usize| edge[0] + (edge[1] - edge[0]) * (i as f64 + 0.5) / STEPS as f64;
+            let at = |clock| (0..STEPS).map(|i| problem.deviation(clock, p(i))).sum::<f64>() / STEPS as f64;
+            ((0..problem.clocks.len()).map(at).collect(), edge[1] - edge[0])
         })
         .collect()
-}
-
-/// A frame's factor that lies above a share `p` of all: measured, else normal with the blocks' common spread.
-pub(super) fn quantile(problem: &Problem, p: f64) -> f64 {
-    match &problem.noise {
-        Noise::Frames { ratios, .. } if !ratios.is_empty() => {
-            ratios[((p * ratios.len() as f64) as usize).min(ratios.len() - 1)]
-        }
-        Noise::Frames { .. } => 1.0,
-        Noise::Moments { correlation } => {
-            let frame = super::fixed::frame(problem, problem.clocks.len() - 1);
-            1.0 + correlation.sqrt() * frame.common_sd_s / frame.time_s * normal_quantile(p)
-        }
-    }
-}
-
-/// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
-fn normal_quantile(p: f64) -> f64 {
-    let tail = p.min(1.0 - p).max(1e-12);
-    let t = (-2.0 * tail.ln()).sqrt();
-    let z =
-        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
-    if p < 0.5 { -z } else { z }
 }
 
 impl<'a> Program<'a> {
@@ -163,7 +146,19 @@ impl<'a> Program<'a> {
         };
         let mut starts = plan.block_starts_s.clone();
         starts.push(plan.outcome.time_s);
-        Self { problem, graph, plan, factors: factors(problem), own: (1.0 - correlation).max(0.0).sqrt(), starts }
+        let mut spreads = vec![0.0];
+        let mut spread = 0.0;
+        for (block, clock) in problem.blocks.iter().zip(&plan.block_clocks) {
+            spread += block.time_sd_s[*clock];
+            spreads.push(spread);
+        }
+        let own = (1.0 - correlation).max(0.0).sqrt();
+        let unit = |clock| match &problem.noise {
+            Noise::Frames { .. } => problem.deviation(clock, 1.0 - problem.risk).max(1e-6),
+            Noise::Moments { .. } => 1.0,
+        };
+        let units = (0..problem.clocks.len()).map(unit).collect();
+        Self { problem, graph, plan, levels: levels(problem), units, own, starts, spreads }
     }
 
     /// The elapsed time of a bin at a block's start.
@@ -183,11 +178,12 @@ impl<'a> Program<'a> {
         (at as usize, at.fract())
     }
 
-    /// How likely each factor is at an elapsed time, times the likelihood of that time itself.
+    /// How likely each deviation is at an elapsed time, times the likelihood of that time itself.
     fn belief(&self, block: usize, elapsed: f64) -> Vec<f64> {
-        let planned = self.starts[block];
+        let (planned, spread) = (self.starts[block], self.spreads[block]);
+        let clock = self.plan.block_clocks[block.saturating_sub(1)];
         if planned <= 0.0 {
-            return self.factors.iter().map(|f| f.1).collect();
+            return self.levels.iter().map(|level| level.1).collect();
         }
         let own: f64 = self.problem.blocks[..block]
             .iter()
@@ -195,11 +191,11 @@ impl<'a> Program<'a> {
             .map(|(b, clock)| (self.own * b.time_sd_s[*clock]).powi(2))
             .sum();
         let sd = (own + (BLUR * planned).powi(2)).sqrt();
-        let likelihood = |f: &(f64, f64)| {
-            let z = (elapsed - f.0 * planned) / sd;
-            f.1 * ((-0.5 * z * z).exp() + 1e-9)
+        let likelihood = |(deviation, share): &(Vec<f64>, f64)| {
+            let z = (elapsed - planned - deviation[clock] * spread) / sd;
+            share * ((-0.5 * z * z).exp() + 1e-9)
         };
-        self.factors.iter().map(likelihood).collect()
+        self.levels.iter().map(likelihood).collect()
     }
 
     /// What follows a choice: the arc, and the node behind it.
@@ -250,20 +246,22 @@ impl<'a> Program<'a> {
                 }
                 // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
                 energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
-                let count = self.factors.len();
+                let count = self.levels.len();
                 Values { energy: vec![energy; count], miss: vec![miss; count] }
             })
             .collect()
     }
 
-    /// Energy and miss of a choice at an elapsed time, per factor, into `out`.
-    fn follow(&self, cost: &Cost, to: usize, next: &[Values], elapsed: f64, out: &mut [(f64, f64)]) {
+    /// Energy and miss of a choice at an elapsed time, per deviation, into `out`.
+    fn follow(&self, (cost, to): &(Cost, usize), clock: usize, next: &[Values], elapsed: f64, out: &mut [(f64, f64)]) {
         let block = to / self.graph.clocks;
+        let sd_s = cost.sd_s / self.units[clock];
         // A block's own part and the settle time's.
-        let own = (self.own * cost.sd_s).hypot(cost.var_s2.sqrt());
-        for (i, ((factor, _), out)) in self.factors.iter().zip(out).enumerate() {
-            *out = (cost.energy_j * factor, 0.0);
-            for time in [cost.time_s * factor - own, cost.time_s * factor + own] {
+        let own = (self.own * sd_s).hypot(cost.var_s2.sqrt());
+        for (i, ((deviation, _), out)) in self.levels.iter().zip(out).enumerate() {
+            let mean_s = (cost.time_s + deviation[clock] * sd_s).max(0.0);
+            *out = (cost.energy_j * mean_s / cost.time_s, 0.0);
+            for time in [mean_s - own, mean_s + own] {
                 let (bin, upper) = self.bin(block, elapsed + time);
                 let (a, b) = (&next[bin], &next[(bin + 1).min(BINS - 1)]);
                 out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
@@ -296,7 +294,7 @@ impl<'a> Program<'a> {
             values[blocks * clocks + clock] = self.end(table, clock, next_frame);
         }
         let mut entries = vec![Entry::always(table.safe); blocks * clocks];
-        let mut outcome = vec![(0.0, 0.0); self.factors.len()];
+        let mut outcome = vec![(0.0, 0.0); self.levels.len()];
         for block in (0..blocks).rev() {
             let beliefs: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
             for clock in 0..clocks {
@@ -306,8 +304,8 @@ impl<'a> Program<'a> {
                 for bin in 0..BINS {
                     let elapsed = self.elapsed(block, bin);
                     for (choice, arc) in arcs.iter().enumerate() {
-                        let Some((cost, to)) = arc else { continue };
-                        self.follow(cost, *to, &values[*to], elapsed, &mut outcome);
+                        let Some(arc) = arc else { continue };
+                        self.follow(arc, clock, &values[arc.1], elapsed, &mut outcome);
                         costs[bin * clocks + choice] = outcome
                             .iter()
                             .zip(&beliefs[bin])
@@ -320,8 +318,8 @@ impl<'a> Program<'a> {
                 values[node] = (0..BINS)
                     .map(|bin| {
                         let arc = &arcs[chosen[bin]];
-                        if let Some((cost, to)) = arc {
-                            self.follow(cost, *to, &values[*to], self.elapsed(block, bin), &mut outcome);
+                        if let Some(arc) = arc {
+                            self.follow(arc, clock, &values[arc.1], self.elapsed(block, bin), &mut outcome);
                         }
                         Values {
                             energy: outcome.iter().map(|o| o.0).collect(),
@@ -333,7 +331,7 @@ impl<'a> Program<'a> {
         }
         let from = |clock: usize| {
             let (start, mut expected) = (&values[clock][0], Expected::default());
-            for (i, (_, weight)) in self.factors.iter().enumerate() {
+            for (i, (_, weight)) in self.levels.iter().enumerate() {
                 expected.energy_j += weight * start.energy[i];
                 expected.miss += weight * start.miss[i];
             }
@@ -412,13 +410,6 @@ mod tests {
         let costs = [0.0, 1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 1.5, 3.0, 0.0];
         assert_eq!(falling(&costs, 2), [0, 0, 1, 1, 1]);
         assert_eq!(cheapest(&costs, 2), [0, 0, 1, 0, 1]);
-    }
-
-    #[test]
-    fn the_normal_quantile() {
-        for (p, z) in [(0.5, 0.0), (0.975, 1.959_96), (0.01, -2.326_35)] {
-            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p}");
-        }
     }
 
     #[test]

@@ -74,14 +74,17 @@ impl Problem {
                 let stall = ask.stall.map(Nanos::as_secs_f64).or(model.stall(*from, *to).map(|c| c.time.mean_s));
                 let settle_s =
                     given.or(settle.map(|s| s.mean_s)).ok_or(missing("settle times", "calibrate, or give --settle"))?;
+                // The launching thread waits for its own write, and the GPU with it.
+                let write_s = model.write.map_or(0.0, |write| write.mean_s);
                 changes.push(Change {
                     settle_s,
                     settle_sd_s: settle.filter(|_| given.is_none()).map_or(0.0, |s| s.sd_s),
                     settle_late_s: settle.filter(|_| given.is_none()).map_or(settle_s, |s| s.p99_s.max(settle_s)),
-                    stall_s: stall.ok_or(missing("stalls", "calibrate, or give --stall"))?,
+                    stall_s: write_s + stall.ok_or(missing("stalls", "calibrate, or give --stall"))?,
                 });
             }
         }
+        let noise = noise(model, ask, &clocks, &blocks);
         let problem = Self {
             clocks,
             blocks,
@@ -90,7 +93,7 @@ impl Problem {
             deadline_s: ask.deadline.as_secs_f64(),
             period_s: ask.period.as_secs_f64(),
             risk: ask.risk,
-            noise: noise(model, ask),
+            noise,
         };
         problem.check()?;
         Ok(problem)
@@ -98,12 +101,18 @@ impl Problem {
 }
 
 /// Whole frames where enough were measured, else moments with the measured correlation, else full correlation.
-fn noise(model: &Model, ask: &Ask<'_>) -> Noise {
+fn noise(model: &Model, ask: &Ask<'_>, clocks: &[Hertz], blocks: &[BlockCost]) -> Noise {
     let frames = model.frames.iter().find(|f| f.model == ask.network && f.emc_freq_hz == ask.emc);
     let correlation = frames.and_then(|f| f.correlation).unwrap_or(1.0).clamp(0.0, 1.0);
     match frames {
         Some(frames) if frames.count as f64 * ask.risk >= TAIL_FRAMES => {
-            Noise::Frames { ratios: frames.ratios.clone(), correlation }
+            let of = |(i, clock): (usize, &Hertz)| {
+                let time: f64 = blocks.iter().map(|block| block.time_s[i]).sum();
+                let sd: f64 = blocks.iter().map(|block| block.time_sd_s[i]).sum();
+                frames.late_at(*clock).map(|late| late * time / sd.max(1e-9 * time))
+            };
+            let deviations = clocks.iter().enumerate().map(of).collect();
+            Noise::Frames { deviations, correlation }
         }
         _ => Noise::Moments { correlation },
     }

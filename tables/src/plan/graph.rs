@@ -181,7 +181,7 @@ fn landed(problem: &Problem, independent: f64, block: usize, share: f64, (old, n
     let change = problem.change(old, new);
     let block = &problem.blocks[block];
     let (before, after) = (share * block.time_s[old], (1.0 - share) * block.time_s[new]);
-    let sd_s = share * block.time_sd_s[old] + (1.0 - share) * block.time_sd_s[new];
+    let sd_s = share * problem.spread_s(block, old) + (1.0 - share) * problem.spread_s(block, new);
     let slope = 1.0 - block.time_s[new] / block.time_s[old];
     Cost {
         energy_j: before * block.power_w[old] + change.stall_s * problem.idle_w[new] + after * block.power_w[new],
@@ -209,7 +209,7 @@ impl Sums {
 
     fn block(&self, block: usize, clock: usize, problem: &Problem, independent: f64) -> Cost {
         let block = &problem.blocks[block];
-        let (time_s, sd_s) = (block.time_s[clock], block.time_sd_s[clock]);
+        let (time_s, sd_s) = (block.time_s[clock], problem.spread_s(block, clock));
         Cost { energy_j: block.power_w[clock] * time_s, time_s, sd_s, var_s2: independent * sd_s * sd_s }
     }
 

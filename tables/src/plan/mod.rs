@@ -21,7 +21,7 @@ pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use list::{Holds, dependable, list_table};
 pub use objective::{front, plan_for};
-pub use problem::{BlockCost, Change, Noise, Problem};
+pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, at_level};
 
 use std::string::String;
 use std::vec::Vec;
@@ -74,7 +74,7 @@ pub struct Outcome {
     pub energy_j: f64,
     /// Expected time of a frame.
     pub time_s: f64,
-    /// The part of its standard deviation that is common to all blocks: the sum of theirs.
+    /// The part of its spread that is common to all blocks: the sum of their [`Problem::spread_s`].
     pub common_sd_s: f64,
     /// What settle times add: the sum of squares of [`Problem::settle_spread_s`] times its effect on the frame.
     pub settle_var_s2: f64,

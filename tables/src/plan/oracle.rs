@@ -4,6 +4,7 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
+use super::problem::LEVELS;
 use super::*;
 use crate::units::Hertz;
 
@@ -64,9 +65,12 @@ pub(super) fn random_problem(random: &mut Random, blocks: usize, clocks: usize) 
         0 => Noise::Moments { correlation: 1.0 },
         1 => Noise::Moments { correlation: random.unit() },
         _ => {
-            let mut ratios: Vec<f64> = (0..200).map(|_| random.between(0.97, 1.06)).collect();
-            ratios.sort_by(f64::total_cmp);
-            Noise::Frames { ratios, correlation: 1.0 }
+            let of = |random: &mut Random| {
+                let mut deviations = LEVELS.map(|_| random.between(-1.5, 3.0));
+                deviations.sort_by(f64::total_cmp);
+                deviations
+            };
+            Noise::Frames { deviations: (0..clocks).map(|_| of(random)).collect(), correlation: 1.0 }
         }
     };
     Problem {

@@ -7,6 +7,32 @@ use std::vec::Vec;
 use super::{Outcome, PlanError};
 use crate::units::Hertz;
 
+/// The shares of frames whose quantiles are kept: evenly spaced, and close where frames are late.
+pub const LEVELS: [f64; 32] = [
+    0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92,
+    0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999,
+];
+
+/// The quantile at any share, of the quantiles at [`LEVELS`]: between two of them in proportion, beyond the ends the
+/// end; 0 of none.
+pub fn at_level(quantiles: &[f64], p: f64) -> f64 {
+    let at = |i: usize| quantiles.get(i).copied().unwrap_or(0.0);
+    match LEVELS.partition_point(|level| *level < p) {
+        0 => at(0),
+        i if i >= LEVELS.len() => at(LEVELS.len() - 1),
+        i => at(i - 1) + (at(i) - at(i - 1)) * (p - LEVELS[i - 1]) / (LEVELS[i] - LEVELS[i - 1]),
+    }
+}
+
+/// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
+fn normal_quantile(p: f64) -> f64 {
+    let tail = p.min(1.0 - p).max(1e-12);
+    let t = (-2.0 * tail.ln()).sqrt();
+    let z =
+        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
+    if p < 0.5 { -z } else { z }
+}
+
 /// A block's cost at every clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockCost {
@@ -29,7 +55,8 @@ pub struct Change {
     pub settle_sd_s: f64,
     /// The settle time at a high quantile: what a lead must cover for the change to be in effect in time.
     pub settle_late_s: f64,
-    /// How long the GPU then does nothing. It draws the idle power of the new clock meanwhile.
+    /// How long the GPU then does nothing, with the time that the write takes the launching thread. It draws the idle
+    /// power of the new clock meanwhile.
     pub stall_s: f64,
 }
 
@@ -41,10 +68,11 @@ pub enum Noise {
         /// From 0 to 1.
         correlation: f64,
     },
-    /// Measured over predicted time of whole frames, ascending; used where enough of them were measured.
+    /// Whole frames, where enough of them were measured.
     Frames {
-        /// The ratios.
-        ratios: Vec<f64>,
+        /// By how much frames take longer than their mean, per clock, ascending: the quantiles at [`LEVELS`], in units
+        /// of the sum of the blocks' `time_sd_s` at that clock.
+        deviations: Vec<[f64; LEVELS.len()]>,
         /// Between any two blocks' deviations, from 0 to 1; feedback lives by it.
         correlation: f64,
     },
@@ -87,9 +115,9 @@ impl Problem {
     /// between the mean and a late one where it is judged by quantiles.
     pub fn settle_spread_s(&self, from: usize, to: usize) -> f64 {
         let change = self.change(from, to);
-        match self.frame_quantile() {
-            Some(_) => (change.settle_late_s - change.settle_s).max(0.0),
-            None => change.settle_sd_s,
+        match &self.noise {
+            Noise::Frames { .. } => (change.settle_late_s - change.settle_s).max(0.0),
+            Noise::Moments { .. } => change.settle_sd_s,
         }
     }
 
@@ -98,48 +126,61 @@ impl Problem {
         ((1.0 - self.risk) / self.risk).sqrt()
     }
 
-    /// The measured ratio that a frame exceeds with at most the accepted probability; at least 1.
-    pub fn frame_quantile(&self) -> Option<f64> {
+    /// By how much a frame at a clock takes longer than its mean, more than which only the share 1 - p of them take, in
+    /// units of the sum of the blocks' standard deviations there. Measured, or normal with the blocks' common part.
+    pub fn deviation(&self, clock: usize, p: f64) -> f64 {
         match &self.noise {
-            Noise::Frames { ratios, .. } if !ratios.is_empty() => {
-                let rank = ((1.0 - self.risk) * ratios.len() as f64).ceil() as usize;
-                Some(ratios[rank.clamp(1, ratios.len()) - 1].max(1.0))
-            }
-            _ => None,
+            Noise::Frames { deviations, .. } => deviations.get(clock).map_or(0.0, |of| at_level(of, p)),
+            Noise::Moments { correlation } => correlation.sqrt() * normal_quantile(p),
+        }
+    }
+
+    /// What a block at a clock adds to the part of a frame's spread that is common to all blocks: its standard
+    /// deviation or, where whole frames were measured, how late it is in a frame as late as the risk allows.
+    pub fn spread_s(&self, block: &BlockCost, clock: usize) -> f64 {
+        match &self.noise {
+            Noise::Frames { .. } => block.time_sd_s[clock] * self.deviation(clock, 1.0 - self.risk).max(0.0),
+            Noise::Moments { .. } => block.time_sd_s[clock],
         }
     }
 
     /// The time that a frame exceeds with at most the accepted probability.
     ///
     /// By moments: mean + k sqrt(rho (sum sd)^2 + (1 - rho) sum sd^2 + settle variance). By measured frames: mean +
-    /// sqrt(((q - 1) mean)^2 + sum (late settle time's effect)^2), as frames and settle times vary independently.
+    /// sqrt((sum of late blocks)^2 + sum (late settle time's effect)^2), as frames and settle times vary independently.
     pub fn bound_s(&self, outcome: &Outcome) -> f64 {
-        let k = self.cantelli();
-        let squared = match (self.frame_quantile(), &self.noise) {
-            (Some(q), _) => ((q - 1.0) * outcome.time_s).powi(2) + outcome.settle_var_s2,
-            (None, Noise::Moments { correlation }) => k * k * self.variance(outcome, *correlation),
-            (None, Noise::Frames { .. }) => k * k * self.variance(outcome, 1.0),
+        let squared = match &self.noise {
+            Noise::Frames { .. } => outcome.common_sd_s.powi(2) + outcome.settle_var_s2,
+            Noise::Moments { correlation } => self.cantelli().powi(2) * self.variance(outcome, *correlation),
         };
         outcome.time_s + squared.sqrt()
     }
 
-    /// The probability of a miss: counted over the measured frames, else Cantelli's bound on it.
+    /// The probability of a miss: as in the measured frames, else Cantelli's bound on it.
     pub fn miss_probability(&self, outcome: &Outcome) -> f64 {
         let spare = self.deadline_s - outcome.time_s;
         if spare <= 0.0 {
             return 1.0;
         }
         match &self.noise {
-            Noise::Frames { ratios, .. } if !ratios.is_empty() => {
-                let worst = self.deadline_s - outcome.settle_var_s2.sqrt();
-                let over = ratios.iter().filter(|ratio| **ratio * outcome.time_s > worst).count();
-                over as f64 / ratios.len() as f64
+            // The frame is late by `common_sd_s` at the risk; at other probabilities as at the highest clock.
+            Noise::Frames { .. } => {
+                let top = self.clocks.len() - 1;
+                let at_risk = self.deviation(top, 1.0 - self.risk);
+                let room = (spare * spare - outcome.settle_var_s2).max(0.0).sqrt();
+                let meets = |p: &f64| self.deviation(top, *p) * outcome.common_sd_s <= room * at_risk;
+                // By bisection, to a ten-thousandth.
+                let (mut low, mut high) = (0.0, 1.0);
+                while high - low > 1e-4 {
+                    let middle = 0.5 * (low + high);
+                    if meets(&middle) { low = middle } else { high = middle }
+                }
+                1.0 - low
             }
             Noise::Moments { correlation } => {
                 let variance = self.variance(outcome, *correlation);
                 variance / (variance + spare * spare)
             }
-            Noise::Frames { .. } => 1.0,
         }
     }
 
@@ -191,10 +232,33 @@ impl Problem {
             {
                 invalid(format!("correlation {correlation}: between 0 and 1"))
             }
-            Noise::Frames { ratios, .. } if !ratios.is_sorted() || !ratios.iter().all(|r| positive(*r)) => {
-                invalid(String::from("the frames' ratios are positive and ascend"))
+            Noise::Frames { deviations, .. }
+                if deviations.len() != clocks
+                    || !deviations.iter().all(|of| of.is_sorted() && of.iter().all(|d| d.is_finite())) =>
+            {
+                invalid(format!("the frames' deviations: numbers that ascend, for each of {clocks} clocks"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_normal_quantile() {
+        for (p, z) in [(0.5, 0.0), (0.975, 1.959_96), (0.01, -2.326_35)] {
+            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p}");
+        }
+    }
+
+    #[test]
+    fn quantiles_at_level() {
+        let of = LEVELS.map(|p| 10.0 * p);
+        for (p, wanted) in [(0.0, 0.1), (0.01, 0.1), (0.52, 5.2), (0.993, 9.93), (0.9999, 9.99)] {
+            assert!((at_level(&of, p) - wanted).abs() < 1e-9, "{p}");
         }
     }
 }

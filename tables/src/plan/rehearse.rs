@@ -1,7 +1,7 @@
-//! A rehearsal: the real governor follows a table for some thousand frames of the problem, with factors, blocks and
-//! settle times drawn from what was measured. It judges tables before one is chosen.
+//! A rehearsal: the real governor follows a table for some thousand frames of the problem, with deviations of frames,
+//! blocks and settle times drawn from what was measured. It judges tables before one is chosen.
 
-use super::feedback::{Expected, quantile};
+use super::feedback::Expected;
 use super::{Noise, Problem};
 use crate::governor::{Action, Governor};
 use crate::table::{Rung, Table};
@@ -68,20 +68,21 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
     let mut missed = 0;
     for _ in 0..frames {
         state = keep * state + libm::sqrt(1.0 - keep * keep) * noise.normal();
-        let factor = quantile(problem, 0.5 * libm::erfc(-state / core::f64::consts::SQRT_2));
+        let rank = 0.5 * libm::erfc(-state / core::f64::consts::SQRT_2);
         let start = machine.now;
         // What a frame takes longer, it takes within the time that such a thing lasts.
         let window = time_s.min(MEMORY_S);
         let opens = start + noise.unit() * (time_s - window);
-        let extra_s = (factor - 1.0) * time_s;
         let action = governor.frame_start(nanos(start));
         machine.carry_out(table, action);
         for (i, block) in problem.blocks.iter().enumerate() {
             let action = governor.block_start(BlockId(i as u16), Size::default(), nanos(machine.now));
             machine.carry_out(table, action);
-            let (time, sd) = (block.time_s[machine.clock], own * block.time_sd_s[machine.clock]);
+            let (time, sd) = (block.time_s[machine.clock], block.time_sd_s[machine.clock]);
             let overlap = (machine.now + time).min(opens + window) - machine.now.max(opens);
-            let extra = extra_s * overlap.max(0.0) / window + sd * noise.normal();
+            // All of a frame's deviation falls into the window: as much of it into a block as lies in there.
+            let share = overlap.max(0.0) / time * time_s / window;
+            let extra = problem.deviation(machine.clock, rank) * share * sd + own * sd * noise.normal();
             machine.block(i, (1.0 + extra / time).max(0.3));
         }
         missed += usize::from(machine.now - start > problem.deadline_s);

@@ -2,7 +2,7 @@
 //! to the end, and labels (energy, time, spread) that cannot beat the best plan known are dropped.
 //!
 //! With the idle clock fixed, a frame's energy is a sum over its arcs, so that idle power enters as -P_idle per second
-//! of busy time. The frame's bound in time is at least r = mean + k sqrt(rho) sum sd (or q mean), which is a sum too:
+//! of busy time. The frame's bound in time is at least r = mean + k sqrt(rho) sum sd (or the sum of late blocks), which is a sum too:
 //! min E + lambda (r - D) over all paths is a lower bound for every lambda >= 0. Labels are kept while they are not
 //! dominated in every part of the true bound.
 
@@ -24,8 +24,6 @@ const WIDTHS: [usize; 3] = [4, 64, 1024];
 pub(super) struct Margin {
     /// Factor of sum sd.
     common: f64,
-    /// Factor of the mean, beyond 1.
-    relative: f64,
     /// Factor of the root of the independent variance.
     independent: f64,
     /// The share of the blocks' variance that is independent.
@@ -37,27 +35,26 @@ pub(super) struct Margin {
 
 impl Margin {
     pub fn new(problem: &Problem) -> Self {
-        let flat = Self { common: 0.0, relative: 0.0, independent: 1.0, block_share: 0.0, per_var: 0.0, chord_s: 0.0 };
+        let flat = Self { common: 0.0, independent: 1.0, block_share: 0.0, per_var: 0.0, chord_s: 0.0 };
         let k = problem.cantelli();
         let moments = |rho: f64| Self { common: k * rho.sqrt(), independent: k, block_share: 1.0 - rho, ..flat };
-        match (problem.frame_quantile(), &problem.noise) {
-            (Some(q), _) => Self { relative: q - 1.0, ..flat },
-            (None, Noise::Moments { correlation }) => moments(*correlation),
-            (None, Noise::Frames { .. }) => moments(1.0),
+        match &problem.noise {
+            Noise::Frames { .. } => Self { common: 1.0, ..flat },
+            Noise::Moments { correlation } => moments(*correlation),
         }
     }
 
     fn bound(&self, cost: &Cost) -> f64 {
-        let common = self.common * cost.sd_s + self.relative * cost.time_s;
+        let common = self.common * cost.sd_s;
         cost.time_s + (common * common + self.independent * self.independent * cost.var_s2).sqrt()
     }
 
     /// At most the bound of any path that meets the deadline, and a sum over its arcs.
     fn linear(&self, cost: &Cost) -> f64 {
-        (1.0 + self.relative) * cost.time_s + self.common * cost.sd_s + self.per_var * cost.var_s2
+        cost.time_s + self.common * cost.sd_s + self.per_var * cost.var_s2
     }
 
-    /// The bound is t + A + (sqrt(A^2 + k^2 v) - A) with A = common + relative part. The last term is least at the
+    /// The bound is t + A + (sqrt(A^2 + k^2 v) - A) with A the common part. The last term is least at the
     /// largest A that meets the deadline and concave in v, so it lies above its chord between the least v of any
     /// path and the largest v that the deadline leaves room for.
     fn with_chord(mut self, problem: &Problem, graph: &Graph) -> Self {
@@ -218,7 +215,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let per_second = time * (1.0 + self.margin.relative) - energy * self.idle_w;
+        let per_second = time - energy * self.idle_w;
         let (per_sd, per_var) = (time * self.margin.common, time * self.margin.per_var);
         for node in (0..graph.blocks * graph.clocks).rev() {
             let (mut least, mut at) = (f64::INFINITY, None);
@@ -309,7 +306,7 @@ impl<'a> Search<'a> {
         for node in 0..graph.tails_from() {
             let progress = (node / graph.clocks) as f64 / graph.blocks as f64;
             let spare = if self.best.is_finite() { 0.5 * effort.tolerance * self.best * progress } else { 0.0 };
-            let mut labels = thin(core::mem::take(&mut waiting[node]), spare);
+            let mut labels = thin(core::mem::take(&mut waiting[node]), spare, self.margin.common);
             self.narrow(&mut labels, node, to_go, effort.width);
             for label in labels {
                 if node >= inner {
@@ -407,14 +404,18 @@ impl<'a> Search<'a> {
 }
 
 /// The labels that no other one dominates; within `spare` of energy a faster label stands for a more frugal one.
-fn thin(mut labels: Vec<Label>, spare: f64) -> Vec<Label> {
+///
+/// With A = `common` x sum sd, the bound t + sqrt(A^2 + k^2 v) of a label with less t, less t + A and less v is less,
+/// whatever follows: where its A is more, trading t for A one to one lowers the bound, as the root grows by less than A.
+fn thin(mut labels: Vec<Label>, spare: f64, common: f64) -> Vec<Label> {
+    let late = |label: &Label| label.cost.time_s + common * label.cost.sd_s;
     labels.sort_by(|a, b| a.cost.time_s.total_cmp(&b.cost.time_s).then(a.net_j.total_cmp(&b.net_j)));
     let mut kept: Vec<Label> = Vec::new();
     for label in labels {
         let better = kept.iter_mut().rev().find(|other| {
             let loss = other.net_j - label.net_j;
             (loss <= 0.0 || label.slack_j + loss <= spare)
-                && other.cost.sd_s <= label.cost.sd_s
+                && late(other) <= late(&label)
                 && other.cost.var_s2 <= label.cost.var_s2
                 && other.lead_s <= label.lead_s
         });

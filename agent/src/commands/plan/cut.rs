@@ -2,7 +2,7 @@
 
 use jetpace_tables::cooperative::{Block, Choice, Problem};
 use jetpace_tables::model::{BlockModel, Model};
-use jetpace_tables::stats::quantile;
+use jetpace_tables::plan::at_level;
 use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
@@ -109,11 +109,11 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
 }
 
 /// The local time that is exceeded with the accepted probability, over the mean: measured where frames are enough of
-/// them (count x risk of 10 or more), else by Cantelli's inequality with all blocks late together.
+/// them (count x risk of 10 or more; at the clock at which they vary most), else by Cantelli's inequality with all blocks late together.
 fn margin(model: &Model, net: &str, emc: Option<Hertz>, blocks: &[BlockModel<'_>], risk: f64) -> f64 {
     let frames = model.frames.iter().find(|frames| frames.model == net && frames.emc_freq_hz == emc);
     match frames.filter(|frames| frames.count as f64 * risk >= 10.0) {
-        Some(frames) => (quantile(&frames.ratios, 1.0 - risk) - 1.0).max(0.0),
+        Some(frames) => frames.late.iter().map(|late| at_level(&late.quantiles, 1.0 - risk)).fold(0.0, f64::max),
         None => {
             let sd = blocks.iter().map(|block| block.series.time_sd).fold(0.0, f64::max);
             ((1.0 - risk) / risk).sqrt() * sd
