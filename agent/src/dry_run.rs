@@ -12,7 +12,7 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::units::Nanos;
 
 /// A machine whose nodes are read, and whose writes are only noted. Each is taken to succeed and the GPU's clock to
-/// follow, so the command goes on as it would then. The state file is not written either.
+/// follow, so the command goes on as it would then. A state file that is there is read; none is written or removed.
 #[derive(Debug)]
 pub struct DryRun<N> {
     inner: N,
@@ -23,7 +23,8 @@ pub struct DryRun<N> {
 #[derive(Debug, Default)]
 struct Notes {
     nodes: BTreeMap<PathBuf, String>,
-    files: BTreeMap<PathBuf, String>,
+    /// State files as they would be by now; `None` where one would be removed.
+    files: BTreeMap<PathBuf, Option<String>>,
     clock: Option<String>,
     text: String,
 }
@@ -110,25 +111,33 @@ impl<N: Nodes + Clone> Nodes for DryRun<N> {
     }
 }
 
-impl<N: Nodes + Clone> Store for DryRun<N> {
-    type Lock = ();
+impl<N: Nodes + Store + Clone> Store for DryRun<N> {
+    type Lock = Option<N::Lock>;
 
     fn load(&self, path: &Path) -> io::Result<String> {
-        self.notes().files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        match self.notes().files.get(path) {
+            Some(noted) => noted.clone().ok_or_else(|| io::ErrorKind::NotFound.into()),
+            None => self.inner.load(path),
+        }
     }
 
     fn save(&self, path: &Path, text: &str) -> io::Result<()> {
-        self.notes().files.insert(path.to_owned(), text.to_owned());
+        self.notes().files.insert(path.to_owned(), Some(text.to_owned()));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.notes().files.remove(path);
+        self.notes().files.insert(path.to_owned(), None);
         Ok(())
     }
 
-    fn lock(&self, _: &Path) -> io::Result<Result<(), u32>> {
-        Ok(Ok(()))
+    /// The machine's own lock, so that what another instance would make fail fails here, too. A lock file that is not
+    /// there yet, or not this user's to open, is left alone.
+    fn lock(&self, path: &Path) -> io::Result<Result<Self::Lock, u32>> {
+        match self.inner.load(path) {
+            Ok(_) => Ok(self.inner.lock(path)?.map(Some)),
+            Err(_) => Ok(Ok(None)),
+        }
     }
 }
 
