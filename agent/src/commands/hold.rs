@@ -14,14 +14,14 @@ use std::time::Duration;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{Change, GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
-use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use crate::args::BoardArg;
-use crate::dry_run::{DryRun, DryTimer};
+use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::output::print_text;
 use crate::runtime::wire;
@@ -78,12 +78,12 @@ impl Args {
             return Err(Failure::usage("--fps takes a number above 0"));
         }
         let root = match &self.board {
-            BoardArg::Auto => SysfsRoot::new("/"),
-            BoardArg::Tree(root) => SysfsRoot::new(root),
+            BoardArg::Auto => ThisMachine::at("/"),
+            BoardArg::Tree(root) => ThisMachine::at(root),
             BoardArg::Sim(_) => return Err(Failure::usage("a virtual board has no GPU that a command could run on")),
         };
         if self.dry_run {
-            return self.print_writes(root);
+            return self.print_writes(&root);
         }
         let stop = Stop::install()?;
         guard::restore_on_panic(root.clone());
@@ -92,16 +92,16 @@ impl Args {
         held
     }
 
-    fn print_writes(&self, nodes: SysfsRoot) -> Result<(), Failure> {
-        let board = Board::discover(&nodes)?;
+    fn print_writes(&self, nodes: &ThisMachine) -> Result<(), Failure> {
+        let board = Board::discover(nodes)?;
         let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
-        let dry = DryRun::new(nodes, &board.gpu.devfreq);
+        let dry = nodes.dry(&board.gpu.devfreq);
         let (guard, leftover) = Guard::take(dry.clone())?;
         if let Leftover::Restored(_) = leftover {
             dry.comment("that was what a killed instance left; from here on the clock is taken");
         }
         dry.comment("which way of fixing the clock works");
-        let mut gpu = GpuNode::open(dry.clone(), DryTimer::default(), &board, &guard, self.way)?;
+        let mut gpu = GpuNode::open(dry.clone(), Monotonic::new(), &board, &guard, self.way)?;
         dry.comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
         gpu.set(clock.unwrap_or(gpu.cap()))?;
         dry.comment("everything put back");

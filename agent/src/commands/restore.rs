@@ -2,10 +2,10 @@
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::guard::{self, Leftover, Report, Store};
-use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::nodes::Nodes;
 
 use crate::args::BoardArg;
-use crate::dry_run::DryRun;
+use crate::dry_run::{DryRun, ThisMachine};
 use crate::failure::Failure;
 use crate::output::print_text;
 
@@ -24,8 +24,8 @@ impl Args {
     /// Restores.
     pub fn run(self) -> Result<(), Failure> {
         let nodes = match self.board {
-            BoardArg::Auto => SysfsRoot::new("/"),
-            BoardArg::Tree(root) => SysfsRoot::new(root),
+            BoardArg::Auto => ThisMachine::at("/"),
+            BoardArg::Tree(root) => ThisMachine::at(root),
             BoardArg::Sim(_) => return Err(Failure::usage("a virtual board keeps nothing that could be put back")),
         };
         if self.dry_run { print_text(&dry_run(&nodes)?) } else { restore(&nodes) }
@@ -33,10 +33,13 @@ impl Args {
 }
 
 /// What [`restore`] would write.
-pub fn dry_run(nodes: &(impl Nodes + Store + Clone)) -> Result<String, Failure> {
+///
+/// # Errors
+/// As [`restore`].
+pub fn dry_run<N: Nodes + Store + Clone>(nodes: &DryRun<N>) -> Result<String, Failure> {
     // Where the driver is gone there is no clock that could follow.
     let devfreq = Board::discover(nodes).map(|board| board.gpu.devfreq).unwrap_or_default();
-    let dry = DryRun::new(nodes.clone(), &devfreq);
+    let dry = nodes.dry(&devfreq);
     match guard::restore(&dry)? {
         Leftover::None => dry.comment("nothing to put back"),
         Leftover::OtherBoot => dry.comment("the state file is of an earlier run of this machine: only removed"),
@@ -45,7 +48,11 @@ pub fn dry_run(nodes: &(impl Nodes + Store + Clone)) -> Result<String, Failure> 
     Ok(dry.text())
 }
 
-fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
+/// Puts back what a killed instance left, and says so.
+///
+/// # Errors
+/// Where an instance runs, the state file is not this machine's, or a node could not be put back.
+pub fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
     match guard::restore(nodes)? {
         Leftover::None => eprintln!("nothing to put back"),
         Leftover::OtherBoot => eprintln!("a state file of an earlier run of this machine: removed"),
@@ -65,7 +72,7 @@ fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
 fn left(report: &Report) -> Vec<String> {
     let gone = report.gone.iter().map(|path| format!("{}: gone, with its driver or governor", path.display()));
     let foreign = report.foreign.iter();
-    let foreign = foreign
-        .map(|(path, now)| format!("{}: left at {now}, which someone else has set meanwhile", path.display()));
+    let foreign =
+        foreign.map(|(path, now)| format!("{}: left at {now}, which someone else has set meanwhile", path.display()));
     gone.chain(foreign).collect()
 }
