@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test nostd cross sizes kernel capi cubin fuzz)
-LONG_STEPS=(bench emu gpu faults soak torch)
+DEFAULT_STEPS=(fmt clippy doc test faults nostd cross sizes kernel capi cubin fuzz)
+LONG_STEPS=(bench emu gpu soak torch)
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'ci.sh: %s\n' "$*" >&2; exit 1; }
@@ -166,10 +166,11 @@ step_cubin() {
     kernels/rebuild.sh --check || kernels/rebuild.sh --check || kernels/rebuild.sh --check
 }
 
-# The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees.
+# The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees. Of the
+# whole workspace, so that it is what `test` has built.
 step_faults() {
     JETPACE_FAULT_RUNS=${JETPACE_FAULT_RUNS:-10000} JETPACE_KILLS=${JETPACE_KILLS:-950} \
-        cargo test -p jetpace-tests --test it --locked -- --nocapture faults:: killed:: bad_trees:: rivals::
+        cargo test --workspace --test it --locked -- --nocapture faults:: killed:: bad_trees:: rivals::
 }
 
 # The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
