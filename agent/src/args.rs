@@ -45,6 +45,7 @@ pub enum Command {
     /// Predict time, power and energy of a network at a clock
     Predict(commands::predict::Args),
     /// Compare what planning with each kind of model comes to
+    #[cfg(feature = "report")]
     Compare(commands::compare::Args),
     /// Serve clients that may not write the clock themselves
     Serve(commands::serve::Args),
@@ -53,6 +54,7 @@ pub enum Command {
     /// Print what a client's governor did, event by event
     Trace(commands::trace::Args),
     /// Measure what a block boundary costs here
+    #[cfg(feature = "bench")]
     Bench(commands::bench::Args),
     /// Go the whole way on a virtual board and write a page with pictures
     #[cfg(all(feature = "report", feature = "sim"))]
@@ -80,11 +82,13 @@ impl Command {
             Self::Serve(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Trace(args) => args.run(),
+            #[cfg(feature = "bench")]
             Self::Bench(args) => args.run(),
             #[cfg(all(feature = "report", feature = "sim"))]
             Self::Demo(args) => args.run(),
             #[cfg(feature = "report")]
             Self::Completions(args) => args.run(),
+            #[cfg(feature = "report")]
             Self::Compare(args) => args.run(),
             Self::Fit(args) => args.run(),
             Self::Plan(args) => args.run(),

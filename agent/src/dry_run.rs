@@ -1,100 +1,148 @@
-//! Nodes that take writes without making them: what a command would write, in order.
+//! A machine's nodes, for real or for a dry run: there writes are noted in order and not made.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetpace_devfreq::guard::Store;
-use jetpace_devfreq::nodes::{NodeHandle, Nodes};
-use jetpace_tables::hw::Timer;
-use jetpace_tables::units::Nanos;
+use jetpace_devfreq::nodes::{NodeHandle, Nodes, SysfsRoot};
 
-/// A machine whose nodes are read, and whose writes are only noted. Each is taken to succeed and the GPU's clock to
-/// follow, so the command goes on as it would then. The state file is not written either.
+/// A machine whose writes may be noted only. Each is then taken to succeed and the GPU's clock to follow, so the
+/// command goes on as it would; a state file that is there is read, and none is written or removed.
+///
+/// One type for both, so that the static agent holds the code of every command once.
 #[derive(Debug)]
 pub struct DryRun<N> {
     inner: N,
-    devfreq: PathBuf,
-    notes: Arc<Mutex<Notes>>,
+    /// `None` where everything is real.
+    notes: Option<Arc<Mutex<Notes>>>,
+}
+
+/// The machine that this runs on, or a copy of its tree.
+pub type ThisMachine = DryRun<SysfsRoot>;
+
+impl ThisMachine {
+    /// The tree below `root`, for real.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self::real(SysfsRoot::new(root))
+    }
 }
 
 #[derive(Debug, Default)]
 struct Notes {
-    nodes: BTreeMap<PathBuf, String>,
-    files: BTreeMap<PathBuf, String>,
+    /// The GPU's devfreq directory.
+    devfreq: PathBuf,
+    nodes: Vec<(PathBuf, String)>,
+    /// State files as they would be by now; `None` where one would be removed.
+    files: Vec<(PathBuf, Option<String>)>,
     clock: Option<String>,
     text: String,
 }
 
 impl<N: Clone> Clone for DryRun<N> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), devfreq: self.devfreq.clone(), notes: Arc::clone(&self.notes) }
+        Self { inner: self.inner.clone(), notes: self.notes.clone() }
     }
 }
 
-impl<N: Nodes> DryRun<N> {
-    /// Over a machine's nodes; `devfreq` is the GPU's devfreq directory.
+impl<N: Clone> DryRun<N> {
+    /// Everything is real.
+    pub fn real(inner: N) -> Self {
+        Self { inner, notes: None }
+    }
+
+    /// Over a machine's nodes, without a write; `devfreq` is the GPU's devfreq directory.
     pub fn new(inner: N, devfreq: &Path) -> Self {
-        Self { inner, devfreq: devfreq.to_owned(), notes: Arc::default() }
+        let notes = Notes { devfreq: devfreq.to_owned(), ..Notes::default() };
+        Self { inner, notes: Some(Arc::new(Mutex::new(notes))) }
+    }
+
+    /// The same machine, without a write.
+    #[must_use]
+    pub fn dry(&self, devfreq: &Path) -> Self {
+        Self::new(self.inner.clone(), devfreq)
     }
 
     /// A line about what the next writes are for.
     pub fn comment(&self, what: &str) {
-        // Writing into a String cannot fail.
-        let _ = writeln!(self.notes().text, "# {what}");
+        if let Some(mut notes) = self.notes() {
+            // Writing into a String cannot fail.
+            let _ = writeln!(notes.text, "# {what}");
+        }
     }
 
     /// All writes so far, `path <- value`, one a line.
     pub fn text(&self) -> String {
-        self.notes().text.clone()
+        self.notes().map(|notes| notes.text.clone()).unwrap_or_default()
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, path: &Path, value: &str) {
-        let mut notes = self.notes();
-        let _ = writeln!(notes.text, "{} <- {value}", path.display());
-        let name = path.file_name().unwrap_or_default();
-        if ["set_freq", "max_freq", "min_freq", "freq_request"].iter().any(|node| name == *node) {
-            notes.clock = Some(value.to_owned());
-        }
-        notes.nodes.insert(path.to_owned(), value.to_owned());
+    fn notes(&self) -> Option<MutexGuard<'_, Notes>> {
+        self.notes.as_ref().map(|notes| notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What a node would hold by now, where that is known.
     fn noted(&self, path: &Path) -> Option<String> {
-        let notes = self.notes();
-        if path == self.devfreq.join("cur_freq") {
-            return notes.clock.clone();
+        self.notes()?.noted(path)
+    }
+}
+
+impl Notes {
+    fn note(&mut self, path: &Path, value: &str) {
+        let _ = writeln!(self.text, "{} <- {value}", path.display());
+        let name = path.file_name().unwrap_or_default();
+        if ["set_freq", "max_freq", "min_freq", "freq_request"].iter().any(|node| name == *node) {
+            self.clock = Some(value.to_owned());
         }
-        notes.nodes.get(path).cloned()
+        put(&mut self.nodes, path, value.to_owned());
     }
 
-    /// A node that the real tree lacks because its governor was not really chosen.
-    fn would_be_there(&self, path: &Path) -> bool {
-        let governor = self.noted(&self.devfreq.join("governor"));
-        path == self.devfreq.join("userspace/set_freq") && governor.as_deref() == Some("userspace")
+    /// What a node would hold by now. Also one that the real tree lacks because its governor was not really chosen.
+    fn noted(&self, path: &Path) -> Option<String> {
+        if path == self.devfreq.join("cur_freq") {
+            return self.clock.clone();
+        }
+        let there = || {
+            let governor = get(&self.nodes, &self.devfreq.join("governor"));
+            let comes =
+                path == self.devfreq.join("userspace/set_freq") && governor.is_some_and(|now| now == "userspace");
+            comes.then(|| "undefined".to_owned())
+        };
+        get(&self.nodes, path).cloned().or_else(there)
+    }
+}
+
+fn get<'a, V>(list: &'a [(PathBuf, V)], path: &Path) -> Option<&'a V> {
+    list.iter().find(|(noted, _)| noted == path).map(|(_, value)| value)
+}
+
+fn put<V>(list: &mut Vec<(PathBuf, V)>, path: &Path, value: V) {
+    match list.iter_mut().find(|(noted, _)| noted == path) {
+        Some((_, old)) => *old = value,
+        None => list.push((path.to_owned(), value)),
     }
 }
 
 impl<N: Nodes + Clone> Nodes for DryRun<N> {
-    type Handle = DryHandle<N>;
+    type Handle = Handle<N>;
 
     fn read(&self, path: &Path) -> io::Result<String> {
         match self.noted(path) {
             Some(value) => Ok(value + "\n"),
-            None if self.would_be_there(path) => Ok("undefined\n".to_owned()),
             None => self.inner.read(path),
         }
     }
 
-    fn open(&self, path: &Path) -> io::Result<DryHandle<N>> {
+    fn open(&self, path: &Path) -> io::Result<Handle<N>> {
+        if self.notes.is_none() {
+            return self.inner.open(path).map(Handle::Real);
+        }
         self.mode(path)?;
-        Ok(DryHandle { nodes: self.clone(), path: path.to_owned() })
+        Ok(Handle::Dry(self.clone(), path.to_owned()))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Handle<N>> {
+        if self.notes.is_none() { self.inner.open_to_read(path).map(Handle::Real) } else { self.open(path) }
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -106,65 +154,74 @@ impl<N: Nodes + Clone> Nodes for DryRun<N> {
     }
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
-        if self.would_be_there(path) { Ok(0o100_644) } else { self.inner.mode(path) }
+        if self.noted(path).is_some() { Ok(0o100_644) } else { self.inner.mode(path) }
     }
 }
 
-impl<N: Nodes + Clone> Store for DryRun<N> {
-    type Lock = ();
+impl<N: Nodes + Store + Clone> Store for DryRun<N> {
+    type Lock = Option<N::Lock>;
 
     fn load(&self, path: &Path) -> io::Result<String> {
-        self.notes().files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        match self.notes().and_then(|notes| get(&notes.files, path).cloned()) {
+            Some(noted) => noted.ok_or_else(|| io::ErrorKind::NotFound.into()),
+            None => self.inner.load(path),
+        }
     }
 
     fn save(&self, path: &Path, text: &str) -> io::Result<()> {
-        self.notes().files.insert(path.to_owned(), text.to_owned());
+        let Some(mut notes) = self.notes() else { return self.inner.save(path, text) };
+        put(&mut notes.files, path, Some(text.to_owned()));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.notes().files.remove(path);
+        let Some(mut notes) = self.notes() else { return self.inner.remove(path) };
+        put(&mut notes.files, path, None);
         Ok(())
     }
 
-    fn lock(&self, _: &Path) -> io::Result<Result<(), u32>> {
-        Ok(Ok(()))
+    /// The machine's own lock also in a dry run, so that what another instance would make fail fails there, too. But
+    /// a lock file that is not there yet, or not this user's to open, is left alone.
+    fn lock(&self, path: &Path) -> io::Result<Result<Self::Lock, u32>> {
+        if self.notes.is_some() && self.inner.load(path).is_err() {
+            return Ok(Ok(None));
+        }
+        Ok(self.inner.lock(path)?.map(Some))
     }
 }
 
-/// A node that is kept open, for nothing.
+/// A node that is kept open, for real or for nothing.
 #[derive(Debug)]
-pub struct DryHandle<N> {
-    nodes: DryRun<N>,
-    path: PathBuf,
+pub enum Handle<N: Nodes> {
+    /// For real.
+    Real(N::Handle),
+    /// In a dry run.
+    Dry(DryRun<N>, PathBuf),
 }
 
-impl<N: Nodes + Clone> NodeHandle for DryHandle<N> {
+impl<N: Nodes + Clone> NodeHandle for Handle<N> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.nodes.note(&self.path, String::from_utf8_lossy(bytes).trim_end());
-        Ok(())
+        match self {
+            Self::Real(handle) => handle.write(bytes),
+            Self::Dry(nodes, path) => {
+                if let Some(mut notes) = nodes.notes() {
+                    notes.note(path, String::from_utf8_lossy(bytes).trim_end());
+                }
+                Ok(())
+            }
+        }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let text = self.nodes.read(&self.path)?;
-        let length = text.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&text.as_bytes()[..length]);
-        Ok(length)
-    }
-}
-
-/// Time that passes at once.
-#[derive(Clone, Debug, Default)]
-pub struct DryTimer(Arc<Mutex<Nanos>>);
-
-impl Timer for DryTimer {
-    fn now(&self) -> Nanos {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sleep_until(&mut self, time: Nanos) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = time.max(*now);
+        match self {
+            Self::Real(handle) => handle.read(buffer),
+            Self::Dry(nodes, path) => {
+                let text = nodes.read(path)?;
+                let length = text.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&text.as_bytes()[..length]);
+                Ok(length)
+            }
+        }
     }
 }
 
@@ -190,7 +247,7 @@ mod tests {
             let before = state();
             let dry = DryRun::new(virtual_board.nodes(), &board.gpu.devfreq);
             let (guard, _) = Guard::take(dry.clone()).unwrap();
-            let mut gpu = GpuNode::open(dry.clone(), DryTimer::default(), &board, &guard, None).unwrap();
+            let mut gpu = GpuNode::open(dry.clone(), virtual_board.timer(), &board, &guard, None).unwrap();
             dry.comment("the clock");
             assert_eq!(gpu.pin(ClockIndex(3)).unwrap(), board.gpu.clocks[3]);
             gpu.release().unwrap();

@@ -2,7 +2,7 @@
 
 use jetpace_devfreq::energy::Energy;
 use jetpace_tables::hw::{PowerRails, RailRole, RailSample};
-use jetpace_tables::units::{Microjoules, Milliwatts, Nanos};
+use jetpace_tables::units::{Microjoules, Nanos};
 
 use crate::session::Meter;
 
@@ -11,14 +11,13 @@ const EVERY: Nanos = Nanos::from_millis(7);
 /// The longest gap between samples that is still integrated over.
 const LONGEST_GAP: Nanos = Nanos::from_millis(200);
 
-/// Integrates the module's power.
+/// Integrates the module's power, each rail's for itself: chips convert at their own times.
 #[derive(Debug)]
 pub struct RailMeter<R> {
     rails: R,
-    /// Which samples add up to the module's power; empty where no rail tells.
-    total: Vec<usize>,
+    /// Which samples add up to the module's power, and what each came to; empty where no rail tells.
+    total: Vec<(usize, Energy)>,
     samples: Vec<RailSample>,
-    energy: Energy,
     failed: bool,
 }
 
@@ -26,15 +25,16 @@ impl<R: PowerRails> RailMeter<R> {
     /// Over the `total` rail, or where there is none over the sum of the rails that are parts of it.
     pub fn new(rails: R) -> Self {
         let roles: Vec<RailRole> = rails.rails().map(|(_, role)| role).collect();
-        let with = |wanted: &[RailRole]| -> Vec<usize> {
-            roles.iter().enumerate().filter(|(_, role)| wanted.contains(role)).map(|(i, _)| i).collect()
+        let with = |wanted: &[RailRole]| -> Vec<(usize, Energy)> {
+            let found = roles.iter().enumerate().filter(|(_, role)| wanted.contains(role));
+            found.map(|(rail, _)| (rail, Energy::new(LONGEST_GAP))).collect()
         };
         let mut total = with(&[RailRole::Total]);
         if total.is_empty() && roles.contains(&RailRole::Part) {
             total = with(&[RailRole::Gpu, RailRole::GpuShared, RailRole::Part]);
         }
         let samples = vec![RailSample::default(); roles.len()];
-        Self { rails, total, samples, energy: Energy::new(LONGEST_GAP), failed: false }
+        Self { rails, total, samples, failed: false }
     }
 }
 
@@ -45,10 +45,11 @@ impl<R: PowerRails> Meter for RailMeter<R> {
         }
         match self.rails.sample(&mut self.samples) {
             Ok(()) => {
-                let of_total = || self.total.iter().filter_map(|i| self.samples.get(*i));
-                let power = of_total().map(|s| s.power.get()).sum();
-                let at = of_total().map(|s| s.at).max().unwrap_or(now);
-                self.energy.add(at, Milliwatts::new(power));
+                for (rail, energy) in &mut self.total {
+                    if let Some(sample) = self.samples.get(*rail).filter(|sample| !sample.repeated) {
+                        energy.add(sample.at, sample.power);
+                    }
+                }
             }
             Err(error) => {
                 log::warn!("{error}: no energy in the report");
@@ -59,14 +60,60 @@ impl<R: PowerRails> Meter for RailMeter<R> {
     }
 
     fn energy(&mut self) -> Option<Microjoules> {
-        let known = !self.total.is_empty() && !self.failed && self.energy.covered() > Nanos::ZERO;
-        if known && self.energy.left_out() > Nanos::ZERO {
-            log::warn!("{} without samples of power are not in the energy", self.energy.left_out());
+        let known = !self.total.is_empty()
+            && !self.failed
+            && self.total.iter().all(|(_, energy)| energy.covered() > Nanos::ZERO);
+        let left_out = self.total.iter().map(|(_, energy)| energy.left_out()).max().unwrap_or_default();
+        if known && left_out > Nanos::ZERO {
+            log::warn!("{left_out} without samples of power are not in the energy");
         }
-        known.then(|| self.energy.energy())
+        let joules = self.total.iter().map(|(_, energy)| energy.energy().as_joules_f64()).sum();
+        known.then(|| Microjoules::from_joules_f64(joules))
     }
 
     fn restart(&mut self) {
-        self.energy = Energy::new(LONGEST_GAP);
+        for (_, energy) in &mut self.total {
+            *energy = Energy::new(LONGEST_GAP);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use jetpace_tables::units::Milliwatts;
+
+    use super::*;
+
+    /// A rail that converts every 20 ms: 2 W, then 4 W, and so on. Its last conversion is read again and again.
+    struct Slow(Option<i64>);
+
+    impl PowerRails for Slow {
+        type Error = Infallible;
+
+        fn rails(&self) -> impl Iterator<Item = (&str, RailRole)> {
+            std::iter::once(("VDD_IN", RailRole::Total))
+        }
+
+        fn sample(&mut self, out: &mut [RailSample]) -> Result<(), Infallible> {
+            let read = self.0.map_or(0, |read| read + 1);
+            self.0 = Some(read);
+            let power = Milliwatts::new(if read / 2 % 2 == 0 { 2_000 } else { 4_000 });
+            let at = Nanos::from_millis(10 * read as u64);
+            out[0] = RailSample { at, power, repeated: read % 2 == 1, ..RailSample::default() };
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_conversion_that_is_read_twice_is_in_the_energy_once() {
+        let mut meter = RailMeter::new(Slow(None));
+        assert_eq!(meter.energy(), None);
+        for _ in 0..4 {
+            assert!(meter.sample(Nanos::ZERO).is_some());
+        }
+        // From the conversion at 0 ms to that at 20 ms: with the repeat it would be 70 mJ over 30 ms.
+        assert_eq!(meter.energy(), Some(Microjoules::from_joules_f64(0.06)));
     }
 }

@@ -10,6 +10,7 @@ use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::ClockIndex;
 
+use crate::dry_run::DryRun;
 use crate::failure::{Failure, Reason};
 use crate::frames::{self, Frame, Pace, Policy};
 use crate::signals::Stop;
@@ -126,6 +127,28 @@ where
         drop(held);
         guard.restore()?;
         summary
+    }
+
+    /// What [`Self::run`] would write, in order; writes nothing. The blocks take the time that they take at the clock
+    /// which the stock governor gives them meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn dry_run(self, drive: Drive<'_>, pace: Pace, frames: u64, stop: &Stop) -> Result<String, Failure> {
+        let devfreq = self.board.as_ref().map(|board| board.gpu.devfreq.clone()).unwrap_or_default();
+        let nodes = DryRun::new(self.nodes, &devfreq);
+        let Self { board, runner, timer, meter, .. } = self;
+        if matches!(drive, Drive::Stock) {
+            nodes.comment("the stock governor decides: nothing is written");
+            return Ok(nodes.text());
+        }
+        nodes.comment("which way of fixing the clock works, then frames to warm up");
+        let mut machine = Machine { nodes: nodes.clone(), board, runner, timer, meter };
+        machine.run(drive, pace, frames, stop, |frame| {
+            nodes.comment(&format!("frame {} has ended", frame.index + 1));
+            Ok(())
+        })?;
+        Ok(nodes.text())
     }
 
     fn count<G: GpuClock>(

@@ -1,6 +1,7 @@
 //! Power rails: the INA3221 as hwmon (L4T R34 and later) and as iio (R32), and Thor's INA238.
 
 mod faster;
+mod fresh;
 mod period;
 
 use std::io;
@@ -15,6 +16,7 @@ pub use period::conversion_period;
 use crate::error::Error;
 use crate::nodes::{NodeHandle, Nodes};
 use crate::text;
+use fresh::Fresh;
 
 /// Where a rail's power is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,11 +159,14 @@ fn is_unlabelled(name: &str) -> bool {
 }
 
 /// How often a rail has a new value by what its driver says: hwmon's `update_interval` in milliseconds, which leaves
-/// averaging out. `None` where it does not say; R32's driver averages over 54 or 430 ms.
+/// averaging out on L4T and is multiplied by `samples` therefore. `None` where it does not say; R32's driver averages
+/// over 54 or 430 ms, but with a new value every 0.84 ms.
 pub fn stated_period<N: Nodes>(nodes: &N, rail: &Rail) -> Option<Nanos> {
     let RailSource::VoltsAmps { volts, .. } = &rail.source else { return None };
-    let interval = text::integer(nodes, &volts.parent()?.join("update_interval")).ok()?;
-    u64::try_from(interval).ok().filter(|ms| (1..100_000).contains(ms)).map(Nanos::from_millis)
+    let node = |name: &str| text::integer(nodes, &volts.parent()?.join(name)).ok();
+    let interval = u64::try_from(node("update_interval")?).ok().filter(|ms| (1..100_000).contains(ms))?;
+    let samples = node("samples").and_then(|samples| u64::try_from(samples).ok()).filter(|n| (1..=1024).contains(n));
+    Some(Nanos::from_millis(interval * samples.unwrap_or(1)))
 }
 
 /// Kept nodes of one rail.
@@ -176,18 +181,25 @@ pub struct Rails<N: Nodes, T> {
     timer: T,
     rails: Vec<Rail>,
     open: Vec<Option<Open<N::Handle>>>,
+    fresh: Vec<Option<Fresh>>,
 }
 
 impl<N: Nodes, T: Timer> Rails<N, T> {
     /// Opens nothing yet: a rail's nodes are opened at its first sample, and anew after they went away.
     pub fn new(nodes: N, timer: T, rails: Vec<Rail>) -> Self {
         let open = rails.iter().map(|_| None).collect();
-        Self { nodes, timer, rails, open }
+        let fresh = rails.iter().map(|_| None).collect();
+        Self { nodes, timer, rails, open, fresh }
     }
 
     /// The rails.
     pub fn list(&self) -> &[Rail] {
         &self.rails
+    }
+
+    /// How often a rail has a new value, as found from the samples so far or as its driver says.
+    pub fn period(&self, rail: usize) -> Option<Nanos> {
+        self.fresh.get(rail)?.as_ref()?.period()
     }
 
     fn sample_one(&mut self, at: usize) -> Result<RailSample, Error> {
@@ -209,13 +221,19 @@ impl<N: Nodes, T: Timer> Rails<N, T> {
             _ => (0, 0, 0),
         };
         // A read takes an I2C transfer or two; the value is of somewhere between.
-        let middle = before.get() / 2 + self.timer.now().get() / 2;
+        let middle = Nanos::new(before.get() / 2 + self.timer.now().get() / 2);
         *slot = Some(open);
+        // What the chip gives; the power alone may be the same for another pair.
+        let value = if voltage == 0 && current == 0 { power } else { (voltage << 32) ^ current };
+        let repeated = self.fresh.get_mut(at).map(|fresh| {
+            fresh.get_or_insert_with(|| Fresh::new(stated_period(&self.nodes, rail))).is_repeat(middle, value)
+        });
         Ok(RailSample {
-            at: Nanos::new(middle),
+            at: middle,
             voltage: Millivolts::new(voltage),
             current: Milliamps::new(current),
             power: Milliwatts::new(power),
+            repeated: repeated.unwrap_or(false),
         })
     }
 }

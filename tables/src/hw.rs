@@ -73,6 +73,8 @@ pub struct RailSample {
     pub current: Milliamps,
     /// Power.
     pub power: Milliwatts,
+    /// The rail has had no new value since the sample before: this one is not to be counted again.
+    pub repeated: bool,
 }
 
 /// The power rails.

@@ -5,6 +5,7 @@
 mod bad_trees;
 mod boards;
 mod calibrate;
+mod commands;
 mod faults;
 mod kernel_cases;
 mod killed;

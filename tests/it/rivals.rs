@@ -18,7 +18,7 @@ use jetpace_tables::work::ClockIndex;
 use crate::boards::{lines, tree};
 
 const ORIN: &str = "orin-nano-8gb-super-r36.4";
-const BOARDS: [&str; 5] = ["nano-r32.7", "tx2-r32.7", "xavier-nx-r35.5", ORIN, "thor-r38.2"];
+pub const BOARDS: [&str; 5] = ["nano-r32.7", "tx2-r32.7", "xavier-nx-r35.5", ORIN, "thor-r38.2"];
 
 fn open(tree: &Tree, way: Option<Way>) -> Result<(Guard<Tree>, GpuNode<Tree, TreeTimer>), Error> {
     let board = Board::discover(tree)?;
@@ -27,12 +27,12 @@ fn open(tree: &Tree, way: Option<Way>) -> Result<(Guard<Tree>, GpuNode<Tree, Tre
     Ok((guard, gpu))
 }
 
-fn read(tree: &Tree, path: &Path) -> String {
+pub fn read(tree: &Tree, path: &Path) -> String {
     tree.outside(|outside| outside.read(path)).unwrap_or_default().trim().to_owned()
 }
 
 /// nvpmodel sets a lower cap: floor, bound, and its status.
-fn nvpmodel(outside: &mut Outside<'_>, board: &Board, cap: Hertz) {
+pub fn nvpmodel(outside: &mut Outside<'_>, board: &Board, cap: Hertz) {
     let who = "nvpmodel";
     // It writes what its configuration says and takes refusals as they come.
     let lowest = board.gpu.clocks[0].get().to_string();
@@ -44,13 +44,13 @@ fn nvpmodel(outside: &mut Outside<'_>, board: &Board, cap: Hertz) {
 }
 
 /// jetson_clocks locks the clock at its bound.
-fn jetson_clocks(outside: &mut Outside<'_>, board: &Board) {
+pub fn jetson_clocks(outside: &mut Outside<'_>, board: &Board) {
     let bound = outside.read(&board.gpu.node("max_freq")).unwrap();
     drop(outside.write("jetson_clocks", &board.gpu.node("min_freq"), &bound));
 }
 
 /// jtop switches 3D scaling off and on again, by the governor.
-fn jtop(outside: &mut Outside<'_>, board: &Board) {
+pub fn jtop(outside: &mut Outside<'_>, board: &Board) {
     for governor in ["performance", "nvhost_podgov"] {
         drop(outside.write("jtop", &board.gpu.node("governor"), governor));
     }

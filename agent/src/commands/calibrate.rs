@@ -14,7 +14,7 @@ use crate::args::{BoardArg, network};
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
 use crate::calibrate::{Done, Progress, Settings, Step, Subject, steps};
-use crate::dry_run::{DryRun, DryTimer};
+use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::output::print_text;
 use crate::signals::Stop;
@@ -212,7 +212,7 @@ where
     let dry = DryRun::new(subject.nodes.clone(), &subject.board.gpu.devfreq);
     let (guard, _) = Guard::take(dry.clone())?;
     dry.comment("which way of fixing the clock works");
-    let mut gpu = GpuNode::open(dry.clone(), DryTimer::default(), &subject.board, &guard, None)?;
+    let mut gpu = GpuNode::open(dry.clone(), subject.timer.clone(), &subject.board, &guard, None)?;
     for step in steps(settings, &subject.clocks()) {
         dry.comment(&what(step));
         for clock in step.writes() {

@@ -1,8 +1,10 @@
 //! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate, while a command runs.
 
+mod events;
 mod pace;
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,24 +14,29 @@ use std::time::Duration;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{Change, GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
-use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use crate::args::BoardArg;
-use crate::dry_run::{DryRun, DryTimer};
+use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::output::print_text;
+use crate::runtime::wire;
 use crate::signals::Stop;
+use events::Events;
 use pace::Pace;
 
 /// How often the command, the cap and the signals are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long a frame rate is counted before it is judged.
-const WINDOW: Nanos = Nanos::from_millis(2_000);
+/// How long a frame rate is counted before it is judged, at least.
+const SHORTEST_WINDOW: Nanos = Nanos::from_millis(2_000);
+
+/// How many frames it is counted over, at least: one more or less must be within what the pace tolerates.
+const FRAMES_A_WINDOW: f64 = 100.0;
 
 /// How long a command that was told to stop may take before the clocks are put back without it.
 const GRACE: Nanos = Nanos::from_millis(5_000);
@@ -43,9 +50,16 @@ pub struct Args {
     /// The clock to hold, one of the available ones
     #[arg(long, required_unless_present = "fps", conflicts_with = "fps")]
     clock: Option<Hertz>,
-    /// Hold the lowest clock that keeps so many frames a second; a frame is a line on the command's stdout
+    /// Hold the lowest clock that keeps so many frames a second; a frame is one that the command tells libjetpace, or
+    /// where it tells none a line on its stdout
     #[arg(long)]
     fps: Option<f64>,
+    /// With --fps: where programs with libjetpace look for the daemon; by default the daemon's own place
+    #[arg(long, value_name = "PATH", requires = "fps")]
+    socket: Option<PathBuf>,
+    /// With --fps: how long frames are counted before the rate is judged; by default for 100 frames and at least 2 s
+    #[arg(long, value_name = "TIME", requires = "fps")]
+    window: Option<Nanos>,
     /// Take this way of fixing the clock instead of the cheapest that works
     #[arg(long)]
     way: Option<Way>,
@@ -64,27 +78,30 @@ impl Args {
             return Err(Failure::usage("--fps takes a number above 0"));
         }
         let root = match &self.board {
-            BoardArg::Auto => SysfsRoot::new("/"),
-            BoardArg::Tree(root) => SysfsRoot::new(root),
+            BoardArg::Auto => ThisMachine::at("/"),
+            BoardArg::Tree(root) => ThisMachine::at(root),
             BoardArg::Sim(_) => return Err(Failure::usage("a virtual board has no GPU that a command could run on")),
         };
         if self.dry_run {
-            return self.print_writes(root);
+            return self.print_writes(&root);
         }
         let stop = Stop::install()?;
         guard::restore_on_panic(root.clone());
-        let held = self.hold(root, &stop);
+        let held = self.hold(root, Monotonic::new(), &stop);
         stop.die();
         held
     }
 
-    fn print_writes(&self, nodes: SysfsRoot) -> Result<(), Failure> {
-        let board = Board::discover(&nodes)?;
+    fn print_writes(&self, nodes: &ThisMachine) -> Result<(), Failure> {
+        let board = Board::discover(nodes)?;
         let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
-        let dry = DryRun::new(nodes, &board.gpu.devfreq);
-        let (guard, _) = Guard::take(dry.clone())?;
+        let dry = nodes.dry(&board.gpu.devfreq);
+        let (guard, leftover) = Guard::take(dry.clone())?;
+        if let Leftover::Restored(_) = leftover {
+            dry.comment("that was what a killed instance left; from here on the clock is taken");
+        }
         dry.comment("which way of fixing the clock works");
-        let mut gpu = GpuNode::open(dry.clone(), DryTimer::default(), &board, &guard, self.way)?;
+        let mut gpu = GpuNode::open(dry.clone(), Monotonic::new(), &board, &guard, self.way)?;
         dry.comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
         gpu.set(clock.unwrap_or(gpu.cap()))?;
         dry.comment("everything put back");
@@ -94,7 +111,15 @@ impl Args {
         print_text(&dry.text())
     }
 
-    fn hold(&self, nodes: SysfsRoot, stop: &Stop) -> Result<(), Failure> {
+    /// Holds the clock of a machine until the command has ended.
+    ///
+    /// # Errors
+    /// Where the clock cannot be held or put back, and where the command fails.
+    pub fn hold<N, T>(&self, nodes: N, timer: T, stop: &Stop) -> Result<(), Failure>
+    where
+        N: Nodes + Store + Clone,
+        T: Timer,
+    {
         let board = Board::discover(&nodes)?;
         let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
         let (guard, leftover) = Guard::take(nodes.clone())?;
@@ -102,21 +127,50 @@ impl Args {
             log::warn!("a killed instance left clocks changed; they were put back first");
             guard::log_foreign(&report);
         }
-        let mut gpu = GpuNode::open(nodes, Monotonic::new(), &board, &guard, self.way)?;
+        let mut gpu = GpuNode::open(nodes, timer, &board, &guard, self.way)?;
         let start = clock.unwrap_or(gpu.cap());
         let runs = gpu.pin(start)?;
         if clock.is_some_and(|clock| clock > gpu.cap()) {
             log::warn!("the cap is {}: held there", board.gpu.cap);
         }
         eprintln!("GPU at {runs} by way {}", gpu.way());
-        let ended = self.watch_command(&mut gpu, start, stop);
+        // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no daemon does.
+        let ended = self.listen().and_then(|events| self.watch_command(&mut gpu, start, events, stop));
         // Also where the command could not be started; the failure to put back weighs more than its end.
         gpu.release()?;
         guard::log_foreign(&guard.restore()?);
         ended
     }
 
-    fn watch_command<N, T>(&self, gpu: &mut GpuNode<N, T>, start: ClockIndex, stop: &Stop) -> Result<(), Failure>
+    fn window(&self) -> Nanos {
+        let frames = Nanos::from_secs_f64(FRAMES_A_WINDOW / self.fps.unwrap_or(FRAMES_A_WINDOW));
+        self.window.unwrap_or(frames.max(SHORTEST_WINDOW))
+    }
+
+    /// Where programs with libjetpace tell their frames; `None` where only lines count.
+    fn listen(&self) -> Result<Option<Events>, Failure> {
+        let (path, named) = match (&self.socket, &self.board) {
+            (Some(path), _) => (path.as_path(), true),
+            (None, BoardArg::Auto) if self.fps.is_some() => (Path::new(wire::SOCKET), false),
+            _ => return Ok(None),
+        };
+        match Events::listen(path) {
+            Ok(events) => Ok(Some(events)),
+            Err(e) if named => Err(Failure::file(path, &e)),
+            Err(e) => {
+                log::warn!("{}: {e}; only lines on the command's stdout count as frames", path.display());
+                Ok(None)
+            }
+        }
+    }
+
+    fn watch_command<N, T>(
+        &self,
+        gpu: &mut GpuNode<N, T>,
+        start: ClockIndex,
+        mut events: Option<Events>,
+        stop: &Stop,
+    ) -> Result<(), Failure>
     where
         N: Nodes + Store + Clone,
         T: Timer,
@@ -124,7 +178,8 @@ impl Args {
         let mut command = Running::start(&self.command, self.fps.is_some())?;
         let timer = Monotonic::new();
         let mut pace = self.fps.map(|fps| Pace::new(fps, start));
-        let (mut window, mut counted) = (timer.now(), 0);
+        let window = self.window();
+        let (mut since, mut counted) = (timer.now(), Counted::Lines(0));
         let mut told = None;
         let mut wanted = start;
         loop {
@@ -148,12 +203,18 @@ impl Args {
                 Ok(_) => {}
                 Err(e) => log::warn!("{e}"),
             }
-            if let Some(pace) = pace.as_mut().filter(|_| now.saturating_sub(window) >= WINDOW) {
-                let frames = command.frames.load(Ordering::Relaxed);
-                let rate = (frames - counted) as f64 / now.saturating_sub(window).as_secs_f64();
-                wanted = pace.judge(rate, gpu.cap());
-                log::info!("{rate:.1} frames a second: clock {}", gpu.pin(wanted)?);
-                (window, counted) = (now, frames);
+            if let Some(events) = &mut events {
+                events.look(gpu.gpu().clocks.get(wanted.min(gpu.cap()).index()).copied().unwrap_or_default());
+            }
+            if let Some(pace) = pace.as_mut().filter(|_| now.saturating_sub(since) >= window) {
+                let frames = Counted::now(command.lines.load(Ordering::Relaxed), events.as_ref());
+                if let Some(frames) = frames.since(counted) {
+                    let rate = frames as f64 / now.saturating_sub(since).as_secs_f64();
+                    wanted = pace.judge(rate, gpu.cap());
+                    let runs = gpu.pin(wanted)?;
+                    log::info!("{rate:.1} frames a second: clock {runs}");
+                }
+                (since, counted) = (now, frames);
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -173,11 +234,37 @@ fn listed(board: &Board, clock: Hertz) -> Result<ClockIndex, Failure> {
     }
 }
 
+/// Frames so far, and what told them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// The command's lines.
+    Lines(u64),
+    /// Programs with libjetpace. Once one has ended a frame lines are no frames any more: a program may print some.
+    Events(u64),
+}
+
+impl Counted {
+    fn now(lines: u64, events: Option<&Events>) -> Self {
+        match events.map_or(0, Events::frames) {
+            0 => Self::Lines(lines),
+            frames => Self::Events(frames),
+        }
+    }
+
+    /// Frames since `before`; `None` in the window in which events took the place of lines.
+    fn since(self, before: Self) -> Option<u64> {
+        match (self, before) {
+            (Self::Lines(now), Self::Lines(before)) | (Self::Events(now), Self::Events(before)) => Some(now - before),
+            _ => None,
+        }
+    }
+}
+
 /// The command at work.
 struct Running {
     name: String,
     child: Child,
-    frames: Arc<AtomicU64>,
+    lines: Arc<AtomicU64>,
 }
 
 impl Running {
@@ -191,12 +278,12 @@ impl Running {
             start.stdout(Stdio::piped());
         }
         let mut child = start.spawn().map_err(|e| Failure::usage(format_args!("{name}: {e}")))?;
-        let frames = Arc::new(AtomicU64::new(0));
-        if let Some(lines) = child.stdout.take() {
-            let frames = Arc::clone(&frames);
-            thread::spawn(move || count_lines(BufReader::new(lines), &frames));
+        let lines = Arc::new(AtomicU64::new(0));
+        if let Some(stdout) = child.stdout.take() {
+            let lines = Arc::clone(&lines);
+            thread::spawn(move || pass_on(BufReader::new(stdout), &lines));
         }
-        Ok(Self { name: name.clone(), child, frames })
+        Ok(Self { name: name.clone(), child, lines })
     }
 
     fn failure(&self, error: &std::io::Error) -> Failure {
@@ -230,12 +317,82 @@ impl Drop for Running {
 }
 
 /// Passes the command's lines on and counts them. Ends with the command's stdout.
-fn count_lines(mut lines: impl BufRead, frames: &AtomicU64) {
+fn pass_on(mut stdout: impl BufRead, lines: &AtomicU64) {
     let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        frames.fetch_add(1, Ordering::Relaxed);
+    while stdout.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        lines.fetch_add(1, Ordering::Relaxed);
         // A closed stdout of ours is no reason to stop counting.
         let _ = std::io::stdout().write_all(&line);
         line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_tells_frames_and_prints_lines_is_counted_once() {
+        let (lines, more_lines) = (Counted::Lines(10), Counted::Lines(40));
+        let (events, more_events) = (Counted::Events(7), Counted::Events(67));
+        assert_eq!(more_lines.since(lines), Some(30));
+        assert_eq!(events.since(more_lines), None, "the window of the change says nothing");
+        assert_eq!(more_events.since(events), Some(60));
+    }
+
+    /// A board, a command that does nothing for a while, and `program` beside it with the socket's path.
+    #[cfg(feature = "sim")]
+    fn hold_beside(fps: &str, program: impl FnOnce(&Path) + Send) -> (Board, Vec<u64>) {
+        use clap::Parser;
+        use jetpace_devfreq::sim::tree::Tree;
+
+        let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/boards");
+        let tree = Tree::load(&boards.join("orin-nano-8gb-super-r36.4")).unwrap();
+        let before = tree.settings();
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("jetpace.sock");
+        let line = ["jetpace", "hold", "--fps", fps, "--window", "100ms", "--way", "min-max", "--socket"];
+        let rest = [socket.to_str().unwrap(), "--", "sleep", "2"];
+        let cli = crate::args::Cli::try_parse_from(line.into_iter().chain(rest)).unwrap();
+        let crate::args::Command::Hold(args) = cli.command else { panic!("{cli:?}") };
+        thread::scope(|scope| {
+            scope.spawn(|| program(&socket));
+            args.hold(tree.clone(), tree.timer(), &Stop::never()).unwrap();
+        });
+        assert_eq!(tree.settings(), before);
+        let bounds = tree.log().into_iter().filter(|entry| entry.path.ends_with("max_freq"));
+        (Board::discover(&tree).unwrap(), bounds.filter_map(|entry| entry.text.parse().ok()).collect())
+    }
+
+    /// Tells frames, as many as it can, until the socket goes away.
+    #[cfg(feature = "sim")]
+    fn tell_frames(socket: &Path) {
+        use crate::runtime::page::What;
+        use crate::runtime::remote::Remote;
+
+        let mut remote = loop {
+            match Remote::open(socket, &[]) {
+                Ok(remote) => break remote,
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        while remote.tell(What::FrameEnd).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "sim")]
+    fn told_frames_bring_the_clock_down_and_none_keep_it_up() {
+        // Trying the way writes the lowest clock and the cap; only a kept rate leads to those between.
+        let between = |board: &Board, bounds: &[u64]| {
+            let listed = board.gpu.clocks.iter().map(|clock| clock.get());
+            let listed = listed.filter(|clock| *clock > board.gpu.clocks[0].get() && *clock < board.gpu.cap.get());
+            listed.filter(|clock| bounds.contains(clock)).count()
+        };
+        let (board, bounds) = hold_beside("1", tell_frames);
+        assert!(between(&board, &bounds) >= 3, "more frames than asked for: {bounds:?}");
+        let (board, bounds) = hold_beside("1000000", tell_frames);
+        assert_eq!(between(&board, &bounds), 0, "fewer frames than asked for: {bounds:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each: its options, and `run`.
 
+#[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;

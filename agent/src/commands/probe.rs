@@ -1,16 +1,17 @@
 //! `jetpace probe`: what this machine is and has, and what the agent may do to it.
 
-mod document;
+pub mod document;
 mod needs;
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{self, Tried, Way};
 use jetpace_devfreq::guard::{Guard, Store};
-use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::Timer;
 
 use crate::args::BoardArg;
+use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::output::{print_json, print_text};
 use document::Document;
@@ -33,8 +34,8 @@ impl Args {
     /// Looks, and prints what was found.
     pub fn run(self) -> Result<(), Failure> {
         let document = match &self.board {
-            BoardArg::Auto => self.look(&SysfsRoot::new("/"), Monotonic::new()),
-            BoardArg::Tree(root) => self.look(&SysfsRoot::new(root), Monotonic::new()),
+            BoardArg::Auto => self.look(&ThisMachine::at("/"), Monotonic::new()),
+            BoardArg::Tree(root) => self.look(&ThisMachine::at(root), Monotonic::new()),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;
@@ -49,7 +50,11 @@ impl Args {
         }
     }
 
-    fn look<N: Nodes + Store + Clone>(&self, nodes: &N, timer: impl Timer) -> Result<Document, Failure> {
+    /// Looks at a machine, with `--test-write` by writing and putting back.
+    ///
+    /// # Errors
+    /// Where there is no GPU, or something could not be put back.
+    pub fn look<N: Nodes + Store + Clone>(&self, nodes: &N, timer: impl Timer) -> Result<Document, Failure> {
         let board = Board::discover(nodes)?;
         let ways = match self.test_write {
             true => {
@@ -96,7 +101,7 @@ mod tests {
             boards += 1;
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let args = Args { board: BoardArg::Tree(path.clone()), test_write: false, json: true };
-            let document = args.look(&SysfsRoot::new(&path), Monotonic::new()).unwrap();
+            let document = args.look(&ThisMachine::at(&path), Monotonic::new()).unwrap();
             let json = serde_json::to_value(&document).unwrap();
             let top = ["board", "emc", "format", "gpu", "missing", "needs", "over_current", "rails", "thermal"];
             assert_eq!(keys(&json), top, "{name}");

@@ -1,10 +1,13 @@
 //! `jetpace restore`: puts back what a killed instance left. For systemd's ExecStopPost, and for hands.
 
-use jetpace_devfreq::guard::{self, Leftover, Store};
-use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::guard::{self, Leftover, Report, Store};
+use jetpace_devfreq::nodes::Nodes;
 
 use crate::args::BoardArg;
+use crate::dry_run::{DryRun, ThisMachine};
 use crate::failure::Failure;
+use crate::output::print_text;
 
 /// Options of `restore`.
 #[derive(Debug, clap::Args)]
@@ -12,20 +15,44 @@ pub struct Args {
     /// The machine: auto, or the root of a sysfs tree
     #[arg(long, default_value = "auto")]
     board: BoardArg,
+    /// Print the writes that would be made, in order, and make none
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Args {
     /// Restores.
     pub fn run(self) -> Result<(), Failure> {
-        match self.board {
-            BoardArg::Auto => restore(&SysfsRoot::new("/")),
-            BoardArg::Tree(root) => restore(&SysfsRoot::new(root)),
-            BoardArg::Sim(_) => Err(Failure::usage("a virtual board keeps nothing that could be put back")),
-        }
+        let nodes = match self.board {
+            BoardArg::Auto => ThisMachine::at("/"),
+            BoardArg::Tree(root) => ThisMachine::at(root),
+            BoardArg::Sim(_) => return Err(Failure::usage("a virtual board keeps nothing that could be put back")),
+        };
+        if self.dry_run { print_text(&dry_run(&nodes)?) } else { restore(&nodes) }
     }
 }
 
-fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
+/// What [`restore`] would write.
+///
+/// # Errors
+/// As [`restore`].
+pub fn dry_run<N: Nodes + Store + Clone>(nodes: &DryRun<N>) -> Result<String, Failure> {
+    // Where the driver is gone there is no clock that could follow.
+    let devfreq = Board::discover(nodes).map(|board| board.gpu.devfreq).unwrap_or_default();
+    let dry = nodes.dry(&devfreq);
+    match guard::restore(&dry)? {
+        Leftover::None => dry.comment("nothing to put back"),
+        Leftover::OtherBoot => dry.comment("the state file is of an earlier run of this machine: only removed"),
+        Leftover::Restored(report) => left(&report).iter().for_each(|line| dry.comment(line)),
+    }
+    Ok(dry.text())
+}
+
+/// Puts back what a killed instance left, and says so.
+///
+/// # Errors
+/// Where an instance runs, the state file is not this machine's, or a node could not be put back.
+pub fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
     match guard::restore(nodes)? {
         Leftover::None => eprintln!("nothing to put back"),
         Leftover::OtherBoot => eprintln!("a state file of an earlier run of this machine: removed"),
@@ -33,13 +60,19 @@ fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
             for path in &report.restored {
                 eprintln!("{}: holds its original value", path.display());
             }
-            for path in &report.gone {
-                eprintln!("{}: gone, with its driver or governor", path.display());
-            }
-            for (path, now) in &report.foreign {
-                eprintln!("{}: left at {now}, which someone else has set meanwhile", path.display());
+            for line in left(&report) {
+                eprintln!("{line}");
             }
         }
     }
     Ok(())
+}
+
+/// The nodes that do not get their original value, a line each.
+fn left(report: &Report) -> Vec<String> {
+    let gone = report.gone.iter().map(|path| format!("{}: gone, with its driver or governor", path.display()));
+    let foreign = report.foreign.iter();
+    let foreign =
+        foreign.map(|(path, now)| format!("{}: left at {now}, which someone else has set meanwhile", path.display()));
+    gone.chain(foreign).collect()
 }

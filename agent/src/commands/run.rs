@@ -26,9 +26,9 @@ pub struct Args {
     /// The network; by default the one that the table was planned for. Without a table the stock governor decides
     #[arg(long, required_unless_present = "table", value_name = "NET")]
     net: Option<String>,
-    /// How many frames
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
-    frames: u64,
+    /// How many frames; by default 1000, with --dry-run 3
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    frames: Option<u64>,
     /// Latest end of a frame, from its start; by default the table's
     #[arg(long, value_name = "TIME")]
     deadline: Option<Nanos>,
@@ -47,6 +47,9 @@ pub struct Args {
     /// Write a line per frame into this file
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Print the writes that would be made, in order, and make none; blocks take the time that they take without them
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    dry_run: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -109,7 +112,10 @@ impl Args {
         let mut machine = Machine { nodes, board, runner, timer, meter };
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
         let mut log = FrameLog::new(self.csv.is_some());
-        let ours = machine.run(drive, pace, self.frames, &stop, |frame| {
+        if self.dry_run {
+            return print_text(&machine.dry_run(drive, pace, self.frames(), &stop)?);
+        }
+        let ours = machine.run(drive, pace, self.frames(), &stop, |frame| {
             log.add(frame);
             Ok(())
         });
@@ -126,15 +132,19 @@ impl Args {
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::sim;
 
-        use crate::virtual_board::{Case, best_fixed};
+        use crate::virtual_board::{Case, best_fixed, machine};
 
         // The board is looked at first: a table tells nothing of use on a machine that is not there.
         let nodes = sim::Board::new(name, self.seed).map_err(Failure::usage)?.nodes();
         let table = self.read_table(&Board::discover(&nodes)?.digest())?;
         let (network, pace, risk) = self.work(table.as_ref())?;
-        let case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames: self.frames };
+        let case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames: self.frames() };
         let stop = Stop::install()?;
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
+        if self.dry_run {
+            let machine = machine(name, self.seed, case.network)?;
+            return print_text(&machine.dry_run(drive, pace, case.frames, &stop)?);
+        }
 
         let mut log = FrameLog::new(self.csv.is_some());
         let ours = case.run(drive, &stop, |frame| {
@@ -155,6 +165,10 @@ impl Args {
             best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
         };
         self.print(Document::new("virtual", &self.board, &case.network, drive, (pace, risk), &ours, baselines))
+    }
+
+    fn frames(&self) -> u64 {
+        self.frames.unwrap_or(if self.dry_run { 3 } else { 1000 })
     }
 
     fn write_log(&self, log: FrameLog) -> Result<(), Failure> {

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use jetpace_devfreq::nodes::SysfsRoot;
 use jetpace_devfreq::selftest::{self, Report};
 use jetpace_devfreq::timer::Monotonic;
 
 use crate::args::BoardArg;
+use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::output::{print_json, write_file};
 
@@ -29,8 +29,8 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let rounds = self.rounds.min(1_000_000);
         let report = match &self.board {
-            BoardArg::Auto => selftest::run(&SysfsRoot::new("/"), Monotonic::new(), rounds),
-            BoardArg::Tree(root) => selftest::run(&SysfsRoot::new(root), Monotonic::new(), rounds),
+            BoardArg::Auto => selftest::run(&ThisMachine::at("/"), Monotonic::new(), rounds),
+            BoardArg::Tree(root) => selftest::run(&ThisMachine::at(root), Monotonic::new(), rounds),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::{self, Store};
-use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
+use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::Timer;
 use jetpace_tables::image;
@@ -16,6 +16,7 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::args::BoardArg;
+use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::runtime::control::Schedule;
 use crate::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Manager, Options};
@@ -56,8 +57,8 @@ impl Args {
         // Where locking is not allowed, all works the same with a longer tail.
         let _ = sys::lock_all();
         match &self.board {
-            BoardArg::Auto => self.serve(SysfsRoot::new("/"), Monotonic::new()),
-            BoardArg::Tree(root) => self.serve(SysfsRoot::new(root), Monotonic::new()),
+            BoardArg::Auto => self.serve(ThisMachine::at("/"), Monotonic::new()),
+            BoardArg::Tree(root) => self.serve(ThisMachine::at(root), Monotonic::new()),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, self.seed).map_err(Failure::usage)?;

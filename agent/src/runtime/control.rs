@@ -6,7 +6,7 @@ mod seen;
 mod tests;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use jetpace_tables::hw::GpuClock;
@@ -75,22 +75,24 @@ impl<C: Tended + Send + 'static> Control<C> {
     pub fn start(clock: C, silence: Nanos, schedule: Schedule) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let clock = Arc::new(Mutex::new(clock));
-        let (started, wait) = std::sync::mpsc::sync_channel(1);
+        let started = Arc::new(OnceLock::new());
         let thread = {
-            let (desk, clock) = (Arc::clone(&desk), Arc::clone(&clock));
+            let (desk, clock, started) = (Arc::clone(&desk), Arc::clone(&clock), Arc::clone(&started));
             Builder::new().name("jetpace-control".into()).spawn(move || {
                 let applied = schedule.apply();
                 let go = applied.is_ok();
-                // The receiver waits below; it cannot be gone.
-                let _ = started.send(applied);
+                // Set once, here.
+                let _ = started.set(applied.err());
                 if go {
                     Thread { desk: &desk, clock: &clock, silence, pending: None, look_at: Nanos::ZERO }.serve();
                 }
             })?
         };
-        let applied = wait.recv().map_err(|_| io::Error::other("the control thread died at its start"))?;
         let control = Self { desk, clock, thread: Some(thread), pid: std::process::id() };
-        applied.map(|()| control)
+        match started.wait() {
+            None => Ok(control),
+            Some(e) => Err(e.raw_os_error().map_or_else(|| e.kind().into(), io::Error::from_raw_os_error)),
+        }
     }
 
     /// Where to post requests and see what came of them.

@@ -182,9 +182,8 @@ impl<C: Tended + Send + 'static> Daemon<C> {
     }
 
     fn accept(&mut self) {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = match accept4(self.listener.as_raw_fd(), flags) {
-            Ok(fd) => own(fd),
+        let socket = match accept_at(&self.listener) {
+            Ok(socket) => socket,
             Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => return,
             Err(e) => {
                 // Out of descriptors: the connection stays in the backlog, and is tried again with the next event.
@@ -311,7 +310,7 @@ impl<C: Tended + Send + 'static> Daemon<C> {
     }
 }
 
-fn encode(table: &Table) -> Vec<u8> {
+pub(crate) fn encode(table: &Table) -> Vec<u8> {
     let mut bytes = vec![0; image::MAX_BYTES];
     // A sound table always fits.
     let length = image::encode(table, &mut bytes).unwrap_or(0);
@@ -319,7 +318,8 @@ fn encode(table: &Table) -> Vec<u8> {
     bytes
 }
 
-fn listen_at(path: &Path, group: Option<nix::unistd::Gid>) -> io::Result<OwnedFd> {
+/// Listens without waiting at a path, for root, this process's own user and a group.
+pub(crate) fn listen_at(path: &Path, group: Option<nix::unistd::Gid>) -> io::Result<OwnedFd> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -347,11 +347,13 @@ fn listen_at(path: &Path, group: Option<nix::unistd::Gid>) -> io::Result<OwnedFd
     Ok(listener)
 }
 
+/// Takes the next connection; `EAGAIN` where none waits.
 #[allow(unsafe_code)]
-fn own(fd: std::os::fd::RawFd) -> OwnedFd {
+pub(crate) fn accept_at(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
     use std::os::fd::FromRawFd;
+    let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     // SAFETY: the kernel made this descriptor for us in accept4 just now; nobody else owns it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Now, for uptimes.

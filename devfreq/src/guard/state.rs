@@ -88,7 +88,8 @@ impl State {
             Err(source) => return Err(Error::State { path: path.to_owned(), what: "cannot be read", source }),
         };
         let wrong = |what: String| Error::StateContent { path: path.to_owned(), what };
-        let state: Self = serde_json::from_str(&text).map_err(|e| wrong(format!("is not understood ({e})")))?;
+        let state: Self =
+            serde_json::from_slice(text.as_bytes()).map_err(|e| wrong(format!("is not understood ({e})")))?;
         if state.format != FORMAT {
             return Err(wrong(format!("has format {}, not {FORMAT}", state.format)));
         }

@@ -1,6 +1,5 @@
 //! Where the state file lies: a plain file, whole or not at all, and a lock that dies with its holder.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -105,7 +104,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Locks held by this process: a record lock does not exclude its own process.
-static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A record lock (`F_SETLK`) on a file. Unlike `flock` it is not handed on to forked children, so it dies with its
 /// holder even where a child lives on.
@@ -117,12 +116,16 @@ pub struct FileLock {
 
 impl FileLock {
     fn take(path: PathBuf) -> io::Result<Result<Self, u32>> {
-        if !HELD.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone()) {
-            return Ok(Err(std::process::id()));
+        {
+            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+            if held.contains(&path) {
+                return Ok(Err(std::process::id()));
+            }
+            held.push(path.clone());
         }
         let taken = Self::take_record(&path);
         if !matches!(taken, Ok(Ok(_))) {
-            HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+            let_go(&path);
         }
         Ok(taken?.map(|file| Self { path, _file: file }))
     }
@@ -149,6 +152,10 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        let_go(&self.path);
     }
+}
+
+fn let_go(path: &Path) {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).retain(|held| held != path);
 }

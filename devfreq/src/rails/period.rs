@@ -30,8 +30,13 @@ pub fn conversion_period(readings: &[(Nanos, i64)]) -> Option<Nanos> {
         let turns: f64 = gaps.iter().map(|gap| (gap / period).round().max(1.0)).sum();
         period = gaps.iter().sum::<f64>() / turns;
     }
-    let fits = gaps.iter().all(|gap| (gap - (gap / period).round() * period).abs() <= 1.5 * step + 0.1 * period);
-    fits.then(|| Nanos::from_secs_f64(period))
+    let off: Vec<f64> = gaps.iter().map(|gap| (gap - (gap / period).round() * period).abs()).collect();
+    let fits = off.iter().all(|off| *off <= 1.5 * step + 0.1 * period);
+    // Conversions are seen a third of a reading late or early in the mean; changes without a period would be a quarter
+    // of any period off, which can be told apart from three readings a period on.
+    let mean_off = off.iter().sum::<f64>() / off.len() as f64;
+    let told = period >= 2.5 * step && mean_off <= 0.5 * step + 0.02 * period;
+    (fits && told).then(|| Nanos::from_secs_f64(period))
 }
 
 #[cfg(test)]
@@ -63,5 +68,21 @@ mod tests {
         assert_eq!(conversion_period(&readings(6.6e-3, 1e-3, 20)), None, "too few changes");
         let still: Vec<(Nanos, i64)> = (0..600).map(|n| (Nanos::from_millis(n), 5)).collect();
         assert_eq!(conversion_period(&still), None, "nothing changes");
+        // Changes at random, three to nine readings apart.
+        let mut state = 1u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            3 + (state >> 40) % 7
+        };
+        let (mut next, mut value) = (random(), 0);
+        let steady: Vec<(Nanos, i64)> = (0..600)
+            .map(|n| {
+                if n == next {
+                    (next, value) = (n + random(), value + 1);
+                }
+                (Nanos::from_millis(10 * n), value)
+            })
+            .collect();
+        assert_eq!(conversion_period(&steady), None, "no period");
     }
 }

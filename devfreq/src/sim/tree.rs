@@ -5,19 +5,23 @@
 mod faults;
 mod files;
 mod load;
+mod nodes;
+mod outside;
+mod store;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetpace_tables::hw::Timer;
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::Nanos;
 
 use super::rules::{Devfreq, Kernel, errno};
-use crate::guard::Store;
-use crate::nodes::{NodeHandle, Nodes};
 pub use faults::Faults;
 use files::Files;
+pub use nodes::TreeHandle;
+pub use outside::Outside;
+pub use store::TreeLock;
 
 /// The stock governor's tick.
 const TICK: Nanos = Nanos::from_millis(25);
@@ -244,6 +248,10 @@ impl Inner {
         }
     }
 
+    fn fault(&mut self, ask: impl FnOnce(&mut Faults) -> Option<i32>) -> io::Result<()> {
+        self.faults.as_mut().and_then(ask).map_or(Ok(()), |code| Err(errno(code)))
+    }
+
     fn settings(&self) -> Vec<(PathBuf, String)> {
         const SET: [&str; 12] = [
             "governor",
@@ -273,214 +281,6 @@ impl Inner {
         paths.sort();
         paths.dedup();
         paths.into_iter().filter_map(|path| self.read(&path).ok().map(|text| (path, text))).collect()
-    }
-}
-
-/// Another program, or the machine itself, acting on the tree.
-pub struct Outside<'a>(&'a mut Inner);
-
-impl Outside<'_> {
-    /// Writes a node as some other program; logged, never failing by fault.
-    pub fn write(&mut self, who: &'static str, path: &Path, text: &str) -> io::Result<()> {
-        let path = self.0.files.resolve(path)?;
-        self.0.write(who, &path, text)
-    }
-
-    /// Replaces a file that is no node, such as nvpmodel's own.
-    pub fn put(&mut self, path: &str, text: &str) {
-        self.0.files.put(Path::new(path), text);
-    }
-
-    /// Reads a node.
-    pub fn read(&self, path: &Path) -> io::Result<String> {
-        self.0.files.resolve(path).and_then(|path| self.0.read(&path))
-    }
-
-    /// A cooling device takes the GPU's bound down, or lets go.
-    pub fn throttle(&mut self, max: Option<Hertz>) {
-        let cooling = Path::new("/sys/class/thermal/cooling_device0/cur_state");
-        self.0.files.put(cooling, if max.is_some() { "1\n" } else { "0\n" });
-        self.gpu(|rules| rules.set_thermal_max(max));
-    }
-
-    /// The GPU falls asleep when it has nothing to do.
-    pub fn let_sleep(&mut self) {
-        if let Some(device) = self.0.devices.first_mut() {
-            device.sleeps = true;
-            device.rules.set_suspended(true);
-        }
-    }
-
-    /// Works on the rules of the GPU's device.
-    pub fn gpu(&mut self, work: impl FnOnce(&mut Devfreq)) {
-        if let Some(device) = self.0.devices.first_mut() {
-            work(&mut device.rules);
-        }
-    }
-
-    /// The GPU's driver is unbound: its nodes are gone.
-    pub fn unbind(&mut self) {
-        if let Some(device) = self.0.devices.first_mut() {
-            (device.bound, device.binding) = (false, device.binding + 1);
-        }
-    }
-}
-
-impl Nodes for Tree {
-    type Handle = TreeHandle;
-
-    fn read(&self, path: &Path) -> io::Result<String> {
-        let mut inner = self.alive()?;
-        let path = inner.files.resolve(path)?;
-        inner.fault(|faults| faults.read())?;
-        inner.read(&path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<TreeHandle> {
-        let mut inner = self.alive()?;
-        let path = inner.files.resolve(path)?;
-        inner.fault(|faults| faults.read())?;
-        inner.read(&path)?;
-        const READ_ONLY: [&str; 4] = ["cur_freq", "target_freq", "available_frequencies", "available_governors"];
-        if inner.ruled(&path).is_some_and(|(_, file)| READ_ONLY.contains(&file)) {
-            return Err(errno(libc::EACCES));
-        }
-        let age = inner.age(&path);
-        Ok(TreeHandle { tree: self.clone(), path, age })
-    }
-
-    fn open_to_read(&self, path: &Path) -> io::Result<TreeHandle> {
-        let mut inner = self.alive()?;
-        let path = inner.files.resolve(path)?;
-        inner.fault(|faults| faults.read())?;
-        inner.read(&path)?;
-        let age = inner.age(&path);
-        Ok(TreeHandle { tree: self.clone(), path, age })
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let inner = self.alive()?;
-        let dir = inner.files.resolve(dir)?;
-        inner.files.list(&dir)
-    }
-
-    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
-        let inner = self.alive()?;
-        inner.files.resolve(path).and_then(|path| inner.files.mode(&path).map(|_| path))
-    }
-
-    fn mode(&self, path: &Path) -> io::Result<u32> {
-        let inner = self.alive()?;
-        let path = inner.files.resolve(path)?;
-        match inner.ruled(&path) {
-            Some(_) => inner.read(&path).map(|_| 0o644),
-            None => inner.files.mode(&path),
-        }
-    }
-}
-
-/// An open node of a [`Tree`].
-pub struct TreeHandle {
-    tree: Tree,
-    path: PathBuf,
-    age: Option<(u64, u64)>,
-}
-
-impl NodeHandle for TreeHandle {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let text = std::str::from_utf8(bytes).map_err(|_| errno(libc::EINVAL))?;
-        let mut inner = self.tree.alive()?;
-        inner.act_before_write();
-        if inner.age(&self.path) != self.age {
-            inner.log.push(Logged {
-                who: "jetpace",
-                path: self.path.clone(),
-                text: text.to_owned(),
-                error: Some(libc::ENODEV),
-            });
-            return Err(errno(libc::ENODEV));
-        }
-        match inner.faults.as_mut().and_then(Faults::write) {
-            None => inner.write("jetpace", &self.path, text),
-            Some(faults::Kind::Refused(code)) => Err(errno(code)),
-            Some(faults::Kind::Ignored) => Ok(()),
-            Some(faults::Kind::TakenAndRefused(code)) => inner.write("jetpace", &self.path, text).and(Err(errno(code))),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut inner = self.tree.alive()?;
-        inner.fault(|faults| faults.read())?;
-        if inner.age(&self.path) != self.age {
-            return Err(errno(libc::ENODEV));
-        }
-        let text = inner.read(&self.path)?;
-        let length = text.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&text.as_bytes()[..length]);
-        Ok(length)
-    }
-}
-
-impl Inner {
-    fn fault(&mut self, ask: impl FnOnce(&mut Faults) -> Option<i32>) -> io::Result<()> {
-        self.faults.as_mut().and_then(ask).map_or(Ok(()), |code| Err(errno(code)))
-    }
-}
-
-/// The lock of one life.
-pub struct TreeLock(Tree);
-
-impl Drop for TreeLock {
-    fn drop(&mut self) {
-        let mut inner = self.0.lock_inner();
-        if inner.locked_by == Some(self.0.life) {
-            inner.locked_by = None;
-        }
-    }
-}
-
-impl Store for Tree {
-    type Lock = TreeLock;
-
-    fn load(&self, path: &Path) -> io::Result<String> {
-        let mut inner = self.alive()?;
-        inner.fault(|faults| faults.read())?;
-        inner.files.read(path)
-    }
-
-    fn save(&self, path: &Path, text: &str) -> io::Result<()> {
-        let mut inner = self.alive()?;
-        match inner.faults.as_mut().and_then(Faults::write) {
-            Some(faults::Kind::TakenAndRefused(code)) => {
-                inner.files.put(path, text);
-                Err(errno(code))
-            }
-            Some(faults::Kind::Refused(code)) => Err(errno(code)),
-            // A file system that says it wrote and did not is not among the faults.
-            _ => {
-                inner.files.put(path, text);
-                Ok(())
-            }
-        }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut inner = self.alive()?;
-        if let Some(faults::Kind::Refused(code)) = inner.faults.as_mut().and_then(Faults::write) {
-            return Err(errno(code));
-        }
-        inner.files.remove(path);
-        Ok(())
-    }
-
-    fn lock(&self, _path: &Path) -> io::Result<Result<TreeLock, u32>> {
-        let mut inner = self.alive()?;
-        if inner.locked_by.is_some() {
-            return Ok(Err(0));
-        }
-        inner.locked_by = Some(self.life);
-        drop(inner);
-        Ok(Ok(TreeLock(self.clone())))
     }
 }
 

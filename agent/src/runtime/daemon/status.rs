@@ -3,7 +3,7 @@
 use jetpace_tables::governor::{Counters, State};
 use jetpace_tables::trace::{Event, Fault};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
 use super::hub::Hub;
 use super::served::Served;
@@ -34,7 +34,7 @@ struct Client<'a> {
     switches: u64,
     shared_frames: u64,
     lost_events: u64,
-    faults: BTreeMap<&'static str, u64>,
+    faults: Map<String, Value>,
     events: u32,
 }
 
@@ -98,7 +98,10 @@ fn client(served: &Served) -> Client<'static> {
         switches: writes,
         shared_frames: served.shared(),
         lost_events: served.lost(),
-        faults: Fault::ALL.iter().map(|fault| (fault.text(), governor.counters().fault(*fault))).collect(),
+        faults: Fault::ALL
+            .iter()
+            .map(|fault| (fault.text().to_owned(), governor.counters().fault(*fault).into()))
+            .collect(),
         events: governor.trace().written(),
     }
 }

@@ -1,0 +1,336 @@
+//! Every write of every command that writes, on every recorded board, in order, restore included; and what is left
+//! where another program acts in the middle of one.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use jetpace::args::{Cli, Command};
+use jetpace::calibrate::{Settings, Subject};
+use jetpace::commands::restore;
+use jetpace::dry_run::DryRun;
+use jetpace::frames::Pace;
+use jetpace::rail_meter::RailMeter;
+use jetpace::runtime::control::Schedule;
+use jetpace::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Options, Unmanaged};
+use jetpace::runtime::open;
+use jetpace::runtime::page::What;
+use jetpace::runtime::remote::Remote;
+use jetpace::session::{Drive, Machine};
+use jetpace::signals::Stop;
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::{GpuNode, Way};
+use jetpace_devfreq::guard::{self, Guard};
+use jetpace_devfreq::rails::Rails;
+use jetpace_devfreq::sim::tree::{Tree, TreeTimer};
+use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
+use jetpace_tables::table::{Table, TableClock};
+use jetpace_tables::units::Nanos;
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+
+use crate::boards::{lines, recorded, tree};
+use crate::rivals::{BOARDS, jetson_clocks, jtop, nvpmodel, read};
+
+/// Two blocks of 10 ms each, on a board whose files stand still but for the kernel's rules.
+struct Blocks(TreeTimer);
+
+const BLOCKS: [&str; 2] = ["long", "short"];
+const BLOCK: Nanos = Nanos::from_millis(10);
+
+impl BlockRunner for Blocks {
+    type Error = Infallible;
+
+    fn blocks(&self) -> usize {
+        BLOCKS.len()
+    }
+
+    fn name(&self, block: BlockId) -> &str {
+        BLOCKS[block.index()]
+    }
+
+    fn run(
+        &mut self,
+        _: BlockId,
+        _: Size,
+        times: &mut [Nanos],
+        meanwhile: &mut impl FnMut(Nanos) -> Option<Nanos>,
+    ) -> Result<(), Infallible> {
+        let mut due = meanwhile(self.0.now());
+        for time in times {
+            let end = self.0.now().saturating_add(BLOCK);
+            while let Some(at) = due.filter(|at| *at < end) {
+                self.0.sleep_until(at);
+                due = meanwhile(self.0.now());
+            }
+            self.0.sleep_until(end);
+            *time = BLOCK;
+        }
+        Ok(())
+    }
+}
+
+/// A table that runs the first block at the cap and the second one at the lowest clock.
+fn table(tree: &Tree) -> Table {
+    let board = Board::discover(tree).unwrap();
+    let top = board.gpu.clocks.iter().rposition(|clock| *clock <= board.gpu.cap).unwrap();
+    let clock =
+        |index: usize| TableClock { index: ClockIndex(index as u8), clock: board.gpu.clocks[index], relative_time: 1 };
+    let digest = board.digest();
+    let byte = |at: usize| u8::from_str_radix(&digest[2 * at..2 * at + 2], 16).unwrap();
+    let wanted = [(BLOCKS[0], ClockIndex(top as u8)), (BLOCKS[1], ClockIndex(0))];
+    let pace = (Nanos::from_millis(100), Nanos::from_millis(100));
+    Table::plain(std::array::from_fn(byte), &[clock(0), clock(top)], &wanted, pace, Nanos::ZERO).unwrap()
+}
+
+fn command(line: &[&str]) -> Command {
+    Cli::try_parse_from(["jetpace"].iter().chain(line)).unwrap().command
+}
+
+type Ran = Result<(), Box<dyn std::error::Error>>;
+
+fn probe(tree: &Tree) -> Ran {
+    let Command::Probe(args) = command(&["probe", "--test-write"]) else { panic!() };
+    args.look(tree, tree.timer())?;
+    Ok(())
+}
+
+fn hold(tree: &Tree) -> Ran {
+    let clock = Board::discover(tree)?.gpu.clocks[1].to_string().replace(' ', "");
+    let Command::Hold(args) = command(&["hold", "--clock", &clock, "--", "true"]) else { panic!() };
+    Ok(args.hold(tree.clone(), tree.timer(), &Stop::never())?)
+}
+
+fn calibrate(tree: &Tree) -> Ran {
+    let folder = tempfile::tempdir()?;
+    let subject = Subject {
+        nodes: tree.clone(),
+        board: Board::discover(tree)?,
+        network: Blocks(tree.timer()),
+        probe: Blocks(tree.timer()),
+        timer: tree.timer(),
+        device: "recorded".to_owned(),
+        model: "blocks".to_owned(),
+        evidence: "virtual",
+    };
+    let settings = Settings { frames: 1, passes: 1, changes: 0, spacing: Nanos::ZERO, ..subject.settings() };
+    subject.calibrate(&folder.path().join("sweep.csv"), &settings, &Stop::never(), &mut |_| {})?;
+    Ok(())
+}
+
+fn machine(tree: &Tree) -> Machine<Tree, Blocks, TreeTimer, RailMeter<Rails<Tree, TreeTimer>>> {
+    let board = Board::discover(tree).unwrap();
+    let meter = RailMeter::new(Rails::new(tree.clone(), tree.timer(), board.rails.clone()));
+    let (nodes, runner, timer) = (tree.clone(), Blocks(tree.timer()), tree.timer());
+    Machine { nodes, board: Some(board), runner, timer, meter }
+}
+
+fn pace(table: &Table) -> Pace {
+    Pace { deadline: table.deadline(), period: table.period() }
+}
+
+fn run(tree: &Tree) -> Ran {
+    let table = table(tree);
+    machine(tree).run(Drive::Table(&table), pace(&table), 2, &Stop::never(), |_| Ok(()))?;
+    Ok(())
+}
+
+/// One frame of one client, which waits for every write: a later wish may take an earlier one's place.
+fn serve(tree: &Tree) -> Ran {
+    let (folder, table) = (tempfile::tempdir()?, table(tree));
+    let (clock, digest) = open::take(tree.clone(), tree.timer(), None)?;
+    let options = Options {
+        socket: folder.path().join("jetpace.sock"),
+        access: Access::new(None),
+        board: digest,
+        table: Some(Box::new(table)),
+        events_per_s: EVENTS_PER_S,
+        schedule: Schedule::default(),
+    };
+    let socket = options.socket.clone();
+    let daemon = Daemon::new(clock, options)?;
+    let desk = daemon.desk();
+    let (stop, told) = UnixStream::pair()?;
+    let thread = std::thread::spawn(move || daemon.run(told.as_fd(), &mut Unmanaged));
+    let mut client = Remote::open(&socket, &[])?;
+    let wait = |wanted: Option<ClockIndex>| {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while desk.written.clock() != wanted && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(desk.written.clock(), wanted);
+    };
+    let clocks = client.table().clocks().to_vec();
+    let (low, top) = (Some(clocks[0].index), clocks.last().map(|clock| clock.index));
+    client.tell(What::FrameStart)?;
+    client.tell(What::BlockStart(BlockId(0), Size::default()))?;
+    wait(top);
+    client.tell(What::BlockStart(BlockId(1), Size::default()))?;
+    wait(low);
+    client.tell(What::FrameEnd)?;
+    wait(top);
+    drop(client);
+    wait(None);
+    drop(stop);
+    thread.join().map_err(|_| "the daemon panicked")??;
+    Ok(())
+}
+
+/// Holds a clock and is killed.
+fn killed(tree: &Tree) -> Tree {
+    let board = Board::discover(tree).unwrap();
+    let (guard, _) = Guard::take(tree.clone()).unwrap();
+    let mut gpu = GpuNode::open(tree.clone(), tree.timer(), &board, &guard, None).unwrap();
+    gpu.set(ClockIndex(1)).unwrap();
+    let next = tree.kill();
+    drop((gpu, guard));
+    next.clear_log();
+    next
+}
+
+/// The writes of a command on every board; it leaves none changed.
+fn writes(command: impl Fn(&Tree) -> Ran) -> String {
+    let mut text = String::new();
+    for (name, _) in recorded() {
+        let tree = tree(&name);
+        let (before, board) = (tree.settings(), Board::discover(&tree).unwrap());
+        writeln!(text, "== {name}").unwrap();
+        if let Err(e) = command(&tree) {
+            writeln!(text, "{e}").unwrap();
+        }
+        text += &lines(&tree.log(), &board);
+        assert_eq!(tree.settings(), before, "{name}: not as before");
+    }
+    text
+}
+
+#[test]
+fn probe_writes() {
+    insta::assert_snapshot!(writes(probe));
+}
+
+#[test]
+fn hold_writes() {
+    insta::assert_snapshot!(writes(hold));
+}
+
+#[test]
+fn calibrate_writes() {
+    insta::assert_snapshot!(writes(calibrate));
+}
+
+#[test]
+fn run_writes() {
+    insta::assert_snapshot!(writes(run));
+}
+
+#[test]
+fn serve_writes() {
+    insta::assert_snapshot!(writes(serve));
+}
+
+#[test]
+fn restore_writes() {
+    insta::assert_snapshot!(writes(|tree| Ok(restore::restore(&killed(tree))?)));
+}
+
+#[test]
+fn a_dry_run_of_restore_says_what_restore_writes() {
+    for (name, _) in recorded() {
+        let next = killed(&tree(&name));
+        let before = next.settings();
+        let said = restore::dry_run(&DryRun::real(next.clone())).unwrap();
+        assert_eq!((next.log(), next.settings()), (Vec::new(), before), "{name}: it wrote");
+        restore::restore(&next).unwrap();
+        let log = next.log();
+        let wrote: Vec<String> =
+            log.iter().map(|entry| format!("{} <- {}", entry.path.display(), entry.text)).collect();
+        let said: Vec<&str> = said.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(!wrote.is_empty(), "{name}");
+        assert_eq!(canonical(&next, &said), wrote, "{name}");
+        assert_eq!(restore::dry_run(&DryRun::real(next)).unwrap(), "# nothing to put back\n", "{name}");
+    }
+}
+
+/// The log names nodes behind all links.
+fn canonical(tree: &Tree, said: &[&str]) -> Vec<String> {
+    use jetpace_devfreq::nodes::Nodes;
+    let line = |line: &&str| {
+        let (path, value) = line.split_once(" <- ").unwrap();
+        format!("{} <- {value}", tree.canonical(Path::new(path)).unwrap().display())
+    };
+    said.iter().map(line).collect()
+}
+
+#[test]
+fn a_dry_run_of_run_says_what_run_writes() {
+    for (name, _) in recorded() {
+        let (dry, real) = (tree(&name), tree(&name));
+        let (table, before) = (table(&dry), dry.settings());
+        let said = machine(&dry).dry_run(Drive::Table(&table), pace(&table), 2, &Stop::never()).unwrap();
+        assert_eq!((dry.log(), dry.settings()), (Vec::new(), before), "{name}: it wrote");
+        run(&real).unwrap();
+        // A dry run takes every way to work, so it may settle on a cheaper one: from there on both do the same.
+        let frames = said.lines().filter(|line| *line == "# frame 2 has ended").count();
+        assert_eq!(frames, 1, "{name}: {said}");
+        let way = GpuNode::open(
+            real.clone(),
+            real.timer(),
+            &Board::discover(&real).unwrap(),
+            &Guard::take(real.clone()).unwrap().0,
+            None,
+        )
+        .unwrap()
+        .way();
+        if way == Way::Userspace {
+            let said: Vec<&str> = said.lines().filter(|line| !line.starts_with('#')).collect();
+            let log = real.log();
+            let wrote: Vec<&str> = log.iter().take(said.len()).map(|entry| entry.text.as_str()).collect();
+            let values: Vec<&str> = said.iter().map(|line| line.split_once(" <- ").unwrap().1).collect();
+            assert_eq!(values, wrote, "{name}");
+        }
+        assert!(
+            machine(&dry).dry_run(Drive::Stock, pace(&table), 2, &Stop::never()).unwrap().starts_with("# the stock")
+        );
+    }
+}
+
+#[test]
+fn another_program_in_the_middle_of_a_command_keeps_what_it_set() {
+    for name in BOARDS {
+        for (what, command) in [("run", run as fn(&Tree) -> Ran), ("probe", probe)] {
+            let fresh = tree(name);
+            let board = Board::discover(&fresh).unwrap();
+            let (lowest, bound) = (board.gpu.clocks[0].get(), read(&fresh, &board.gpu.node("max_freq")));
+            let cap = board.gpu.clocks[2];
+            for moment in 0..60 {
+                for rival in ["nvpmodel", "jetson_clocks", "jtop"] {
+                    let (tree, there) = (fresh.copy(), board.clone());
+                    tree.before_write(moment, move |outside| match rival {
+                        "nvpmodel" => nvpmodel(outside, &there, cap),
+                        "jetson_clocks" => jetson_clocks(outside, &there),
+                        _ => jtop(outside, &there),
+                    });
+                    // A way that was switched away while it was tried is an error, and everything is put back.
+                    drop(command(&tree));
+                    guard::restore(&tree).unwrap();
+                    let context =
+                        format!("{what} on {name} beside {rival} at {moment}\n{}", lines(&tree.log(), &board));
+                    let wanted = if rival == "nvpmodel" && tree.log().iter().any(|e| e.who == rival) {
+                        cap.get().to_string()
+                    } else {
+                        bound.clone()
+                    };
+                    assert_eq!(read(&tree, &board.gpu.node("max_freq")), wanted, "{context}");
+                    assert_eq!(read(&tree, &board.gpu.node("governor")), board.gpu.governor, "{context}");
+                    if rival != "jetson_clocks" {
+                        assert_eq!(read(&tree, &board.gpu.node("min_freq")), lowest.to_string(), "{context}");
+                    }
+                }
+            }
+        }
+    }
+}
