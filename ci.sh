@@ -169,7 +169,7 @@ step_faults() {
 }
 
 # The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
-# that runs them: Orin's bodies, and Xavier's.
+# that runs them: Orin's bodies, and Xavier's; last the agent's calibrate and run on it.
 step_emu() {
     need g++ g++
     need python3 python3
@@ -180,6 +180,7 @@ step_emu() {
     tests/emu/libcuda/build.sh build/libcuda/asan 870 -O1 -fsanitize=address
     cargo build -p jetpace-kernels --features cuda --example check --locked # which the test runs
     JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace-kernels --features cuda --test emulated --locked
+    JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace --features cuda --test cuda --locked
 }
 
 # What of tests/gpu runs without a GPU; with one, everything: right, clean and how fast.
