@@ -44,11 +44,25 @@ impl Failure {
 
     /// An input or output error on a file; missing permission is exit code 5.
     pub fn file(path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
         let reason = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Reason::Permission,
+            ErrorKind::IsADirectory => {
+                return Self::usage(format_args!("{} is a directory; name a file in it", path.display()));
+            }
+            ErrorKind::PermissionDenied => Reason::Permission,
             _ => Reason::Failed,
         };
         Self::new(reason, format_args!("{}: {error}", path.display()))
+    }
+
+    /// The same on a file that was to be made, which is not there because its folder is not.
+    pub fn new_file(path: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Self::failed(format_args!("{}: {error}: make its folder first", path.display()))
+            }
+            _ => Self::file(path, error),
+        }
     }
 
     /// The reason.

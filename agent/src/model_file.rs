@@ -12,9 +12,6 @@ use crate::failure::Failure;
 
 /// Reads a model and the SHA-256 of its bytes.
 pub fn read(path: &Path) -> Result<(Model, Digest), Failure> {
-    if path.is_dir() {
-        return Err(Failure::usage(format_args!("{} is a directory; name a model in it", path.display())));
-    }
     let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
     Ok((parse(&bytes, path)?, Sha256::digest(&bytes).into()))
 }

@@ -1,6 +1,6 @@
 //! How commands give their results: JSON on stdout, whole files or none.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -23,21 +23,21 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a file beside its place and renames it there, so that a reader finds the old content or the new one.
+/// Writes a file beside its place and renames it there, so that a reader finds the old content or the new one. A device
+/// or a pipe, such as `/dev/stdout`, is written where it is, and a directory refuses to be.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Err(Failure::usage(format_args!("{} is a directory; name a file in it", path.display())));
+    let failed = |e: io::Error| Failure::new_file(path, &e);
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)).map_err(failed);
     }
-    let name = path
-        .file_name()
-        .ok_or_else(|| Failure::usage(format_args!("{} names no file", path.display())))?
-        .to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = write_and_sync(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|e| {
+    // Where a link leads to, so that the link stays.
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = place.file_name().ok_or_else(|| Failure::usage(format_args!("{} names no file", path.display())))?;
+    let beside = place.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    write_and_sync(&beside, bytes).and_then(|()| fs::rename(&beside, &place)).map_err(|e| {
         // The half-written file beside is of no use to anyone; that it could not be removed changes nothing.
         let _ = fs::remove_file(&beside);
-        Failure::file(path, &e)
+        failed(e)
     })
 }
 
@@ -50,6 +50,8 @@ fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_is_left_beside() {
@@ -66,5 +68,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let message = write_file(dir.path(), b"x").unwrap_err().to_string();
         assert!(message.contains("is a directory"), "{message}");
+    }
+
+    #[test]
+    fn a_link_stays_and_a_pipe_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, b"old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_file(&link, b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut end = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+        write_file(&pipe, b"new").unwrap();
+        let mut read = [0; 3];
+        end.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"new");
     }
 }

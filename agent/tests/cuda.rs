@@ -1,7 +1,7 @@
-//! `jetpace-cuda` on a machine without CUDA.
+//! `jetpace-cuda` on a machine without CUDA, and on a stub of its driver.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 #[test]
 fn without_cuda_run_says_so_in_one_line_and_exits_with_3() {
@@ -17,4 +17,49 @@ fn without_cuda_run_says_so_in_one_line_and_exits_with_3() {
     // No libcuda.so.1, or one that a CUDA package left here without a driver.
     assert!(message.contains("no CUDA driver here") || message.contains("finds no GPU"), "{message}");
     assert!(output.stdout.is_empty());
+}
+
+/// Runs `jetpace-cuda ARGS` on the stub driver of tests/emu/libcuda, which runs the emulated kernels; nothing where
+/// `./ci.sh emu` has not built it.
+fn on_the_stub(folder: &Path, args: &[&str]) -> Option<Output> {
+    let Some(stubs) = std::env::var_os("JETPACE_STUBS") else {
+        println!("skipped: no stub driver here; ./ci.sh emu builds it");
+        return None;
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jetpace-cuda"));
+    command.current_dir(folder).args(args).env("LD_LIBRARY_PATH", Path::new(&stubs).join("87"));
+    let output = command.output().expect("it does not start");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(output)
+}
+
+/// Such a machine has no devfreq node: the clock is left alone, and the sweep says so.
+#[test]
+fn a_gpu_whose_clock_cannot_be_set_is_observed() {
+    let folder = tempfile::tempdir().expect("no folder");
+    let args = ["calibrate", "--net", "vgg19-32", "--frames", "2", "--spacing", "1ms", "-o", "sweep.csv"];
+    let Some(output) = on_the_stub(folder.path(), &args) else { return };
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("emulated GPU has no clock that can be set"), "{message}");
+    let sweep = std::fs::read_to_string(folder.path().join("sweep.csv")).expect("no sweep");
+    let first = sweep.lines().next().unwrap_or_default();
+    for part in [" clock=left_alone", " evidence=gpu", " name=emulated_GPU"] {
+        assert!(first.contains(part) && !first.contains("board="), "{first}");
+    }
+    // Two frames of six blocks behind the first line and the names of the columns.
+    assert_eq!(sweep.lines().count(), 2 + 2 * 6, "{sweep}");
+}
+
+#[test]
+fn a_network_runs_without_a_table() {
+    let folder = tempfile::tempdir().expect("no folder");
+    let args = ["run", "--net", "vgg19-32", "--frames", "2", "--deadline", "500ms", "--json"];
+    let args = [&args[..], &["--csv", "frames.csv"]].concat();
+    let Some(output) = on_the_stub(folder.path(), &args) else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in ["\"evidence\": \"gpu\"", "\"policy\": \"stock_governor\"", "\"frames\": 2"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let frames = std::fs::read_to_string(folder.path().join("frames.csv")).expect("no frames");
+    assert_eq!(frames.lines().count(), 3, "{frames}");
 }

@@ -25,7 +25,8 @@ extern "C" __global__ void __launch_bounds__(JP_POINTWISE_THREADS) max_pool(cons
 // One block per image and JP_AVERAGE_CHANNELS channels: 8 channels a lane, a warp per eighth of the pixels.
 extern "C" __global__ void __launch_bounds__(JP_AVERAGE_THREADS) global_average(const JpPool p) {
     constexpr int WARPS = JP_AVERAGE_THREADS / 32;
-    static_assert(JP_AVERAGE_CHANNELS == 32 * 8, "8 channels a lane");
+    static_assert(JP_AVERAGE_CHANNELS == 32 * 8 && JP_AVERAGE_CHANNELS == JP_AVERAGE_THREADS,
+                  "8 channels a lane, then one a thread");
     JP_SHARED(float, sums, WARPS *JP_AVERAGE_CHANNELS);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int channel = blockIdx.x * JP_AVERAGE_CHANNELS + lane * 8, pixels = p.height * p.width;
@@ -41,13 +42,10 @@ extern "C" __global__ void __launch_bounds__(JP_AVERAGE_THREADS) global_average(
     }
     write8(sums + warp * JP_AVERAGE_CHANNELS + lane * 8, sum);
     __syncthreads();
-    if (warp > 0 || channel >= p.channels) return;
-    for (int w = 1; w < WARPS; w++) {
-        read8(sums + w * JP_AVERAGE_CHANNELS + lane * 8, v);
-#pragma unroll
-        for (int k = 0; k < 8; k++) sum[k] += v[k];
-    }
-#pragma unroll
-    for (int k = 0; k < 8; k++) sum[k] /= pixels;
-    *reinterpret_cast<uint4 *>(static_cast<__half *>(p.output) + blockIdx.y * p.channels + channel) = pack8(sum);
+    // One channel a thread: of reads of eight NVRTC 11.8 makes one program or another from run to run.
+    const int mine = blockIdx.x * JP_AVERAGE_CHANNELS + threadIdx.x;
+    if (mine >= p.channels) return;
+    float total = sums[threadIdx.x];
+    for (int w = 1; w < WARPS; w++) total += sums[w * JP_AVERAGE_CHANNELS + threadIdx.x];
+    static_cast<__half *>(p.output)[blockIdx.y * p.channels + mine] = __float2half_rn(total / pixels);
 }

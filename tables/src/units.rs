@@ -189,6 +189,8 @@ impl FromStr for Hertz {
     fn from_str(text: &str) -> Result<Self, ParseUnitError> {
         let scaled = split(text).and_then(|(value, unit)| {
             let scale = match unit {
+                // A smaller number was surely not meant in hertz.
+                "" if value < 1e7 => return None,
                 "" | "Hz" => 1.0,
                 "kHz" => 1e3,
                 "MHz" => 1e6,
@@ -242,7 +244,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Hertz::new(hz)), "{text}");
         }
-        for text in ["", "MHz", "-5MHz", "705mhz", "1e400", "nan", "612 megahertz"] {
+        for text in ["", "MHz", "-5MHz", "705mhz", "1e400", "nan", "612 megahertz", "612", "612000"] {
             assert!(text.parse::<Hertz>().is_err(), "{text}");
         }
     }

@@ -9,8 +9,9 @@ common=(-std=c++17 -DJP_EMULATE "-D__CUDA_ARCH__=$arch" -I "$here" -I "$kernels"
 for f in kernels layers main; do
     g++ "${common[@]}" "$@" -c "$here/$f.cpp" -o "$out/$f.o" &
 done
-g++ "${common[@]}" "$@" -c "$here/fiber.cpp" -o "$out/fiber.o" &
-# Neither the arithmetic of a warp nor the reference is under test.
+# Nothing of this is under test: the change of fibers, the arithmetic of a warp, the reference.
+case "$*" in *address*) asan=-DJP_ASAN ;; *) asan=-UJP_ASAN ;; esac
+g++ "${common[@]}" -O2 $asan -c "$here/fiber.cpp" -o "$out/fiber.o" &
 for f in warp_math reference; do
     g++ "${common[@]}" -O3 -ffast-math -fno-finite-math-only -c "$here/$f.cpp" -o "$out/$f.o" &
 done

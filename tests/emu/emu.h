@@ -17,10 +17,10 @@
     static const char name##_key = 0;                                                                                  \
     type *const name = static_cast<type *>(emu::shared(&name##_key, sizeof(type) * (count)))
 
-#define threadIdx (emu::block.fiber().thread)
-#define blockIdx (emu::block.index)
-#define blockDim (emu::block.size)
-#define gridDim (emu::block.grid)
+#define threadIdx (emu::block().fiber().thread)
+#define blockIdx (emu::block().index)
+#define blockDim (emu::block().size)
+#define gridDim (emu::block().grid)
 
 using __half = _Float16;
 struct float2 {
@@ -58,7 +58,7 @@ inline float __shfl_xor_sync(unsigned, float value, int mask) {
     return s.result;
 }
 
-inline unsigned char *dynamic_shared() { return reinterpret_cast<unsigned char *>(emu::block.dynamic); }
+inline unsigned char *dynamic_shared() { return reinterpret_cast<unsigned char *>(emu::block().dynamic); }
 
 namespace emu {
 inline void aligned(const void *p, unsigned bytes, const char *what) {
@@ -96,14 +96,14 @@ inline void perform(const Copy &c) {
 inline void copy(void *to, const void *from, unsigned bytes, bool valid) {
     aligned(to, bytes, "cp.async");
     aligned(from, bytes, "cp.async");
-    Fiber &f = block.fiber();
+    Fiber &f = block().fiber();
     f.copies.push_back({to, from, bytes, valid});
     if (mode.early_copies) perform(f.copies.back());
 }
 
 // Copies of all groups but the `pending` youngest.
 inline void wait(size_t pending) {
-    Fiber &f = block.fiber();
+    Fiber &f = block().fiber();
     if (f.groups.size() <= pending) return;
     const size_t groups = f.groups.size() - pending, copies = f.groups[groups - 1];
     if (!mode.early_copies)
@@ -116,7 +116,7 @@ inline void wait(size_t pending) {
 
 inline void copy16(void *to, const void *from, bool valid) { emu::copy(to, from, 16, valid); }
 inline void copy8(void *to, const void *from, bool valid) { emu::copy(to, from, 8, valid); }
-inline void copy_commit() { emu::block.fiber().groups.push_back(emu::block.fiber().copies.size()); }
+inline void copy_commit() { emu::block().fiber().groups.push_back(emu::block().fiber().copies.size()); }
 template <int PENDING> void copy_wait() { emu::wait(PENDING); }
 
 inline void ldmatrix4(unsigned (&r)[4], const void *row) {

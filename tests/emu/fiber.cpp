@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <thread>
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef JP_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -43,7 +43,7 @@ emu_switch:
 namespace emu {
 
 Mode mode;
-thread_local Block block;
+__thread Block *running;
 
 namespace {
 
@@ -71,7 +71,7 @@ std::vector<Kernel> &kernels() {
 
 // Continues `to`, or the host where it is null. `from` is the running fiber, null for the host.
 void switch_to(Fiber *to, Fiber *from) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef JP_ASAN
     const bool gone = from && from->state == State::Done;
     void **const keep = gone ? nullptr : from ? &from->fake_stack : &host.fake_stack;
     if (to)
@@ -80,44 +80,44 @@ void switch_to(Fiber *to, Fiber *from) {
         __sanitizer_start_switch_fiber(keep, host.stack_bottom, host.stack_size);
 #endif
     emu_switch(from ? &from->stack_pointer : &host.stack_pointer, to ? to->stack_pointer : host.stack_pointer);
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef JP_ASAN
     __sanitizer_finish_switch_fiber(from ? from->fake_stack : host.fake_stack, nullptr, nullptr);
 #endif
 }
 
 [[noreturn]] void deadlock() {
     unsigned counts[4] = {};
-    for (unsigned i = 0; i < block.count; i++) counts[static_cast<int>(block.fibers[i].state)]++;
-    fail("deadlock in block (%u, %u, %u): %u threads at a barrier, %u in a warp operation, %u ended", block.index.x,
-         block.index.y, block.index.z, counts[1], counts[2], counts[3]);
+    for (unsigned i = 0; i < block().count; i++) counts[static_cast<int>(block().fibers[i].state)]++;
+    fail("deadlock in block (%u, %u, %u): %u threads at a barrier, %u in a warp operation, %u ended", block().index.x,
+         block().index.y, block().index.z, counts[1], counts[2], counts[3]);
 }
 
 // Runs another fiber that can go on, first one of the same warp; the host once all have ended.
 void reschedule() {
-    const unsigned me = block.current, warp = me / 32 * 32, lanes = std::min(32u, block.count - warp);
-    auto ready = [](unsigned i) { return block.fibers[i].state == State::Ready; };
-    unsigned next = block.count;
-    for (unsigned k = 1; k < lanes && next == block.count; k++) {
+    const unsigned me = block().current, warp = me / 32 * 32, lanes = std::min(32u, block().count - warp);
+    auto ready = [](unsigned i) { return block().fibers[i].state == State::Ready; };
+    unsigned next = block().count;
+    for (unsigned k = 1; k < lanes && next == block().count; k++) {
         const unsigned i = warp + (me - warp + (mode.reverse ? lanes - k : k)) % lanes;
         if (ready(i)) next = i;
     }
-    for (unsigned k = 1; k < block.count && next == block.count; k++) {
-        const unsigned i = (me + (mode.reverse ? block.count - k : k)) % block.count;
+    for (unsigned k = 1; k < block().count && next == block().count; k++) {
+        const unsigned i = (me + (mode.reverse ? block().count - k : k)) % block().count;
         if (ready(i)) next = i;
     }
-    Fiber &from = block.fibers[me];
-    if (next < block.count) {
-        block.current = next;
-        switch_to(&block.fibers[next], &from);
+    Fiber &from = block().fibers[me];
+    if (next < block().count) {
+        block().current = next;
+        switch_to(&block().fibers[next], &from);
         return;
     }
-    for (unsigned i = 0; i < block.count; i++)
-        if (block.fibers[i].state != State::Done) deadlock();
+    for (unsigned i = 0; i < block().count; i++)
+        if (block().fibers[i].state != State::Done) deadlock();
     switch_to(nullptr, &from);
 }
 
 void run_fiber() {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef JP_ASAN
     const void *bottom;
     size_t size;
     __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
@@ -127,8 +127,8 @@ void run_fiber() {
     }
 #endif
     host.kernel->call(host.params);
-    if (!block.fiber().copies.empty()) fail("%s: a thread ended with copies under way", host.kernel->name);
-    block.fiber().state = State::Done;
+    if (!block().fiber().copies.empty()) fail("%s: a thread ended with copies under way", host.kernel->name);
+    block().fiber().state = State::Done;
     reschedule();
     abort(); // an ended fiber is never resumed
 }
@@ -137,7 +137,7 @@ void prepare(Fiber &fiber, unsigned i) {
     fiber.state = State::Ready;
     fiber.fake_stack = nullptr;
     fiber.index = i;
-    fiber.thread = {i % block.size.x, i / block.size.x % block.size.y, i / (block.size.x * block.size.y)};
+    fiber.thread = {i % block().size.x, i / block().size.x % block().size.y, i / (block().size.x * block().size.y)};
     fiber.copies.clear();
     fiber.groups.clear();
     fiber.stack = host.stacks + i * STACK;
@@ -158,65 +158,65 @@ char *poisoned(size_t bytes) {
 }
 
 void run_block(size_t shared_bytes) {
-    block.count = block.size.x * block.size.y * block.size.z;
-    if (block.fibers.size() < block.count) block.fibers.resize(block.count);
-    if (host.stack_count < block.count) {
+    block().count = block().size.x * block().size.y * block().size.z;
+    if (block().fibers.size() < block().count) block().fibers.resize(block().count);
+    if (host.stack_count < block().count) {
         if (host.stacks) munmap(host.stacks, host.stack_count * STACK);
-        host.stack_count = block.count;
+        host.stack_count = block().count;
         void *const memory = mmap(nullptr, host.stack_count * STACK, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) fail("no memory for %zu stacks", host.stack_count);
         host.stacks = static_cast<char *>(memory);
     }
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef JP_ASAN
     __asan_unpoison_memory_region(host.stacks, host.stack_count * STACK); // frames of ended fibers
 #endif
-    block.warps.assign((block.count + 31) / 32, Warp());
-    block.at_barrier = 0;
-    block.dynamic = poisoned(shared_bytes);
-    for (unsigned i = 0; i < block.count; i++) prepare(block.fibers[i], i);
-    block.current = mode.reverse ? block.count - 1 : 0;
-    switch_to(&block.fiber(), nullptr);
-    free(block.dynamic);
-    for (const Shared &s : block.fixed) free(s.memory);
-    block.fixed.clear();
+    block().warps.assign((block().count + 31) / 32, Warp());
+    block().at_barrier = 0;
+    block().dynamic = poisoned(shared_bytes);
+    for (unsigned i = 0; i < block().count; i++) prepare(block().fibers[i], i);
+    block().current = mode.reverse ? block().count - 1 : 0;
+    switch_to(&block().fiber(), nullptr);
+    free(block().dynamic);
+    for (const Shared &s : block().fixed) free(s.memory);
+    block().fixed.clear();
 }
 
 } // namespace
 
 void barrier() {
-    if (++block.at_barrier < block.count) {
-        block.fiber().state = State::AtBarrier;
+    if (++block().at_barrier < block().count) {
+        block().fiber().state = State::AtBarrier;
         reschedule();
         return;
     }
-    block.at_barrier = 0;
-    for (unsigned i = 0; i < block.count; i++)
-        if (block.fibers[i].state == State::AtBarrier) block.fibers[i].state = State::Ready;
+    block().at_barrier = 0;
+    for (unsigned i = 0; i < block().count; i++)
+        if (block().fibers[i].state == State::AtBarrier) block().fibers[i].state = State::Ready;
 }
 
 void warp_collective(WarpOp op, void *operands) {
-    const unsigned me = block.current, first = me / 32 * 32, lanes = std::min(32u, block.count - first);
-    Warp &warp = block.warps[me / 32];
+    const unsigned me = block().current, first = me / 32 * 32, lanes = std::min(32u, block().count - first);
+    Warp &warp = block().warps[me / 32];
     if (warp.arrived > 0 && warp.op != op) fail("the lanes of a warp meet in different operations");
     warp.op = op;
     warp.operands[me - first] = operands;
     if (++warp.arrived < lanes) {
-        block.fiber().state = State::InWarp;
+        block().fiber().state = State::InWarp;
         reschedule();
         return;
     }
     warp.arrived = 0;
     if (op) op(warp.operands, lanes);
     for (unsigned i = 0; i < lanes; i++)
-        if (first + i != me) block.fibers[first + i].state = State::Ready;
+        if (first + i != me) block().fibers[first + i].state = State::Ready;
 }
 
 void *shared(const void *key, size_t bytes) {
-    for (const Shared &s : block.fixed)
+    for (const Shared &s : block().fixed)
         if (s.key == key) return s.memory;
-    block.fixed.push_back({key, poisoned(bytes)});
-    return block.fixed.back().memory;
+    block().fixed.push_back({key, poisoned(bytes)});
+    return block().fixed.back().memory;
 }
 
 Register::Register(const char *name, void (*call)(void **)) { kernels().push_back({name, call}); }
@@ -231,12 +231,14 @@ void launch(const Kernel &kernel, dim3 grid, dim3 size, size_t shared_bytes, voi
     const size_t total = static_cast<size_t>(grid.x) * grid.y * grid.z;
     std::atomic<size_t> next{0};
     auto work = [&] {
+        static thread_local Block own;
+        running = &own;
         host.kernel = &kernel;
         host.params = params;
-        block.grid = grid;
-        block.size = size;
+        block().grid = grid;
+        block().size = size;
         for (size_t i; (i = next++) < total;) {
-            block.index = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
+            block().index = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                            static_cast<unsigned>(i / grid.x / grid.y)};
             run_block(shared_bytes);
         }

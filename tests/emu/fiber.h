@@ -61,7 +61,10 @@ struct Block {
     std::vector<Shared> fixed;
     Fiber &fiber() { return fibers[current]; }
 };
-extern thread_local Block block;
+// The block that this OS thread runs. Through a plain pointer: an object with a constructor would be looked up through an
+// initialiser at every use.
+extern __thread Block *running;
+inline Block &block() { return *running; }
 
 // __syncthreads.
 void barrier();

@@ -8,23 +8,34 @@ kernels=$here/../../kernels/cu
 out=$1
 export ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0
 export JP_EMU_FLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-threads=$(nproc)
 
 for arch in 870 720; do
     "$here/build.sh" "$out/fast/$arch" $arch "$kernels" -O2
     # shellcheck disable=SC2086
     "$here/build.sh" "$out/$arch" $arch "$kernels" $JP_EMU_FLAGS
 done
-for arch in 870 720; do
+
+# Both bodies side by side, as the reference takes one processor however many there are.
+threads=$((($(nproc) + 1) / 2))
+checks() {
+    local arch=$1 order part
     printf '\n%s\n' "-- $arch, full sizes"
-    "$out/fast/$arch/emu_test" --threads "$threads" full "$here/shapes.txt"
+    "$out/fast/$arch/emu_test" --threads $threads full "$here/shapes.txt"
     for order in "" "--reverse --early"; do
         for part in ragged small; do
             printf '\n%s\n' "-- $arch, $part${order:+, $order}, sanitizers"
             # shellcheck disable=SC2086
-            "$out/$arch/emu_test" --threads "$threads" $order $part "$here/shapes.txt" | grep -v '^ok' # the full list is above
+            "$out/$arch/emu_test" --threads $threads $order $part "$here/shapes.txt" | grep -v '^ok' # the full list is above
         done
     done
-done
+}
+checks 870 >"$out/870.log" 2>&1 & one=$!
+checks 720 >"$out/720.log" 2>&1 & two=$!
+failed=0
+wait $one || failed=1
+wait $two || failed=1
+cat "$out/870.log" "$out/720.log"
+[ $failed = 0 ]
+
 printf '\n%s\n' "-- mutants"
 python3 "$here/mutants.py" "$out"

@@ -44,7 +44,7 @@ template <class F> void fill_fragment(F &f, float value) {
 // Every lane reads its own eight elements, so that a sanitizer sees the accesses; then the warp meets.
 template <class Use, class Layout>
 void load_matrix_sync(fragment<Use, 16, 16, 16, __half, Layout> &f, const __half *from, unsigned stride) {
-    const unsigned lane = emu::block.current % 32;
+    const unsigned lane = emu::block().current % 32;
     for (unsigned e = 0; e < 8; e++) {
         const unsigned at = emu::scattered(lane, e), row = at / 16, column = at % 16;
         f.x[e] = std::is_same_v<Layout, row_major> ? from[row * stride + column] : from[column * stride + row];
@@ -60,7 +60,7 @@ void load_matrix_sync(fragment<Use, 16, 16, 16, __half, Layout> &f, const __half
 
 inline void store_matrix_sync(float *to, const fragment<accumulator, 16, 16, 16, float> &f, unsigned stride,
                               layout_t) {
-    const unsigned lane = emu::block.current % 32;
+    const unsigned lane = emu::block().current % 32;
     for (unsigned e = 0; e < 8; e++) {
         const unsigned at = emu::scattered(lane, e);
         to[at / 16 * stride + at % 16] = f.x[e];

@@ -38,10 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "CLOCK")]
     emc: Option<Hertz>,
     /// Every block's amount of work
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     size: u32,
     /// Idle power in watts, for a sweep that lacks it
-    #[arg(long, value_name = "W")]
+    #[arg(long, value_name = "W", value_parser = crate::commands::compare::watts)]
     idle_w: Option<f64>,
     /// Settle time of every change of clock, for a sweep that lacks it
     #[arg(long, value_name = "TIME")]

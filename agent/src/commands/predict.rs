@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "CLOCK")]
     emc: Option<Hertz>,
     /// The size of every block: batch, tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     size: Option<u32>,
     /// The CPU clock at which it will run
     #[arg(long, value_name = "CLOCK")]

@@ -21,9 +21,6 @@ const ENERGY_TOLERANCE: f64 = 2.0;
 
 /// Reads a sweep.
 pub fn read(path: &Path) -> Result<Sweep, Failure> {
-    if path.is_dir() {
-        return Err(Failure::usage(format_args!("{} is a directory; name a sweep in it", path.display())));
-    }
     let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
     parse(&bytes, path)
 }

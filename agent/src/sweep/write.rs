@@ -32,8 +32,10 @@ impl SweepWriter {
     /// # Errors
     /// A file that is not a sweep, or one of another board, other fields or other rails, is left as it is.
     pub fn open(path: &Path, head: &Sweep, rails: &[&str]) -> Result<(Self, Sweep), Failure> {
-        if path.is_dir() {
-            return Err(Failure::usage(format_args!("{} is a directory; name a file in it", path.display())));
+        // What is there is read first, and a device would be read for ever.
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            let why = "is no file that a calibration could go on with; name another";
+            return Err(Failure::usage(format_args!("{} {why}", path.display())));
         }
         let start = start(head, rails);
         let mut options = OpenOptions::new();
@@ -42,7 +44,7 @@ impl SweepWriter {
             Err(e) if e.kind() == ErrorKind::NotFound => options.create_new(true).open(path),
             opened => opened,
         }
-        .map_err(|e| Failure::file(path, &e))?;
+        .map_err(|e| Failure::new_file(path, &e))?;
         let there = resume(&mut file, path, &start)?;
         let rails = rails.iter().map(|&rail| rail.to_owned()).collect();
         Ok((Self { path: path.to_owned(), file, rails }, there))
@@ -88,7 +90,7 @@ fn resume(file: &mut File, path: &Path, start: &str) -> Result<Sweep, Failure> {
         let why = if bytes.starts_with(MAGIC.as_bytes()) {
             "is a sweep of another board, or was measured in another way"
         } else {
-            "is not a sweep"
+            "is not a sweep that calibrate wrote"
         };
         return Err(Failure::new(
             Reason::Calibration,

@@ -56,6 +56,9 @@ pub enum FitError {
     /// No block was measured.
     #[error("no row of kind `block` is left to fit: measure the blocks with `jetpace calibrate`")]
     NoBlocks,
+    /// No block was measured at a clock that is to be used.
+    #[error("no row of kind `block` has a clock of {0} or more: lower --min-clock")]
+    AllBelow(Hertz),
     /// V(f) is one device's.
     #[error("rows of two devices, `{0}` and `{1}`: fit one sweep per device")]
     SeveralDevices(String, String),
@@ -89,7 +92,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
     let (mut left, mut warnings) = (Vec::new(), Vec::new());
     let mut groups = group::groups(sweep, options, false, &mut left, &mut warnings)?;
     if groups.is_empty() {
-        return Err(FitError::NoBlocks);
+        return Err(options.min_clock.map_or(FitError::NoBlocks, FitError::AllBelow));
     }
     if !options.keep_outliers {
         outlier::reject(&mut groups, &mut left);

@@ -9,6 +9,7 @@ emu=$here/.. kernels=$here/../../../kernels/cu
 mkdir -p "$out/old"
 flags=(-std=c++17 -O2 -g -fPIC -fvisibility=hidden -march=native -DJP_EMULATE "-D__CUDA_ARCH__=$arch"
     "-DJP_STUB_BODY=${arch%0}" -I "$here" -I "$emu" -I "$kernels" -Wall -Wextra -Wno-unknown-pragmas "$@")
+case "$*" in *address*) flags+=(-DJP_ASAN) ;; esac
 for f in kernels fiber warp_math; do
     g++ "${flags[@]}" -c "$emu/$f.cpp" -o "$out/$f.o" &
 done

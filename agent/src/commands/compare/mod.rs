@@ -115,7 +115,8 @@ fn positive(text: &str) -> Result<f64, String> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }
 
-fn watts(text: &str) -> Result<f64, String> {
+/// Power on the command line, in the range of a sweep.
+pub fn watts(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     if (0.0..=1000.0).contains(&value) { Ok(value) } else { Err("outside 0..1000 W".to_owned()) }
 }
