@@ -9,6 +9,7 @@ use jetpace_tables::units::Hertz;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::clock::{BLOCKS, FileClock, table};
+use super::compare::BarePwrite;
 use super::measure::{BATCH, BATCHES, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::Schedule;
 use crate::runtime::follow::{Follow, Writer};
@@ -28,15 +29,23 @@ pub fn lookup(watch: &Stopwatch) -> io::Result<Figures> {
 
 /// A block's start at which the clock stays.
 pub fn hold(watch: &Stopwatch, clock: FileClock) -> io::Result<Figures> {
-    blocks(watch, clock, ClockIndex(0))
+    blocks(watch, clock, ClockIndex(0), || Ok(()))
 }
 
-/// A block's start at which the clock changes, written inline.
-pub fn set(watch: &Stopwatch, clock: FileClock) -> io::Result<Figures> {
-    blocks(watch, clock, ClockIndex(1))
+/// A block's start at which the clock changes, written inline, and the write alone. A batch of the one and a batch of the
+/// other in turn: whatever else the machine does meets both.
+pub fn set(watch: &Stopwatch, clock: FileClock, bare: &BarePwrite) -> io::Result<(Figures, Figures)> {
+    let mut writes = Vec::with_capacity(BATCHES);
+    let set = blocks(watch, clock, ClockIndex(1), || bare.batch(watch).map(|time| writes.push(time)))?;
+    Ok((set, Figures::of(writes, BATCH)))
 }
 
-fn blocks(watch: &Stopwatch, clock: FileClock, odd: ClockIndex) -> io::Result<Figures> {
+fn blocks(
+    watch: &Stopwatch,
+    clock: FileClock,
+    odd: ClockIndex,
+    mut between: impl FnMut() -> io::Result<()>,
+) -> io::Result<Figures> {
     let table = table(clock.clocks(), odd)?;
     let mut follow = Follow::start(table, clock, Writer::Inline, Schedule::default())?;
     // The first frame takes the clock, through the control thread.
@@ -46,8 +55,12 @@ fn blocks(watch: &Stopwatch, clock: FileClock, odd: ClockIndex) -> io::Result<Fi
     }
     frame(watch, &mut follow);
     let frames = BATCH / u32::from(BLOCKS);
-    let batch = |_| (0..frames).map(|_| frame(watch, &mut follow)).sum::<f64>() / f64::from(BATCH);
-    let figures = Figures::of((0..BATCHES).map(batch).collect(), BATCH);
+    let mut samples = Vec::with_capacity(BATCHES);
+    for _ in 0..BATCHES {
+        samples.push((0..frames).map(|_| frame(watch, &mut follow)).sum::<f64>() / f64::from(BATCH));
+        between()?;
+    }
+    let figures = Figures::of(samples, BATCH);
     let faults: u64 = follow.governor().counters().faults.iter().sum();
     if faults > 0 {
         return Err(io::Error::other(format!("{faults} faults while measuring")));
