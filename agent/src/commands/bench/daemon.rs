@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
 use super::clock::{BLOCKS, FileClock, table};
-use super::measure::{BATCH, BATCHES, Figures, SINGLES, Stopwatch};
+use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::{Desk, Schedule};
 use crate::runtime::daemon::{Access, Daemon, Options, Unmanaged};
 use crate::runtime::page::What;
@@ -136,6 +136,7 @@ pub fn caller_asleep(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::
             // Not a spin: the daemon shall find a processor that is free.
             std::thread::yield_now();
         }
+        std::thread::sleep(FALLING_ASLEEP);
         let writes = desk.written.writes();
         let start = sys::now();
         client.tell(what).map_err(gone)?;
