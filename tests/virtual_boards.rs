@@ -189,7 +189,7 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             let mut pool = Pool::default();
             for seed in FIRST_SEED..FIRST_SEED + seeds {
                 let pace = Pace { deadline, period: deadline };
-                let case = Case { board: board.to_owned(), seed, network: net.clone(), pace, frames };
+                let case = Case { board: board.to_owned(), seed, network: net.clone(), pace, frames, triggers: None };
                 pool.add(&case.run(drive, &Stop::never(), |_| Ok(())).expect("a virtual run"));
             }
             pool

@@ -8,6 +8,7 @@ use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use crate::failure::Failure;
 use crate::signals::Stop;
+use crate::triggers::{Next, Triggers};
 
 /// When a frame starts and when it must be done.
 #[derive(Clone, Copy, Debug)]
@@ -51,16 +52,39 @@ pub struct Frame {
     pub switches: u32,
 }
 
-/// Runs up to `frames` frames and gives each to `done`; ends early, after a whole frame, where `stop` is set.
+/// What starts a frame.
+#[derive(Debug)]
+pub enum Starts<'a> {
+    /// The timer: a period after the frame before, or at once where that one took longer.
+    Timer,
+    /// A trigger, when it comes.
+    Triggers(&'a mut Triggers),
+    /// A trigger on a virtual board, whose time stands still until it comes: at the time that it says, else a period
+    /// after the frame before.
+    Replay(&'a mut Triggers),
+}
+
+/// Which frames run.
+#[derive(Debug)]
+pub struct Course<'a> {
+    /// How many at most.
+    pub frames: u64,
+    /// When they must be done.
+    pub pace: Pace,
+    /// What starts them.
+    pub starts: Starts<'a>,
+    /// Ends the course early, after a whole frame.
+    pub stop: &'a Stop,
+}
+
+/// Runs frames and gives each to `done`.
 ///
 /// `meanwhile` is called at the times that it asks for, to sample rails.
 pub fn run<G, R, T>(
     (gpu, runner, timer): (&mut G, &mut R, &mut T),
-    pace: Pace,
-    frames: u64,
+    course: Course<'_>,
     policy: &mut Policy<'_, '_>,
-    mut meanwhile: impl FnMut(Nanos) -> Option<Nanos>,
-    stop: &Stop,
+    meanwhile: impl FnMut(Nanos) -> Option<Nanos>,
     mut done: impl FnMut(&Frame) -> Result<(), Failure>,
 ) -> Result<(), Failure>
 where
@@ -68,51 +92,123 @@ where
     R: BlockRunner,
     T: Timer,
 {
-    let mut clock = Writes { gpu, policy, due: None, count: 0 };
-    let mut start = timer.now();
-    let mut sample_at = meanwhile(start);
+    let Course { frames, pace, mut starts, stop } = course;
+    let origin = timer.now();
+    let writes = Writes { gpu, policy, due: None, count: 0 };
+    let mut shell = Shell { writes, meanwhile, sample_at: Some(origin), silent_at: None, pace };
+    shell.act(origin)?;
+    let mut earliest_start = origin;
     for index in 0..frames {
-        if stop.signal().is_some() {
-            break;
-        }
-        clock.tell(start, |governor| governor.frame_start(start))?;
+        let start = match &mut starts {
+            Starts::Timer => (stop.signal().is_none()).then_some(earliest_start),
+            Starts::Triggers(triggers) => shell.await_trigger(triggers, timer, stop)?,
+            Starts::Replay(triggers) => match triggers.next(None, stop)? {
+                Next::Trigger(None) => Some(earliest_start),
+                // A frame does not start before the one before has ended.
+                Next::Trigger(Some(at)) => Some(origin.saturating_add(at).max(timer.now())),
+                Next::Nothing | Next::End => {
+                    shell.pass(timer, earliest_start)?;
+                    None
+                }
+            },
+        };
+        let Some(start) = start else { break };
+        shell.pass(timer, start)?;
+        shell.tell(start, |governor| governor.frame_start(start))?;
         for block in 0..runner.blocks() {
             let block = BlockId(block as u16);
             let now = timer.now();
-            clock.tell(now, |governor| governor.block_start(block, Size::default(), now))?;
+            shell.tell(now, |governor| governor.block_start(block, Size::default(), now))?;
             let mut failed = Ok(());
             let ran = runner.run(block, Size::default(), &mut [Nanos::ZERO], &mut |now| {
-                if let Err(error) = clock.write_due(now) {
+                if let Err(error) = shell.act(now) {
                     failed = Err(error);
                 }
-                if sample_at.is_some_and(|at| at <= now) {
-                    sample_at = meanwhile(now);
-                }
-                earliest(clock.due_at(), sample_at)
+                shell.due_at()
             });
             ran.map_err(Failure::failed)?;
             failed?;
         }
         let end = timer.now();
-        clock.tell(end, |governor| governor.frame_end(end))?;
+        shell.tell(end, |governor| governor.frame_end(end))?;
         let time = end.saturating_sub(start);
-        let switches = std::mem::take(&mut clock.count);
+        let switches = std::mem::take(&mut shell.writes.count);
         done(&Frame { index, start, time, missed: time > pace.deadline, switches })?;
-
-        // The next frame starts a period after this one, or at once where this one took longer.
-        let next = start.saturating_add(pace.period).max(end);
-        while let Some(at) = earliest(clock.due_at(), sample_at).filter(|at| *at < next) {
-            timer.sleep_until(at);
-            let now = timer.now();
-            clock.write_due(now)?;
-            if sample_at.is_some_and(|at| at <= now) {
-                sample_at = meanwhile(now);
-            }
+        earliest_start = start.saturating_add(pace.period).max(end);
+        // The gap behind a frame is a part of it, also of the last.
+        if matches!(starts, Starts::Timer) || index + 1 == frames {
+            shell.pass(timer, earliest_start)?;
         }
-        timer.sleep_until(next);
-        start = next;
     }
     Ok(())
+}
+
+/// What goes on beside the blocks: writes that are due, samples, and the watch over silence.
+struct Shell<'a, 'p, 't, G: GpuClock, M> {
+    writes: Writes<'a, 'p, 't, G>,
+    meanwhile: M,
+    sample_at: Option<Nanos>,
+    silent_at: Option<Nanos>,
+    pace: Pace,
+}
+
+impl<'t, G: GpuClock, M: FnMut(Nanos) -> Option<Nanos>> Shell<'_, '_, 't, G, M> {
+    /// Tells the governor what happens.
+    fn tell(&mut self, now: Nanos, event: impl FnOnce(&mut Governor<&'t Table>) -> Action) -> Result<(), Failure> {
+        // After three periods without an event the governor hands the GPU back.
+        self.silent_at = Some(now.saturating_add(Nanos::new(self.pace.period.get().saturating_mul(3))));
+        self.writes.tell(now, event)
+    }
+
+    /// When [`Self::act`] is to be called next.
+    fn due_at(&self) -> Option<Nanos> {
+        earliest(earliest(self.writes.due_at(), self.sample_at), self.silent_at)
+    }
+
+    /// Does what is due.
+    fn act(&mut self, now: Nanos) -> Result<(), Failure> {
+        self.writes.write_due(now)?;
+        if self.sample_at.is_some_and(|at| at <= now) {
+            self.sample_at = (self.meanwhile)(now);
+        }
+        match self.silent_at.take_if(|at| *at <= now) {
+            Some(_) => self.writes.tell(now, |governor| governor.tick(now)),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, timer: &mut impl Timer, until: Nanos) -> Result<(), Failure> {
+        while let Some(at) = self.due_at().filter(|at| *at < until) {
+            timer.sleep_until(at);
+            self.act(timer.now())?;
+        }
+        timer.sleep_until(until);
+        Ok(())
+    }
+
+    /// Waits for a trigger; when it came, or `None` where none will come any more.
+    fn await_trigger(
+        &mut self,
+        triggers: &mut Triggers,
+        timer: &impl Timer,
+        stop: &Stop,
+    ) -> Result<Option<Nanos>, Failure> {
+        loop {
+            let now = timer.now();
+            self.act(now)?;
+            match triggers.next(self.due_at().map(|at| at.saturating_sub(now)), stop)? {
+                Next::Trigger(None) => return Ok(Some(timer.now())),
+                Next::Trigger(Some(at)) => {
+                    return Err(Failure::usage(format_args!(
+                        "a trigger says {at}: times are for virtual boards; here it comes when it comes"
+                    )));
+                }
+                Next::Nothing if stop.signal().is_none() => {}
+                Next::Nothing | Next::End => return Ok(None),
+            }
+        }
+    }
 }
 
 fn earliest(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {

@@ -19,5 +19,6 @@ pub mod runtime;
 pub mod session;
 pub mod signals;
 pub mod sweep;
+pub mod triggers;
 #[cfg(feature = "sim")]
 pub mod virtual_board;

@@ -12,8 +12,7 @@ use jetpace_tables::work::ClockIndex;
 
 use crate::dry_run::DryRun;
 use crate::failure::{Failure, Reason};
-use crate::frames::{self, Frame, Pace, Policy};
-use crate::signals::Stop;
+use crate::frames::{self, Course, Frame, Policy, Starts};
 
 /// Who has the clock during a session.
 #[derive(Clone, Copy, Debug)]
@@ -93,19 +92,17 @@ where
     T: Timer + Clone,
     M: Meter,
 {
-    /// Runs `frames` counted frames behind a warm-up and gives each to `done`; ends early, after a whole frame, where
-    /// `stop` is set. The clocks are restored when it returns, however it does.
+    /// Runs a course's frames behind a warm-up, which the timer paces, and gives each to `done`. The clocks are restored
+    /// when it returns, however it does.
     pub fn run(
         &mut self,
         drive: Drive<'_>,
-        pace: Pace,
-        frames: u64,
-        stop: &Stop,
+        course: Course<'_>,
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
         let mut governor;
         let (clock, mut policy) = match drive {
-            Drive::Stock => return self.count(&mut Untouched, &mut Policy::Held, pace, frames, stop, done),
+            Drive::Stock => return self.count(&mut Untouched, &mut Policy::Held, course, done),
             Drive::Fixed(clock) => (Some(clock), Policy::Held),
             Drive::Table(table) => {
                 governor = Governor::new(table);
@@ -123,7 +120,7 @@ where
         if let Some(clock) = clock {
             held.pin(clock)?;
         }
-        let summary = self.count(&mut held, &mut policy, pace, frames, stop, done);
+        let summary = self.count(&mut held, &mut policy, course, done);
         drop(held);
         guard.restore()?;
         summary
@@ -134,7 +131,7 @@ where
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn dry_run(self, drive: Drive<'_>, pace: Pace, frames: u64, stop: &Stop) -> Result<String, Failure> {
+    pub fn dry_run(self, drive: Drive<'_>, course: Course<'_>) -> Result<String, Failure> {
         let devfreq = self.board.as_ref().map(|board| board.gpu.devfreq.clone()).unwrap_or_default();
         let nodes = DryRun::new(self.nodes, &devfreq);
         let Self { board, runner, timer, meter, .. } = self;
@@ -144,7 +141,7 @@ where
         }
         nodes.comment("which way of fixing the clock works, then frames to warm up");
         let mut machine = Machine { nodes: nodes.clone(), board, runner, timer, meter };
-        machine.run(drive, pace, frames, stop, |frame| {
+        machine.run(drive, course, |frame| {
             nodes.comment(&format!("frame {} has ended", frame.index + 1));
             Ok(())
         })?;
@@ -155,14 +152,14 @@ where
         &mut self,
         gpu: &mut G,
         policy: &mut Policy<'_, '_>,
-        pace: Pace,
-        frames: u64,
-        stop: &Stop,
+        course: Course<'_>,
         mut done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
-        let warm_up = WARM_UP_FRAMES.max(WARM_UP.get().div_ceil(pace.period.get().max(1)));
+        let Course { pace, stop, .. } = course;
+        let frames = WARM_UP_FRAMES.max(WARM_UP.get().div_ceil(pace.period.get().max(1)));
+        let warm_up = Course { frames, pace, starts: Starts::Timer, stop };
         let on = (&mut *gpu, &mut self.runner, &mut self.timer);
-        frames::run(on, pace, warm_up, policy, |_| None, stop, |_| Ok(()))?;
+        frames::run(on, warm_up, policy, |_| None, |_| Ok(()))?;
 
         self.meter.restart();
         let mut summary = Summary { frames: 0, missed: 0, energy: None, switches: 0, times: Vec::new() };
@@ -170,11 +167,9 @@ where
         let meter = &mut self.meter;
         frames::run(
             on,
-            pace,
-            frames,
+            course,
             policy,
             |now| meter.sample(now),
-            stop,
             |frame| {
                 summary.frames += 1;
                 summary.missed += u64::from(frame.missed);

@@ -6,9 +6,10 @@ use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::{ClockIndex, Network};
 
 use crate::failure::Failure;
-use crate::frames::{Frame, Pace};
+use crate::frames::{Course, Frame, Pace, Starts};
 use crate::session::{Drive, Machine, Meter, Summary};
 use crate::signals::Stop;
+use crate::triggers::Triggers;
 
 /// The simulator's true energy of the module.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct Case {
     pub pace: Pace,
     /// How many counted frames.
     pub frames: u64,
+    /// The triggers that start them instead of the timer.
+    pub triggers: Option<Vec<Option<Nanos>>>,
 }
 
 impl Case {
@@ -66,7 +69,21 @@ impl Case {
         stop: &Stop,
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
-        machine(&self.board, self.seed, self.network.clone())?.run(drive, self.pace, self.frames, stop, done)
+        let mut again = self.triggers.as_deref().map(Triggers::again);
+        self.run_by(again.as_mut(), drive, stop, done)
+    }
+
+    /// The same, by triggers that are yet to come.
+    pub fn run_by(
+        &self,
+        triggers: Option<&mut Triggers>,
+        drive: Drive<'_>,
+        stop: &Stop,
+        done: impl FnMut(&Frame) -> Result<(), Failure>,
+    ) -> Result<Summary, Failure> {
+        let starts = triggers.map_or(Starts::Timer, Starts::Replay);
+        let course = Course { frames: self.frames, pace: self.pace, starts, stop };
+        machine(&self.board, self.seed, self.network.clone())?.run(drive, course, done)
     }
 
     /// Runs it once per clock up to the cap, each on a fresh board.

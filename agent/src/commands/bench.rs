@@ -76,7 +76,7 @@ impl Switch {
                         format!("{name:22} {:10} {:12.1} {:12.1} {:12.1}\n", f.count, f.p50_ns, f.p99_ns, f.p999_ns);
                     text.push_str(&line);
                 }
-                None => text.push_str(&format!("{name:22} not measured: what it needs is not installed\n")),
+                None => text.push_str(&format!("{name:22} not measured: what it needs is not here\n")),
             }
         }
         print_text(&text)
@@ -90,13 +90,14 @@ fn measure(node: &Path, folder: &Path) -> std::io::Result<Document> {
     let mut operations = BTreeMap::new();
     operations.insert("lookup", Some(follow::lookup(&watch)?));
     operations.insert("block_start_hold", Some(follow::hold(&watch, clock()?)?));
-    operations.insert("block_start_set", Some(follow::set(&watch, clock()?)?));
-    operations.insert("bare_pwrite", Some(compare::bare_pwrite(&watch, node, &values)?));
+    let (set, bare) = follow::set(&watch, clock()?, &compare::BarePwrite::open(node, &values)?)?;
+    operations.insert("block_start_set", Some(set));
+    operations.insert("bare_pwrite", Some(bare));
     let (caller, written) = follow::mailbox(&watch, clock()?)?;
     operations.insert("mailbox_caller", Some(caller));
     operations.insert("mailbox_written", Some(written));
     let socket = folder.join("bench.sock");
-    operations.insert("daemon_caller_awake", Some(daemon::caller_awake(&watch, clock()?, &socket)?));
+    operations.insert("daemon_caller_awake", daemon::caller_awake(&watch, clock()?, &socket)?);
     let (caller, written) = daemon::caller_asleep(&watch, clock()?, &socket)?;
     operations.insert("daemon_caller_asleep", Some(caller));
     operations.insert("daemon_written", Some(written));

@@ -1,18 +1,28 @@
 //! `jetpace run`: frames of a network at planned clocks, or under the stock governor, and what they cost.
 
+mod document;
+mod frame_log;
+
 use jetpace_tables::image;
 use jetpace_tables::table::Table;
-use jetpace_tables::units::{Microjoules, Nanos};
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
-use serde::Serialize;
 use std::path::PathBuf;
 
 use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
-use crate::frames::{Frame, Pace};
+use crate::frames::{Course, Pace, Starts};
 use crate::output::{print_json, print_text};
-use crate::session::{Drive, Summary};
+use crate::session::Drive;
 use crate::signals::Stop;
+use crate::triggers::{Source, Triggers};
+#[cfg(feature = "sim")]
+use document::Baseline;
+use document::{Baselines, Document};
+use frame_log::FrameLog;
+
+/// Frames by the timer.
+const FRAMES: u64 = 1000;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +36,13 @@ pub struct Args {
     /// The network; by default the one that the table was planned for. Without a table the stock governor decides
     #[arg(long, required_unless_present = "table", value_name = "NET")]
     net: Option<String>,
-    /// How many frames; by default 1000, with --dry-run 3
+    /// How many frames; by default 1000, with --dry-run 3, and with triggers all that come
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     frames: Option<u64>,
+    /// Start each frame by a trigger instead of the timer: a line on `stdin`, or a packet on the unix datagram socket of
+    /// `unix:PATH`. On a virtual board a trigger may hold its time, such as 41.2ms, counted from the first
+    #[arg(long, value_name = "SOURCE", conflicts_with = "dry_run")]
+    trigger: Option<Source>,
     /// Latest end of a frame, from its start; by default the table's
     #[arg(long, value_name = "TIME")]
     deadline: Option<Nanos>,
@@ -111,20 +125,22 @@ impl Args {
         jetpace_devfreq::guard::restore_on_panic(nodes.clone());
         let mut machine = Machine { nodes, board, runner, timer, meter };
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
-        let mut log = FrameLog::new(self.csv.is_some());
         if self.dry_run {
-            return print_text(&machine.dry_run(drive, pace, self.frames(), &stop)?);
+            return print_text(
+                &machine.dry_run(drive, Course { frames: self.frames(), pace, starts: Starts::Timer, stop: &stop })?,
+            );
         }
-        let ours = machine.run(drive, pace, self.frames(), &stop, |frame| {
-            log.add(frame);
-            Ok(())
-        });
-        stop.die();
-        let ours = ours?;
-        self.write_log(log)?;
+        let mut log = FrameLog::create(self.csv.as_deref())?;
+        let mut triggers = self.trigger.as_ref().map(Triggers::open).transpose()?;
+        let starts = triggers.as_mut().map_or(Starts::Timer, Starts::Triggers);
+        let course = Course { frames: self.frames(), pace, starts, stop: &stop };
+        let ours = machine.run(drive, course, |frame| log.add(frame))?;
+        log.end()?;
         // The baselines would run the network for minutes more; `--net` without a table measures the stock governor.
-        let baselines = Baselines { stock_governor: None, best_fixed: None };
-        self.print(Document::new(evidence, &self.board, &network, drive, (pace, risk), &ours, baselines))
+        let baselines = Baselines::default();
+        self.print(Document::new(evidence, &self.board, &network, drive, (pace, risk), &ours, baselines))?;
+        stop.die();
+        Ok(())
     }
 
     #[cfg(feature = "sim")]
@@ -138,41 +154,51 @@ impl Args {
         let nodes = sim::Board::new(name, self.seed).map_err(Failure::usage)?.nodes();
         let table = self.read_table(&Board::discover(&nodes)?.digest())?;
         let (network, pace, risk) = self.work(table.as_ref())?;
-        let case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames: self.frames() };
+        let frames = self.frames();
+        let mut case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames, triggers: None };
         let stop = Stop::install()?;
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
         if self.dry_run {
             let machine = machine(name, self.seed, case.network)?;
-            return print_text(&machine.dry_run(drive, pace, case.frames, &stop)?);
+            let course = Course { frames: case.frames, pace, starts: Starts::Timer, stop: &stop };
+            return print_text(&machine.dry_run(drive, course)?);
         }
 
-        let mut log = FrameLog::new(self.csv.is_some());
-        let ours = case.run(drive, &stop, |frame| {
-            log.add(frame);
-            Ok(())
-        })?;
-        self.write_log(log)?;
+        let mut log = FrameLog::create(self.csv.as_deref())?;
+        let mut triggers = self.trigger.as_ref().map(Triggers::open).transpose()?;
+        if let Some(triggers) = &mut triggers {
+            triggers.keep();
+        }
+        let ours = case.run_by(triggers.as_mut(), drive, &stop, |frame| log.add(frame))?;
+        log.end()?;
+        case.triggers = triggers.map(|triggers| triggers.taken().to_vec());
         let stock = match drive {
             Drive::Stock => ours.clone(),
             _ => case.run(Drive::Stock, &stop, |_| Ok(()))?,
         };
         let fixed = case.run_fixed(&stop)?;
-        // Nothing of this machine is to be put back.
-        stop.die();
         let best = best_fixed(&fixed, risk);
-        let baselines = Baselines {
-            stock_governor: Some(Baseline::of(None, &stock)),
-            best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
+        let baselines = match stop.signal() {
+            // Told to stop, the frames so far are all that is shown.
+            Some(_) => Baselines::default(),
+            None => Baselines {
+                stock_governor: Some(Baseline::of(None, &stock)),
+                best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
+            },
         };
-        self.print(Document::new("virtual", &self.board, &case.network, drive, (pace, risk), &ours, baselines))
+        self.print(Document::new("virtual", &self.board, &case.network, drive, (pace, risk), &ours, baselines))?;
+        // By the signal that came, if one did.
+        stop.die();
+        Ok(())
     }
 
     fn frames(&self) -> u64 {
-        self.frames.unwrap_or(if self.dry_run { 3 } else { 1000 })
-    }
-
-    fn write_log(&self, log: FrameLog) -> Result<(), Failure> {
-        self.csv.as_ref().map_or(Ok(()), |path| log.write(path))
+        let by_default = match (self.dry_run, &self.trigger) {
+            (true, _) => 3,
+            (false, Some(_)) => u64::MAX,
+            (false, None) => FRAMES,
+        };
+        self.frames.unwrap_or(by_default)
     }
 
     fn print(&self, document: Document) -> Result<(), Failure> {
@@ -228,155 +254,5 @@ impl Args {
             return Err(Failure::usage(format_args!("--risk {risk}: a share from 0 to 1 is meant")));
         }
         Ok((network, Pace { deadline, period }, risk))
-    }
-}
-
-/// A line per frame, if asked for.
-struct FrameLog(Option<String>);
-
-impl FrameLog {
-    fn new(wanted: bool) -> Self {
-        Self(wanted.then(|| String::from("frame,start_s,time_s,missed,switches\n")))
-    }
-
-    fn add(&mut self, frame: &Frame) {
-        if let Some(text) = &mut self.0 {
-            let (start, time) = (frame.start.as_secs_f64(), frame.time.as_secs_f64());
-            let missed = u8::from(frame.missed);
-            text.push_str(&format!("{},{start:.9},{time:.9},{missed},{}\n", frame.index, frame.switches));
-        }
-    }
-
-    fn write(self, path: &std::path::Path) -> Result<(), Failure> {
-        self.0.map_or(Ok(()), |text| crate::output::write_file(path, text.as_bytes()))
-    }
-}
-
-fn joules(energy: Option<Microjoules>) -> Option<f64> {
-    energy.map(Microjoules::as_joules_f64)
-}
-
-/// `run --json`.
-#[derive(Debug, Serialize)]
-struct Document {
-    format: u32,
-    evidence: &'static str,
-    board: String,
-    network: String,
-    policy: &'static str,
-    deadline_s: f64,
-    period_s: f64,
-    risk: f64,
-    frames: u64,
-    missed: u64,
-    energy_j: Option<f64>,
-    switches: u64,
-    time_s: Times,
-    baselines: Baselines,
-}
-
-#[derive(Debug, Serialize)]
-struct Times {
-    p50: f64,
-    p99: f64,
-    max: f64,
-}
-
-impl Times {
-    fn of(run: &Summary) -> Self {
-        let at = |share| run.quantile(share).as_secs_f64();
-        Self { p50: at(0.5), p99: at(0.99), max: at(1.0) }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Baselines {
-    stock_governor: Option<Baseline>,
-    best_fixed: Option<Baseline>,
-}
-
-#[derive(Debug, Serialize)]
-struct Baseline {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    clock_hz: Option<u64>,
-    missed: u64,
-    energy_j: Option<f64>,
-}
-
-#[cfg(feature = "sim")]
-impl Baseline {
-    fn of(clock_hz: Option<u64>, run: &Summary) -> Self {
-        Self { clock_hz, missed: run.missed, energy_j: joules(run.energy) }
-    }
-}
-
-impl Document {
-    fn new(
-        evidence: &'static str,
-        board: &BoardArg,
-        network: &Network,
-        drive: Drive<'_>,
-        (pace, risk): (Pace, f64),
-        ours: &Summary,
-        baselines: Baselines,
-    ) -> Self {
-        Self {
-            format: 1,
-            evidence,
-            board: board.to_string(),
-            network: network.name.clone(),
-            policy: if matches!(drive, Drive::Stock) { "stock_governor" } else { "table" },
-            deadline_s: pace.deadline.as_secs_f64(),
-            period_s: pace.period.as_secs_f64(),
-            risk,
-            frames: ours.frames,
-            missed: ours.missed,
-            energy_j: joules(ours.energy),
-            switches: ours.switches,
-            time_s: Times::of(ours),
-            baselines,
-        }
-    }
-
-    /// The same for people.
-    fn text(&self) -> String {
-        let frames = self.frames.max(1) as f64;
-        let line = |name: &str, missed: u64, energy: Option<f64>| {
-            let energy = energy.map_or("no rail tells".to_owned(), |j| format!("{:.4} J a frame", j / frames));
-            format!("  {name:<28}{missed:>6} missed ({:>5.2} %)   {energy}", missed as f64 / frames * 100.0)
-        };
-        let ms = |s: f64| s * 1e3;
-        let mut text = format!(
-            "{} on {}, evidence: {}\n{} frames, deadline {:.3} ms, period {:.3} ms, risk {}\n",
-            self.network,
-            self.board,
-            self.evidence,
-            self.frames,
-            ms(self.deadline_s),
-            ms(self.period_s),
-            self.risk
-        );
-        let t = &self.time_s;
-        let name = if self.policy == "table" { "this table" } else { "stock governor" };
-        text += &line(name, self.missed, self.energy_j);
-        text += &format!("   {:.2} switches a frame\n", self.switches as f64 / frames);
-        if let (true, Some(stock)) = (self.policy == "table", &self.baselines.stock_governor) {
-            text += &(line("stock governor", stock.missed, stock.energy_j) + "\n");
-        }
-        text += &match &self.baselines.best_fixed {
-            Some(b) => {
-                let name = format!("best fixed clock, {:.2} MHz", b.clock_hz.unwrap_or_default() as f64 / 1e6);
-                line(&name, b.missed, b.energy_j) + "\n"
-            }
-            None if self.evidence == "virtual" => "  no fixed clock meets the deadline at this risk\n".to_owned(),
-            None => String::new(),
-        };
-        text += &format!(
-            "  time of a frame: median {:.3} ms, 99 % {:.3} ms, longest {:.3} ms\n",
-            ms(t.p50),
-            ms(t.p99),
-            ms(t.max)
-        );
-        text
     }
 }

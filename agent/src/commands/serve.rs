@@ -1,7 +1,6 @@
 //! `jetpace serve`: the daemon for clients that may not write the clock themselves.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::image;
 use nix::unistd::Group;
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
@@ -21,6 +19,7 @@ use crate::failure::Failure;
 use crate::runtime::control::Schedule;
 use crate::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Manager, Options};
 use crate::runtime::{open, sys, wire};
+use crate::signals::Stop;
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
@@ -40,10 +39,10 @@ pub struct Args {
     /// Take this way of fixing the clock instead of the cheapest that works
     #[arg(long)]
     way: Option<Way>,
-    /// Run the control thread under SCHED_FIFO at this priority
+    /// Run the threads that follow the clients and write under SCHED_FIFO at this priority
     #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99))]
     fifo: Option<u8>,
-    /// Run the control thread on this CPU
+    /// Run them on this CPU
     #[arg(long, value_name = "CPU")]
     cpu: Option<usize>,
     /// Seed of a virtual board
@@ -77,7 +76,7 @@ impl Args {
         T: Timer + Send + 'static,
     {
         guard::restore_on_panic(nodes.clone());
-        let stop = stop_signals()?;
+        let stop = Stop::install()?;
         let group = self.group.as_deref().map(find_group).transpose()?;
         let (clock, board) = open::take(nodes, timer, self.way)?;
         let table = match &self.table {
@@ -100,7 +99,8 @@ impl Args {
         };
         let named = |e: std::io::Error| Failure::file(&self.socket, &e);
         let daemon = Daemon::new(clock, options).map_err(named)?;
-        daemon.run(stop.as_fd(), &mut Systemd::from_environment()).map_err(named)
+        let stop = stop.fd().ok_or_else(|| Failure::failed("no signal can come"))?;
+        daemon.run(stop, &mut Systemd::from_environment()).map_err(named)
     }
 }
 
@@ -110,17 +110,6 @@ fn find_group(name: &str) -> Result<nix::unistd::Gid, Failure> {
         Ok(None) => Err(Failure::usage(format_args!("there is no group {name}; make it with `groupadd -r {name}`"))),
         Err(e) => Err(Failure::failed(format_args!("group {name}: {e}"))),
     }
-}
-
-/// Becomes readable when a signal asks the daemon to stop.
-fn stop_signals() -> Result<OwnedFd, Failure> {
-    use std::os::unix::net::UnixStream;
-    let failed = |e: std::io::Error| Failure::failed(format_args!("signals: {e}"));
-    let (stop, write) = UnixStream::pair().map_err(failed)?;
-    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone().map_err(failed)?).map_err(failed)?;
-    }
-    Ok(stop.into())
 }
 
 /// While nobody is connected the daemon sleeps, so systemd is told to wait ten years for its pings. Not for ever: old

@@ -39,7 +39,7 @@ pub struct Look {
 /// How often the control thread looks at the board while the GPU is not with the stock governor.
 pub const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 
-/// How the control thread runs.
+/// How a thread runs that writes the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     /// `SCHED_FIFO` at this priority (1 to 99) instead of the usual scheduling.
@@ -49,8 +49,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Puts the calling thread under this schedule.
-    fn apply(self) -> io::Result<()> {
+    /// Puts the calling thread under this schedule. Its timers are exact: by default the kernel may be 50 us late.
+    pub fn apply(self) -> io::Result<()> {
+        nix::sys::prctl::set_timerslack(1)?;
         if let Some(cpu) = self.cpu {
             let mut set = CpuSet::new();
             set.set(cpu)?;
@@ -100,9 +101,9 @@ impl<C: Tended + Send + 'static> Control<C> {
         &self.desk
     }
 
-    /// The clock itself, for writing inline: held by the thread only while it writes or looks.
-    pub fn clock(&self) -> &Arc<Mutex<C>> {
-        &self.clock
+    /// For writing inline.
+    pub fn pen(&self) -> Pen<C> {
+        Pen { desk: Arc::clone(&self.desk), clock: Arc::clone(&self.clock) }
     }
 }
 
@@ -120,9 +121,45 @@ impl<C: GpuClock> Control<C> {
         if self.desk.written.clock().is_none() && self.desk.written.writes() > 0 {
             return Ok(());
         }
-        let released = self.clock.lock().unwrap_or_else(PoisonError::into_inner).release();
-        self.desk.note(&released, None);
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let released = clock.release();
+        self.desk.note(&released, None, sys::now());
         released
+    }
+}
+
+/// Writes the clock in place of the control thread, which holds it only while it writes or looks.
+#[derive(Debug)]
+pub struct Pen<C> {
+    desk: Arc<Desk>,
+    clock: Arc<Mutex<C>>,
+}
+
+impl<C: GpuClock> Pen<C> {
+    /// For a clock that nobody tends: everything is left on the desk.
+    #[cfg(test)]
+    pub fn new(clock: C) -> Self {
+        Self { desk: Arc::default(), clock: Arc::new(Mutex::new(clock)) }
+    }
+
+    /// What was written and what is to be.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Writes here and now, and says whether the kernel took it; `None` where the control thread has to: because it still
+    /// has something to do, because it holds the clock just now, or because it must start to tend it. `at` says when
+    /// the write came back.
+    #[inline]
+    pub fn write(&self, clock: ClockIndex, at: impl FnOnce() -> Nanos) -> Option<bool> {
+        if !self.desk.is_settled() {
+            return None;
+        }
+        self.desk.written.clock()?;
+        let mut gpu = self.clock.try_lock().ok()?;
+        let result = gpu.set(clock);
+        self.desk.note(&result, Some(clock), at());
+        Some(result.is_ok())
     }
 }
 
@@ -182,13 +219,15 @@ impl<C: Tended> Thread<'_, C> {
     }
 
     fn set(&self, to: ClockIndex) {
-        let written = self.lock().set(to);
-        self.desk.note(&written, Some(to));
+        let mut clock = self.lock();
+        let written = clock.set(to);
+        self.desk.note(&written, Some(to), sys::now());
     }
 
     fn release(&self) {
-        let released = self.lock().release();
-        self.desk.note(&released, None);
+        let mut clock = self.lock();
+        let released = clock.release();
+        self.desk.note(&released, None, sys::now());
     }
 
     /// Looks after silence and the board; when to look again. Nothing while the stock governor has the GPU.

@@ -1,8 +1,8 @@
 //! The daemon: it alone writes the clock; clients that may not are served through shared pages.
 //!
 //! The main thread accepts and answers; every client has a thread that sleeps on the client's page and runs the
-//! client's governor; the control thread writes the highest clock that any of them asks for. While nobody is connected
-//! all of them sleep without a timer.
+//! client's governor and writes the highest clock that any of them asks for; the control thread looks after the board and
+//! hands it back. While nobody is connected all of them sleep without a timer.
 //!
 //! What a client sends is believed nowhere: its table is decoded and held against this board before use, its page
 //! carries events only, so that the worst it can do is to choose among the clocks that the board allows.
@@ -57,7 +57,7 @@ pub struct Options {
     pub table: Option<Box<Table>>,
     /// Events a second that a client may send for long; more is a flood.
     pub events_per_s: u32,
-    /// How the control thread runs.
+    /// How the threads run that follow the clients and write the clock.
     pub schedule: Schedule,
 }
 
@@ -91,6 +91,8 @@ impl Manager for Unmanaged {
 struct Connection {
     socket: Arc<OwnedFd>,
     peer: Peer,
+    /// One that may not connect is told so when it asks: what is sent to a socket that is closed unread gets lost.
+    allowed: bool,
     service: Option<(Arc<Served>, JoinHandle<()>)>,
 }
 
@@ -98,7 +100,7 @@ struct Connection {
 pub struct Daemon<C: Tended + Send + 'static> {
     listener: OwnedFd,
     control: Control<C>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<C>>,
     options: Options,
     connections: Vec<Connection>,
 }
@@ -112,7 +114,7 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         let clocks: Vec<Hertz> = clock.clocks().to_vec();
         // Clients are watched one by one; the control thread itself hands back only when told.
         let control = Control::start(clock, Nanos::ZERO, options.schedule)?;
-        let hub = Arc::new(Hub::new(Arc::clone(control.desk()), clocks));
+        let hub = Arc::new(Hub::new(control.pen(), clocks));
         let listener = listen_at(&options.socket, options.access.group())?;
         Ok(Self { listener, control, hub, options, connections: Vec::new() })
     }
@@ -196,18 +198,14 @@ impl<C: Tended + Send + 'static> Daemon<C> {
             Ok(peer) => peer,
             Err(e) => return log::warn!("a client without credentials: {e}"),
         };
-        if !self.options.access.allows(&peer, &socket) {
-            log::warn!("{peer} may not connect");
-            let _ = wire::answer(&socket, libc::EACCES, b"you are not in the group that may connect", None);
-            return;
-        }
+        let allowed = self.options.access.allows(&peer, &socket);
         let waiting = self.connections.iter().filter(|c| c.service.is_none()).count();
         if waiting >= MAX_WAITING
             && let Some(oldest) = self.connections.iter().position(|c| c.service.is_none())
         {
             self.connections.remove(oldest);
         }
-        self.connections.push(Connection { socket: Arc::new(socket), peer, service: None });
+        self.connections.push(Connection { socket: Arc::new(socket), peer, allowed, service: None });
     }
 
     /// Hears a connection out; false ends it.
@@ -221,6 +219,11 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         };
         if connection.service.is_some() {
             // A client speaks through its page; on the socket it has only to hang up.
+            return false;
+        }
+        if !connection.allowed {
+            log::warn!("{} may not connect", connection.peer);
+            let _ = wire::answer(&socket, libc::EACCES, b"you are not in the group that may connect", None);
             return false;
         }
         let answered = match request {
@@ -263,8 +266,10 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         };
         let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), self.options.events_per_s));
         let thread = {
-            let (served, hub) = (Arc::clone(&served), Arc::clone(&self.hub));
-            std::thread::Builder::new().name(format!("jetpace-client{slot}")).spawn(move || served.serve(&hub))
+            let (served, hub, schedule) = (Arc::clone(&served), Arc::clone(&self.hub), self.options.schedule);
+            std::thread::Builder::new()
+                .name(format!("jetpace-client{slot}"))
+                .spawn(move || served.serve(&hub, schedule))
         };
         let thread = match thread {
             Ok(thread) => thread,

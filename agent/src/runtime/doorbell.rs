@@ -25,6 +25,8 @@ pub enum Scope {
 #[repr(C)]
 pub struct Doorbell {
     asleep: AtomicU32,
+    /// The CPU that the last wake came from, plus one.
+    woken_from: AtomicU32,
     #[cfg(loom)]
     bed: loom::sync::Mutex<()>,
     #[cfg(loom)]
@@ -35,6 +37,7 @@ impl Default for Doorbell {
     fn default() -> Self {
         Self {
             asleep: AtomicU32::new(AWAKE),
+            woken_from: AtomicU32::new(0),
             #[cfg(loom)]
             bed: loom::sync::Mutex::new(()),
             #[cfg(loom)]
@@ -61,6 +64,7 @@ impl Doorbell {
     }
 
     fn wake(&self, scope: Scope) {
+        self.woken_from.store(cpu_plus_one(), Ordering::Relaxed);
         // A swap, as the sleeper's: then the kernel's comparison sees the later of the two.
         self.asleep.swap(AWAKE, Ordering::AcqRel);
         self.futex_wake(scope);
@@ -75,6 +79,12 @@ impl Doorbell {
             self.futex_wait(scope, until);
         }
         self.asleep.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Whether the last wake came from the CPU that this thread runs on: then every look for more is taken from the
+    /// poster's own time.
+    pub fn is_woken_from_here(&self) -> bool {
+        self.woken_from.load(Ordering::Relaxed) == cpu_plus_one()
     }
 
     /// Whether the other side sleeps now, for measuring; a caller never needs to ask.
@@ -107,4 +117,15 @@ impl Doorbell {
         let _bed = self.bed.lock().expect("not poisoned");
         self.wake.notify_one();
     }
+}
+
+/// The CPU of this thread, counted from one; a guess by the time that it is used, and used as one.
+#[cfg(not(loom))]
+fn cpu_plus_one() -> u32 {
+    nix::sched::sched_getcpu().map_or(0, |cpu| cpu as u32 + 1)
+}
+
+#[cfg(loom)]
+fn cpu_plus_one() -> u32 {
+    1
 }

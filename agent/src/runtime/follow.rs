@@ -4,14 +4,14 @@
 //! and either nothing or one write of prepared bytes (inline) or one post (to the control thread). The governor's
 //! caller never waits: where the control thread holds the clock just now, the write is left to it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jetpace_tables::governor::{Action, Governor, State};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
-use super::control::{Control, Desk, Schedule, Seen, Tended};
+use super::control::{Control, Desk, Pen, Schedule, Seen, Tended};
 use super::mailbox::Request;
 use super::sys;
 
@@ -49,7 +49,7 @@ pub struct Follow<C: Tended + Send + 'static> {
     governor: Governor<Box<Table>>,
     control: Control<C>,
     desk: Arc<Desk>,
-    clock: Arc<Mutex<C>>,
+    pen: Pen<C>,
     writer: Writer,
     seen: Seen,
 }
@@ -62,8 +62,8 @@ impl<C: Tended + Send + 'static> Follow<C> {
     pub fn start(table: Box<Table>, clock: C, writer: Writer, schedule: Schedule) -> std::io::Result<Self> {
         let silence = Nanos::new(table.period().get().saturating_mul(3));
         let control = Control::start(clock, silence, schedule)?;
-        let (desk, clock) = (Arc::clone(control.desk()), Arc::clone(control.clock()));
-        Ok(Self { governor: Governor::new(table), control, desk, clock, writer, seen: Seen::default() })
+        let (desk, pen) = (Arc::clone(control.desk()), control.pen());
+        Ok(Self { governor: Governor::new(table), control, desk, pen, writer, seen: Seen::default() })
     }
 
     /// A frame starts.
@@ -140,7 +140,7 @@ impl<C: Tended + Send + 'static> Follow<C> {
     fn carry_out(&mut self, mut action: Action, now: Nanos) {
         // The governor hands back after three refused writes in a row, so this ends.
         while let Action::Set(clock) = action
-            && let Some(written) = self.write_inline(clock)
+            && let Some(written) = self.write_inline(clock, now)
         {
             if written {
                 self.governor.write_done();
@@ -157,20 +157,15 @@ impl<C: Tended + Send + 'static> Follow<C> {
         }
     }
 
-    /// Writes here and now, and says whether the kernel took it; `None` where the control thread has to: by choice,
-    /// because it still has something to do, because it holds the clock just now, or because it must start to tend it.
+    /// Writes here and now, and says whether the kernel took it; `None` where the control thread is to.
     #[inline]
-    fn write_inline(&mut self, clock: ClockIndex) -> Option<bool> {
-        if self.writer == Writer::Thread || !self.desk.is_settled() {
+    fn write_inline(&mut self, clock: ClockIndex, now: Nanos) -> Option<bool> {
+        if self.writer == Writer::Thread {
             return None;
         }
-        self.desk.written.clock()?;
-        let result = self.clock.try_lock().ok()?.set(clock);
-        self.desk.note(&result, Some(clock));
-        if result.is_err() {
-            // Counted here; not to be told a second time by the desk.
-            self.seen.faults += 1;
-        }
-        Some(result.is_ok())
+        let written = self.pen.write(clock, || now)?;
+        // Counted here; not to be told a second time by the desk.
+        self.seen.faults += u64::from(!written);
+        Some(written)
     }
 }

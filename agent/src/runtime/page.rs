@@ -223,6 +223,11 @@ impl Reader {
 }
 
 impl Page {
+    /// Whether the client that woke this thread was on the same CPU.
+    pub fn is_woken_from_here(&self) -> bool {
+        self.bell.0.is_woken_from_here()
+    }
+
     /// Wakes the daemon's thread whatever the client wrote over the bell.
     pub fn wake(&self) {
         self.bell.0.ring_anyway(Scope::Shared);

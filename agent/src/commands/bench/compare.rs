@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use jetpace_tables::units::Hertz;
 
-use super::measure::{Figures, Stopwatch};
+use super::measure::{BATCH, Figures, Stopwatch};
 
 /// The lowest and the second clock in turn.
 fn texts(values: &[Hertz]) -> [String; 2] {
@@ -17,18 +17,30 @@ fn texts(values: &[Hertz]) -> [String; 2] {
 }
 
 /// `pwrite` on a kept descriptor.
-pub fn bare_pwrite(watch: &Stopwatch, node: &Path, values: &[Hertz]) -> io::Result<Figures> {
-    let file = OpenOptions::new().read(true).write(true).open(node)?;
-    let texts = texts(values);
-    let mut result = Ok(0);
-    let figures = watch.each(|i| {
-        let text = if i % 2 == 0 { &texts[0] } else { &texts[1] };
-        let wrote = file.write_at(text.as_bytes(), 0);
-        if wrote.is_err() {
-            result = wrote;
-        }
-    });
-    result.map(|_| figures)
+pub struct BarePwrite {
+    file: File,
+    texts: [String; 2],
+}
+
+impl BarePwrite {
+    pub fn open(node: &Path, values: &[Hertz]) -> io::Result<Self> {
+        Ok(Self { file: OpenOptions::new().read(true).write(true).open(node)?, texts: texts(values) })
+    }
+
+    /// The mean time of a batch of writes.
+    pub fn batch(&self, watch: &Stopwatch) -> io::Result<f64> {
+        let mut result = Ok(0);
+        let time = watch.time(|| {
+            for i in 0..BATCH {
+                let text = if i % 2 == 0 { &self.texts[0] } else { &self.texts[1] };
+                let wrote = self.file.write_at(text.as_bytes(), 0);
+                if wrote.is_err() {
+                    result = wrote;
+                }
+            }
+        });
+        result.map(|_| time / f64::from(BATCH))
+    }
 }
 
 /// Opened, written and closed for every write.

@@ -8,10 +8,12 @@ use std::thread::JoinHandle;
 
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
 
 use super::clock::{BLOCKS, FileClock, table};
-use super::measure::{BATCH, BATCHES, Figures, SINGLES, Stopwatch};
+use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::{Desk, Schedule};
 use crate::runtime::daemon::{Access, Daemon, Options, Unmanaged};
 use crate::runtime::page::What;
@@ -27,7 +29,7 @@ struct Served {
 }
 
 impl Served {
-    fn start(clock: FileClock, odd: ClockIndex, socket: &Path) -> io::Result<Self> {
+    fn start(clock: FileClock, odd: ClockIndex, socket: &Path, schedule: Schedule) -> io::Result<Self> {
         let table = table(clock.clocks(), odd)?;
         let options = Options {
             socket: socket.to_owned(),
@@ -35,7 +37,7 @@ impl Served {
             board: *table.board(),
             table: Some(table),
             events_per_s: u32::MAX,
-            schedule: Schedule::default(),
+            schedule,
         };
         let daemon = Daemon::new(clock, options)?;
         let desk = daemon.desk();
@@ -74,9 +76,22 @@ fn event(i: u32) -> What {
     }
 }
 
-/// The caller's part of a block's start while the daemon is awake.
-pub fn caller_awake(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::Result<Figures> {
-    let mut served = Served::start(clock, ClockIndex(0), socket)?;
+/// The caller's part of a block's start while the daemon is awake: on a CPU of its own, as it cannot be awake on the
+/// caller's.
+pub fn caller_awake(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::Result<Option<Figures>> {
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    let allowed: Vec<usize> = (0..CpuSet::count()).filter(|cpu| before.is_set(*cpu).unwrap_or(false)).collect();
+    let [here, there, ..] = allowed[..] else { return Ok(None) };
+    let mut own = CpuSet::new();
+    own.set(here)?;
+    sched_setaffinity(Pid::from_raw(0), &own)?;
+    let figures = awake_at(watch, clock, socket, there);
+    sched_setaffinity(Pid::from_raw(0), &before)?;
+    figures.map(Some)
+}
+
+fn awake_at(watch: &Stopwatch, clock: FileClock, socket: &Path, cpu: usize) -> io::Result<Figures> {
+    let mut served = Served::start(clock, ClockIndex(0), socket, Schedule { fifo: None, cpu: Some(cpu) })?;
     let client = served.client()?;
     let mut number = 0;
     let mut samples = Vec::with_capacity(BATCHES);
@@ -110,7 +125,7 @@ pub fn caller_awake(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::R
 
 /// The caller's part of a block's start while the daemon sleeps, and the time until the clock was written.
 pub fn caller_asleep(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::Result<(Figures, Figures)> {
-    let mut served = Served::start(clock, ClockIndex(1), socket)?;
+    let mut served = Served::start(clock, ClockIndex(1), socket, Schedule::default())?;
     let desk = Arc::clone(&served.desk);
     let client = served.client()?;
     let (mut caller, mut written) = (Vec::new(), Vec::new());
@@ -121,6 +136,7 @@ pub fn caller_asleep(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::
             // Not a spin: the daemon shall find a processor that is free.
             std::thread::yield_now();
         }
+        std::thread::sleep(FALLING_ASLEEP);
         let writes = desk.written.writes();
         let start = sys::now();
         client.tell(what).map_err(gone)?;

@@ -9,7 +9,8 @@ use jetpace_tables::units::Hertz;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::clock::{BLOCKS, FileClock, table};
-use super::measure::{BATCH, BATCHES, Figures, SINGLES, Stopwatch};
+use super::compare::BarePwrite;
+use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::Schedule;
 use crate::runtime::follow::{Follow, Writer};
 use crate::runtime::sys;
@@ -28,15 +29,23 @@ pub fn lookup(watch: &Stopwatch) -> io::Result<Figures> {
 
 /// A block's start at which the clock stays.
 pub fn hold(watch: &Stopwatch, clock: FileClock) -> io::Result<Figures> {
-    blocks(watch, clock, ClockIndex(0))
+    blocks(watch, clock, ClockIndex(0), || Ok(()))
 }
 
-/// A block's start at which the clock changes, written inline.
-pub fn set(watch: &Stopwatch, clock: FileClock) -> io::Result<Figures> {
-    blocks(watch, clock, ClockIndex(1))
+/// A block's start at which the clock changes, written inline, and the write alone. A batch of the one and a batch of the
+/// other in turn: whatever else the machine does meets both.
+pub fn set(watch: &Stopwatch, clock: FileClock, bare: &BarePwrite) -> io::Result<(Figures, Figures)> {
+    let mut writes = Vec::with_capacity(BATCHES);
+    let set = blocks(watch, clock, ClockIndex(1), || bare.batch(watch).map(|time| writes.push(time)))?;
+    Ok((set, Figures::of(writes, BATCH)))
 }
 
-fn blocks(watch: &Stopwatch, clock: FileClock, odd: ClockIndex) -> io::Result<Figures> {
+fn blocks(
+    watch: &Stopwatch,
+    clock: FileClock,
+    odd: ClockIndex,
+    mut between: impl FnMut() -> io::Result<()>,
+) -> io::Result<Figures> {
     let table = table(clock.clocks(), odd)?;
     let mut follow = Follow::start(table, clock, Writer::Inline, Schedule::default())?;
     // The first frame takes the clock, through the control thread.
@@ -46,14 +55,26 @@ fn blocks(watch: &Stopwatch, clock: FileClock, odd: ClockIndex) -> io::Result<Fi
     }
     frame(watch, &mut follow);
     let frames = BATCH / u32::from(BLOCKS);
-    let batch = |_| (0..frames).map(|_| frame(watch, &mut follow)).sum::<f64>() / f64::from(BATCH);
-    let figures = Figures::of((0..BATCHES).map(batch).collect(), BATCH);
+    let mut samples = Vec::with_capacity(BATCHES);
+    let mut batches = BATCHES;
+    while samples.len() < batches {
+        let time = (0..frames).map(|_| frame(watch, &mut follow)).sum::<f64>() / f64::from(BATCH);
+        if samples.is_empty() && time > SLOW_NS {
+            batches /= 10;
+        }
+        samples.push(time);
+        between()?;
+    }
+    let figures = Figures::of(samples, BATCH);
     let faults: u64 = follow.governor().counters().faults.iter().sum();
     if faults > 0 {
         return Err(io::Error::other(format!("{faults} faults while measuring")));
     }
     Ok(figures)
 }
+
+/// A driver that takes longer is asked less often.
+const SLOW_NS: f64 = 3_000.0;
 
 /// The time of a frame's block starts alone.
 fn frame(watch: &Stopwatch, follow: &mut Follow<FileClock>) -> f64 {
@@ -76,6 +97,7 @@ pub fn mailbox(watch: &Stopwatch, clock: FileClock) -> io::Result<(Figures, Figu
             while !follow.desk().is_settled() || !follow.desk().mailbox.is_asleep() {
                 std::hint::spin_loop();
             }
+            std::thread::sleep(FALLING_ASLEEP);
             let writes = follow.desk().written.writes();
             let start = sys::now();
             follow.block_start(BlockId(i), Size(1));

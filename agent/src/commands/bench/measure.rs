@@ -1,5 +1,7 @@
 //! Times and their percentiles.
 
+use std::time::Duration;
+
 use jetpace_tables::units::Nanos;
 use serde::Serialize;
 
@@ -13,6 +15,10 @@ pub const BATCHES: usize = 400;
 
 /// Operations timed one by one.
 pub const SINGLES: usize = 4_000;
+
+/// Within this a thread that has said that it sleeps does. Between the two lies a system call, and a wake that comes within
+/// it costs next to nothing: not what a caller pays whose blocks take milliseconds.
+pub const FALLING_ASLEEP: Duration = Duration::from_micros(200);
 
 /// What an operation took.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -1,18 +1,20 @@
 //! What all clients ask for together: the highest clock wins.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jetpace_tables::hw::GpuClock;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use super::super::control::Desk;
+use super::super::control::{Desk, Pen};
 use super::super::mailbox::Request;
 use super::MAX_CLIENTS;
 
-/// Between the clients' threads and the control thread.
-pub struct Hub {
-    desk: Arc<Desk>,
+/// Between the clients' threads and the clock. A client's thread writes itself where it can: waking the control thread
+/// for it would take longer than the write, and on a busy machine more of the clients' time.
+pub struct Hub<C> {
+    pen: Pen<C>,
     clocks: Vec<Hertz>,
     wishes: Mutex<Wishes>,
     busy: [AtomicBool; MAX_CLIENTS],
@@ -26,14 +28,14 @@ struct Wishes {
     posted: Option<ClockIndex>,
 }
 
-impl Hub {
-    pub fn new(desk: Arc<Desk>, clocks: Vec<Hertz>) -> Self {
+impl<C: GpuClock> Hub<C> {
+    pub fn new(pen: Pen<C>, clocks: Vec<Hertz>) -> Self {
         let busy = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { desk, clocks, wishes: Mutex::default(), busy, started: super::now() }
+        Self { pen, clocks, wishes: Mutex::default(), busy, started: super::now() }
     }
 
     pub fn desk(&self) -> &Desk {
-        &self.desk
+        self.pen.desk()
     }
 
     pub fn clocks(&self) -> &[Hertz] {
@@ -42,7 +44,7 @@ impl Hub {
 
     /// The frequency of the clock written last; zero while the stock governor has the GPU.
     pub fn clock(&self) -> Hertz {
-        let written = self.desk.written.clock();
+        let written = self.desk().written.clock();
         written.and_then(|clock| self.clocks.get(clock.index())).copied().unwrap_or_default()
     }
 
@@ -52,8 +54,14 @@ impl Hub {
         let Some(wish) = wishes.by_client.get_mut(slot) else { return };
         *wish = clock;
         let highest = wishes.by_client.iter().flatten().max().copied();
-        if std::mem::replace(&mut wishes.posted, highest) != highest {
-            self.desk.post(highest.map_or(Request::Release, Request::Set));
+        if std::mem::replace(&mut wishes.posted, highest) == highest {
+            return;
+        }
+        // A refused write is on the desk, where every client's governor hears of it.
+        match highest {
+            Some(clock) if self.pen.write(clock, super::now).is_some() => {}
+            Some(clock) => self.desk().post(Request::Set(clock)),
+            None => self.desk().post(Request::Release),
         }
     }
 
@@ -90,9 +98,30 @@ impl Hub {
 mod tests {
     use super::*;
 
+    struct Untended;
+
+    impl GpuClock for Untended {
+        type Error = std::convert::Infallible;
+        fn clocks(&self) -> &[Hertz] {
+            &[]
+        }
+        fn set(&mut self, _: ClockIndex) -> Result<(), Self::Error> {
+            Ok(())
+        }
+        fn pin(&mut self, _: ClockIndex) -> Result<Hertz, Self::Error> {
+            Ok(Hertz::ZERO)
+        }
+        fn current(&mut self) -> Result<Hertz, Self::Error> {
+            Ok(Hertz::ZERO)
+        }
+        fn release(&mut self) -> Result<(), Self::Error> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn the_highest_wish_wins_and_the_last_one_to_go_releases() {
-        let hub = Hub::new(Arc::default(), vec![Hertz::new(1); 8]);
+        let hub = Hub::new(Pen::new(Untended), vec![Hertz::new(1); 8]);
         let taken = || hub.desk().mailbox.take();
         hub.wish(0, Some(ClockIndex(3)));
         assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
@@ -110,7 +139,7 @@ mod tests {
 
     #[test]
     fn another_client_within_a_frame_marks_a_frame_as_shared() {
-        let hub = Hub::new(Arc::default(), Vec::new());
+        let hub = Hub::new(Pen::new(Untended), Vec::new());
         hub.set_busy(4, true);
         assert!(!hub.is_shared(4));
         assert!(hub.is_shared(3));

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetpace_tables::governor::{Action, Governor, State as GovernorState};
+use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sys::socket::{Shutdown, shutdown};
 
-use super::super::control::Seen;
+use super::super::control::{Schedule, Seen};
 use super::super::follow::state_code;
 use super::super::map::Mapping;
 use super::super::page::{Event, Figures, Page, Reader, State, What};
@@ -21,7 +22,8 @@ use super::hub::Hub;
 /// Events taken before the figures are published and the stop is looked at.
 const BATCH: usize = 256;
 
-/// Looks at an empty page before going to sleep: blocks that follow closely find the thread awake.
+/// Looks at an empty page before going to sleep: blocks that follow closely find the thread awake. None where the
+/// client waits for this very CPU: nothing could come.
 const LOOKS: u32 = 2_000;
 
 /// The longest sleep while a client is connected: no client can hold its thread for longer.
@@ -120,7 +122,10 @@ impl Served {
     }
 
     /// The thread: to the end of the connection, or until the client has to be dropped.
-    pub fn serve(&self, hub: &Hub) {
+    pub fn serve<C: GpuClock>(&self, hub: &Hub<C>, schedule: Schedule) {
+        if let Err(e) = schedule.apply() {
+            log::warn!("{}: the schedule: {e}", self.peer);
+        }
         let mut thread = Thread::new(self, hub);
         if let Err(why) = thread.run() {
             log::warn!("{}: dropped: {}", self.peer, why.text());
@@ -133,9 +138,9 @@ impl Served {
 }
 
 /// What the thread itself knows.
-struct Thread<'a> {
+struct Thread<'a, C> {
     served: &'a Served,
-    hub: &'a Hub,
+    hub: &'a Hub<C>,
     reader: Reader,
     seen: Seen,
     pending: Option<(ClockIndex, Nanos)>,
@@ -153,8 +158,8 @@ struct Rate {
     empty_wakes: u32,
 }
 
-impl<'a> Thread<'a> {
-    fn new(served: &'a Served, hub: &'a Hub) -> Self {
+impl<'a, C: GpuClock> Thread<'a, C> {
+    fn new(served: &'a Served, hub: &'a Hub<C>) -> Self {
         let now = sys::now();
         Self {
             served,
@@ -295,7 +300,7 @@ impl<'a> Thread<'a> {
     /// Looks on for a moment, then sleeps until something is due.
     fn rest(&mut self, now: Nanos) -> Result<(), Dropped> {
         let page = &*self.served.page;
-        if now.saturating_sub(self.heard) < Nanos::from_millis(1) {
+        if now.saturating_sub(self.heard) < Nanos::from_millis(1) && !page.is_woken_from_here() {
             for _ in 0..LOOKS {
                 if self.reader.has_next(page) {
                     return Ok(());

@@ -1,6 +1,7 @@
 //! The daemon's answers to `jetpace status` and `jetpace trace`.
 
 use jetpace_tables::governor::{Counters, State};
+use jetpace_tables::hw::GpuClock;
 use jetpace_tables::trace::{Event, Fault};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -60,7 +61,7 @@ struct Line {
 }
 
 /// The status, as JSON.
-pub fn document<'a>(hub: &Hub, clients: impl Iterator<Item = &'a Served>) -> Vec<u8> {
+pub fn document<'a, C: GpuClock>(hub: &Hub<C>, clients: impl Iterator<Item = &'a Served>) -> Vec<u8> {
     let desk = hub.desk();
     let cap = desk.cap().and_then(|cap| hub.clocks().get(cap.index()));
     let clock = hub.clock().get();

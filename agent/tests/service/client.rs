@@ -1,0 +1,72 @@
+//! A client as another process: this test program, called once more with a socket to speak to.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jetpace::runtime::page::What;
+use jetpace::runtime::remote::Remote;
+use jetpace_tables::work::{BlockId, Size};
+
+const SOCKET: &str = "JETPACE_TEST_SOCKET";
+
+/// Frames that a client runs.
+pub const FRAMES: u64 = 20;
+
+/// Not a test by itself: the client's side of the others.
+#[test]
+fn client() {
+    let Some(socket) = env::var_os(SOCKET) else { return };
+    let mut remote = match Remote::open(Path::new(&socket), &[]) {
+        Ok(remote) => remote,
+        Err(e) => {
+            println!("client: refused: {e}");
+            return;
+        }
+    };
+    let blocks = remote.table().blocks() as u16;
+    for _ in 0..FRAMES {
+        remote.tell(What::FrameStart).unwrap();
+        for block in 0..blocks {
+            remote.tell(What::BlockStart(BlockId(block), Size(1))).unwrap();
+        }
+        remote.tell(What::FrameEnd).unwrap();
+    }
+    println!("client: {} frames, {} faults", remote.figures().frames, remote.figures().faults);
+}
+
+/// What a command line that ends in the client's comes to, as its one line.
+pub fn line(command: &mut Command, socket: &Path) -> String {
+    command.args(["--exact", "client::client", "--nocapture"]).env(SOCKET, socket);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = text.lines().find_map(|line| line.split_once("client: ").map(|(_, said)| said.to_owned()));
+    said.unwrap_or_else(|| panic!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+/// This program where everybody may read it.
+pub fn copy(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("client");
+    std::fs::copy(env::current_exe().unwrap(), &path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// As another user, with one group and no other.
+pub fn as_user(program: &Path, uid: u32, gid: u32) -> Command {
+    let mut command = Command::new(program);
+    command.uid(uid).gid(gid).current_dir("/");
+    command
+}
+
+/// Whether this is root, without whom there are no other users; says so where it is not.
+pub fn is_root(what: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {what} needs root");
+    }
+    root
+}
