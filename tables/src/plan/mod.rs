@@ -7,6 +7,7 @@
 mod feedback;
 mod fixed;
 mod from_model;
+mod granularity;
 mod graph;
 mod list;
 mod objective;
@@ -19,6 +20,7 @@ mod search;
 pub use feedback::{Expected, Feedback, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
+pub use granularity::granularity;
 pub use list::{Holds, dependable, list_table};
 pub use objective::{front, plan_for};
 pub use problem::{BlockCost, Change, Noise, Problem};

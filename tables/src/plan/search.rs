@@ -17,7 +17,12 @@ pub const EXHAUSTIVE_BLOCKS: usize = 12;
 /// The gap allowed above [`EXHAUSTIVE_BLOCKS`].
 pub const GAP: f64 = 1e-3;
 /// Labels kept at a node, pass by pass: a narrow one finds a good plan, which lets the wide ones drop more.
-const WIDTHS: [usize; 3] = [4, 64, 1024];
+const WIDTHS: [usize; 4] = [4, 32, 256, 1024];
+/// How far below the bound in time a chord may lie, as a fraction of the deadline, and how many there are at most.
+const CHORD: f64 = 2e-4;
+const MOST_PIECES: f64 = 8.0;
+/// Above [`EXHAUSTIVE_BLOCKS`] no new pass begins once this many labels were followed: what is left shows as the gap.
+const LABELS: usize = 200_000;
 
 /// How the spread of a frame's time enters its bound.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +35,27 @@ pub(super) struct Margin {
     independent: f64,
     /// The share of the blocks' variance that is independent.
     pub block_share: f64,
-    /// A chord below the curve by which independent variance adds to the bound, see [`Margin::with_chord`].
+    /// A chord below the curve by which independent variance adds to the bound, see [`Margin::pieces`].
     per_var: f64,
     chord_s: f64,
+    /// The largest common and relative part of a path that meets the deadline.
+    most_s: f64,
+    /// The variance at which the chord ends.
+    most_var_s2: f64,
 }
 
 impl Margin {
     pub fn new(problem: &Problem) -> Self {
-        let flat = Self { common: 0.0, relative: 0.0, independent: 1.0, block_share: 0.0, per_var: 0.0, chord_s: 0.0 };
+        let flat = Self {
+            common: 0.0,
+            relative: 0.0,
+            independent: 1.0,
+            block_share: 0.0,
+            per_var: 0.0,
+            chord_s: 0.0,
+            most_s: 0.0,
+            most_var_s2: f64::INFINITY,
+        };
         let k = problem.cantelli();
         let moments = |rho: f64| Self { common: k * rho.sqrt(), independent: k, block_share: 1.0 - rho, ..flat };
         match (problem.frame_quantile(), &problem.noise) {
@@ -57,22 +75,52 @@ impl Margin {
         (1.0 + self.relative) * cost.time_s + self.common * cost.sd_s + self.per_var * cost.var_s2
     }
 
+    /// The largest common and relative part A of a path that meets the deadline: A <= D - t, and A <= a t where that is so
+    /// of every arc, so that (1 + 1/a) A <= A + t <= D.
+    fn most_s(&self, problem: &Problem, graph: &Graph) -> f64 {
+        let part = |c: &Cost| (self.common * c.sd_s + self.relative * c.time_s) / c.time_s;
+        let arcs = graph.arcs.iter().chain(graph.entries.iter().map(|entry| &entry.arc));
+        let a = arcs.filter(|arc| arc.cost.time_s > 0.0).map(|arc| part(&arc.cost)).fold(0.0, f64::max);
+        (problem.deadline_s - least(graph, |c| c.time_s)).clamp(0.0, problem.deadline_s * a / (1.0 + a))
+    }
+
     /// The bound is t + A + (sqrt(A^2 + k^2 v) - A) with A = common + relative part. The last term is least at the
-    /// largest A that meets the deadline and concave in v, so it lies above its chord between the least v of any
-    /// path and the largest v that the deadline leaves room for.
-    fn with_chord(mut self, problem: &Problem, graph: &Graph) -> Self {
+    /// largest A that meets the deadline and concave in v, so it lies above its chord between two variances. Paths are
+    /// told apart by their variance, from the least of any path to the largest that the deadline leaves room for, so
+    /// that no chord is far below the curve.
+    fn pieces(mut self, problem: &Problem, graph: &Graph) -> Vec<Self> {
         let (linear, var) = (least(graph, |c| self.linear(c)), least(graph, |c| c.var_s2));
-        let room = problem.deadline_s - linear;
-        let most = (problem.deadline_s - least(graph, |c| c.time_s)).max(0.0);
-        let k = self.independent;
-        let extra = |v: f64| (most * most + k * k * v).sqrt() - most;
+        self.most_s = self.most_s(problem, graph);
+        let (room, k) = (problem.deadline_s - linear, self.independent);
         // extra(v) = room at v = (room^2 + 2 room most) / k^2.
-        let largest = (room * room + 2.0 * room * most) / (k * k);
-        if room > 0.0 && largest > var * (1.0 + 1e-9) + 1e-18 {
-            self.per_var = (extra(largest) - extra(var)) / (largest - var);
-            self.chord_s = extra(var) - self.per_var * var;
+        let largest = (room * room + 2.0 * room * self.most_s) / (k * k);
+        if room <= 0.0 || largest <= var * (1.0 + 1e-9) + 1e-18 {
+            return vec![self];
         }
-        self
+        let (low, high) = (self.extra(var), self.extra(largest));
+        // A chord over a part d of the root u is below it by d^2 / 8u at most.
+        let part_s = (8.0 * (self.most_s + 0.5 * (low + high)) * CHORD * problem.deadline_s).sqrt();
+        let count = ((high - low) / part_s).ceil().clamp(1.0, MOST_PIECES);
+        let var_at = |i: f64| {
+            let extra = low + (high - low) * i / count;
+            (extra * extra + 2.0 * extra * self.most_s) / (k * k)
+        };
+        let piece = |i: usize| {
+            let (from, to) = (var_at(i as f64), var_at(i as f64 + 1.0));
+            let per_var = (self.extra(to) - self.extra(from)) / (to - from);
+            Self { per_var, chord_s: self.extra(from) - per_var * from, most_var_s2: to, ..self }
+        };
+        (0..count as usize).map(piece).collect()
+    }
+
+    /// What independent variance adds to the bound, at least.
+    fn extra(&self, var_s2: f64) -> f64 {
+        (self.most_s * self.most_s + self.independent * self.independent * var_s2).sqrt() - self.most_s
+    }
+
+    /// At most the bound of any path that begins with this cost, the rest of it left out.
+    fn spent(&self, cost: &Cost) -> f64 {
+        (1.0 + self.relative) * cost.time_s + self.common * cost.sd_s + self.extra(cost.var_s2)
     }
 }
 
@@ -163,13 +211,27 @@ struct ToGo {
     chosen: Vec<u32>,
 }
 
-/// What the dual found: no plan with this idle clock takes less than `bound`.
-struct Dual {
-    bound: f64,
-    to_go: ToGo,
-    /// The least r from every slot to the end.
+/// What an idle clock allows.
+struct Idle {
+    clock: usize,
+    power_w: f64,
+    starts: Vec<Start>,
+    /// The least time, with the common and relative part, from every slot to the end.
     fastest: Vec<f64>,
-    idle: usize,
+    /// The least time from every slot until the idle clock is in effect.
+    ends: Vec<f64>,
+}
+
+/// What the dual found: no plan with this idle clock and a variance on this chord takes less than `bound`.
+struct Dual<'a> {
+    bound: f64,
+    lambda: f64,
+    margin: Margin,
+    idle: &'a Idle,
+    /// Least (net energy + lambda r) from every slot to the end.
+    value: Vec<f64>,
+    /// The same over each arc.
+    through: Vec<f64>,
 }
 
 /// How thorough a pass is.
@@ -185,91 +247,127 @@ struct Search<'a> {
     problem: &'a Problem,
     graph: &'a Graph,
     margin: Margin,
-    idle: usize,
-    idle_w: f64,
-    starts: Vec<Start>,
+    idle: &'a Idle,
     /// The least energy known to be reachable.
     best: f64,
     /// No plan with this idle clock takes less.
     proven: f64,
     /// The best frame found, and its energy.
     schedule: Option<(Schedule, f64)>,
+    /// Labels followed.
+    followed: usize,
+}
+
+/// What is known over all idle clocks.
+struct Known {
+    reachable: f64,
+    best: Option<Schedule>,
+    /// Labels followed.
+    followed: usize,
 }
 
 /// The least-energy schedule among those below `known_j`, an energy that is known to be reachable, and an energy that
 /// no schedule goes below.
 pub(super) fn least_energy(problem: &Problem, graph: &Graph, margin: Margin, known_j: f64) -> (Option<Schedule>, f64) {
-    let margin = margin.with_chord(problem, graph);
+    let pieces = margin.pieces(problem, graph);
     let exhaustive = graph.blocks <= EXHAUSTIVE_BLOCKS;
     let tolerance = if exhaustive { 0.0 } else { GAP };
     let enough = |reachable: f64| reachable * (1.0 - 0.9 * tolerance);
-    let mut best: Option<Schedule> = None;
-    let mut reachable = known_j;
+    let mut known = Known { reachable: known_j, best: None, followed: 0 };
     // The most frugal idle clock first: what it reaches spares the others most of their work.
-    let mut idles: Vec<usize> = (0..graph.clocks).collect();
-    idles.sort_by(|a, b| problem.idle_w[*a].total_cmp(&problem.idle_w[*b]));
+    let mut idles: Vec<Idle> = (0..graph.clocks).map(|clock| Idle::new(problem, graph, margin, clock)).collect();
+    idles.sort_by(|a, b| a.power_w.total_cmp(&b.power_w));
     let mut proven = f64::INFINITY;
-    let mut duals: Vec<Dual> = Vec::new();
-    let mut lambda = None;
-    for idle in idles {
-        let search = Search::new(problem, graph, margin, idle, reachable);
-        let Some(dual) = search.dual(lambda, enough(reachable)) else { continue };
-        lambda = Some(dual.to_go.lambda);
-        if dual.bound >= enough(reachable) {
-            proven = proven.min(dual.bound);
-            continue;
-        }
-        duals.push(dual);
-        if let Some(dual) = duals.last() {
-            improve(problem, graph, margin, dual, Effort { tolerance, width: WIDTHS[0] }, &mut reachable, &mut best);
+    let mut duals: Vec<Dual<'_>> = Vec::new();
+    let mut lambda = 0.0;
+    for idle in &idles {
+        for piece in &pieces {
+            let search = Search::new(problem, graph, *piece, idle, known.reachable);
+            let Some(dual) = search.dual(lambda, enough(known.reachable)) else { continue };
+            lambda = dual.lambda;
+            if dual.bound >= enough(known.reachable) {
+                proven = proven.min(dual.bound);
+                continue;
+            }
+            if duals.iter().all(|other| dual.bound < other.bound) {
+                improve(problem, graph, &dual, Effort { tolerance, width: WIDTHS[0] }, &mut known);
+            }
+            duals.push(dual);
         }
     }
     duals.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-    for mut dual in duals {
-        for width in WIDTHS {
-            if dual.bound >= enough(reachable) {
-                break;
+    for width in WIDTHS {
+        for dual in &mut duals {
+            if dual.bound >= enough(known.reachable) || (!exhaustive && known.followed > LABELS) {
+                continue;
             }
-            let effort = Effort { tolerance, width };
-            let found = improve(problem, graph, margin, &dual, effort, &mut reachable, &mut best);
+            let found = improve(problem, graph, dual, Effort { tolerance, width }, &mut known);
             dual.bound = dual.bound.max(found);
         }
-        proven = proven.min(dual.bound);
     }
-    (best, proven.min(reachable))
+    let proven = duals.iter().map(|dual| dual.bound).fold(proven, f64::min);
+    (known.best, proven.min(known.reachable))
 }
 
-/// One pass of labels; returns an energy that no schedule with this idle clock goes below.
-fn improve(
-    problem: &Problem,
-    graph: &Graph,
-    margin: Margin,
-    dual: &Dual,
-    effort: Effort,
-    reachable: &mut f64,
-    best: &mut Option<Schedule>,
-) -> f64 {
-    let mut search = Search::new(problem, graph, margin, dual.idle, *reachable);
+/// One pass of labels; returns an energy that no schedule with this idle clock and variance goes below.
+fn improve(problem: &Problem, graph: &Graph, dual: &Dual<'_>, effort: Effort, known: &mut Known) -> f64 {
+    let mut search = Search::new(problem, graph, dual.margin, dual.idle, known.reachable);
     search.labels(dual, effort);
     if let Some((schedule, energy_j)) = search.schedule
-        && energy_j < *reachable
+        && energy_j < known.reachable
     {
-        *reachable = energy_j;
-        *best = Some(schedule);
+        known.reachable = energy_j;
+        known.best = Some(schedule);
     }
+    known.followed += search.followed;
     search.proven
 }
 
+impl Idle {
+    fn new(problem: &Problem, graph: &Graph, margin: Margin, clock: usize) -> Self {
+        let tail_s = |tail: &Tail| (tail.idle == clock).then_some(tail.settle_s + tail.stall_s);
+        let ends = to_end(graph, |cost| cost.time_s, tail_s, |_, _| {});
+        let r = |cost: &Cost| (1.0 + margin.relative) * cost.time_s + margin.common * cost.sd_s;
+        let fastest = to_end(graph, r, |tail| (tail.idle == clock).then_some(0.0), |_, _| {});
+        let late = |time: f64, limit: f64| time > limit * (1.0 + 1e-12);
+        let mut starts = starts(problem, graph, clock);
+        // A start that leaves no time for its wake, or is too slow, is none.
+        starts.retain(|start| {
+            let (slot, cost) = (start.arc.to as usize, &start.arc.cost);
+            let lead_s = start.wake.map_or(0.0, |(_, lead_s)| lead_s);
+            !late(cost.time_s + ends[slot] + lead_s, problem.period_s)
+                && !late(r(cost) + fastest[slot], problem.deadline_s)
+        });
+        Self { clock, power_w: problem.idle_w[clock], starts, fastest, ends }
+    }
+}
+
+/// The least sum from every slot and tail to the end, where tails begin with `tail`; `chosen` is told the arcs taken.
+fn to_end(
+    graph: &Graph,
+    of: impl Fn(&Cost) -> f64,
+    tail: impl Fn(&Tail) -> Option<f64>,
+    chosen: impl FnMut(usize, usize),
+) -> Vec<f64> {
+    let from = graph.tails_from();
+    let mut value = vec![f64::INFINITY; from];
+    value.extend(graph.tails.iter().map(|t| tail(t).unwrap_or(f64::INFINITY)));
+    for clock in 0..graph.clocks {
+        let slot = graph.slots_of(graph.inner() + clock).start;
+        value[slot] = graph.ends(clock).map(|(i, _)| value[from + i]).fold(f64::INFINITY, f64::min);
+    }
+    backward(graph, &mut value, |arc| of(&graph.arcs[arc].cost), chosen);
+    value
+}
+
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem, graph: &'a Graph, margin: Margin, idle: usize, best: f64) -> Self {
-        let idle_w = problem.idle_w[idle];
-        let starts = starts(problem, graph, idle);
-        Self { problem, graph, margin, idle, idle_w, starts, best, proven: f64::INFINITY, schedule: None }
+    fn new(problem: &'a Problem, graph: &'a Graph, margin: Margin, idle: &'a Idle, best: f64) -> Self {
+        Self { problem, graph, margin, idle, best, proven: f64::INFINITY, schedule: None, followed: 0 }
     }
 
     /// Energy of a whole period in which nothing runs.
     fn base(&self) -> f64 {
-        self.idle_w * self.problem.period_s
+        self.idle.power_w * self.problem.period_s
     }
 
     /// What the linear part of the bound may come to.
@@ -279,44 +377,29 @@ impl<'a> Search<'a> {
 
     /// What the change to the idle clock adds behind the frame's end.
     fn tail(&self, tail: &Tail) -> Option<f64> {
-        (tail.idle == self.idle).then(|| (self.problem.idle_w[tail.from] - self.idle_w) * tail.settle_s)
+        (tail.idle == self.idle.clock).then(|| (self.problem.idle_w[tail.from] - self.idle.power_w) * tail.settle_s)
     }
 
-    /// Backward over the graph; an infinite lambda counts r alone.
+    /// Backward over the graph.
     fn to_go(&self, lambda: f64) -> ToGo {
-        let graph = self.graph;
-        let from = graph.tails_from();
-        let (energy, time) = if lambda.is_finite() { (1.0, lambda) } else { (0.0, 1.0) };
-        let mut value = vec![f64::INFINITY; from + graph.tails.len()];
-        for (i, tail) in graph.tails.iter().enumerate() {
-            if let Some(net) = self.tail(tail) {
-                value[from + i] = energy * net;
-            }
-        }
-        for clock in 0..graph.clocks {
-            let slot = graph.slots_of(graph.inner() + clock).start;
-            value[slot] = graph.ends(clock).map(|(i, _)| value[from + i]).fold(f64::INFINITY, f64::min);
-        }
-        let mut chosen = vec![u32::MAX; from];
-        let weighted = self.weighted(energy, time);
-        backward(graph, &mut value, |arc| weighted(&graph.arcs[arc].cost), |slot, arc| chosen[slot] = arc as u32);
+        let mut chosen = vec![u32::MAX; self.graph.tails_from()];
+        let value =
+            to_end(self.graph, self.weighted(lambda), |tail| self.tail(tail), |slot, arc| chosen[slot] = arc as u32);
         ToGo { lambda, value, chosen }
     }
 
-    /// Net energy and r of a cost, weighted.
-    fn weighted(&self, energy: f64, time: f64) -> impl Fn(&Cost) -> f64 + use<> {
-        let per_second = time * (1.0 + self.margin.relative) - energy * self.idle_w;
-        let (per_sd, per_var) = (time * self.margin.common, time * self.margin.per_var);
-        move |cost| energy * cost.energy_j + per_second * cost.time_s + per_sd * cost.sd_s + per_var * cost.var_s2
+    /// Net energy + lambda r of a cost.
+    fn weighted(&self, lambda: f64) -> impl Fn(&Cost) -> f64 + use<> {
+        let per_second = lambda * (1.0 + self.margin.relative) - self.idle.power_w;
+        let (per_sd, per_var) = (lambda * self.margin.common, lambda * self.margin.per_var);
+        move |cost| cost.energy_j + per_second * cost.time_s + per_sd * cost.sd_s + per_var * cost.var_s2
     }
 
     /// The least value over all starts, with the energy and r of the path that has it.
     fn value(&self, to_go: &ToGo) -> (f64, f64, f64) {
-        let finite = to_go.lambda.is_finite();
-        let (energy, time) = if finite { (1.0, to_go.lambda) } else { (0.0, 1.0) };
-        let weighted = self.weighted(energy, time);
-        let of = |s: &Start| energy * s.gap_j + weighted(&s.arc.cost) + to_go.value[s.arc.to as usize];
-        let Some(start) = self.starts.iter().min_by(|a, b| of(a).total_cmp(&of(b))) else {
+        let weighted = self.weighted(to_go.lambda);
+        let of = |s: &Start| s.gap_j + weighted(&s.arc.cost) + to_go.value[s.arc.to as usize];
+        let Some(start) = self.idle.starts.iter().min_by(|a, b| of(a).total_cmp(&of(b))) else {
             return (f64::INFINITY, f64::INFINITY, f64::INFINITY);
         };
         let value = of(start);
@@ -325,21 +408,19 @@ impl<'a> Search<'a> {
             r += self.margin.linear(&arc.cost);
             slot = arc.to as usize;
         }
-        (value, if finite { value - to_go.lambda * r } else { f64::INFINITY }, r)
+        (value, value - to_go.lambda * r, r)
     }
 
     /// The best lower bound of the energy and the multipliers that give it, from a first guess of lambda; `None` where
     /// no path is fast enough. Stops early at a bound that is `enough`.
-    fn dual(&self, guess: Option<f64>, enough: f64) -> Option<Dual> {
-        let deadline = self.limit();
-        let fastest = self.to_go(f64::INFINITY);
-        if self.value(&fastest).2 > deadline * (1.0 + 1e-12) {
+    fn dual(&self, guess: f64, enough: f64) -> Option<Dual<'a>> {
+        if self.idle.starts.is_empty() {
             return None;
         }
-        let fastest = fastest.value;
+        let deadline = self.limit();
         let (mut slow, mut fast) = (None, None);
         let mut best: Option<(f64, ToGo)> = None;
-        let mut lambda = guess.unwrap_or(0.0);
+        let mut lambda = guess;
         for _ in 0..60 {
             let to_go = self.to_go(lambda);
             let (value, energy, r) = self.value(&to_go);
@@ -369,19 +450,22 @@ impl<'a> Search<'a> {
                 _ => break,
             };
         }
-        best.map(|(bound, to_go)| Dual { bound: bound + self.base(), to_go, fastest, idle: self.idle })
+        let (bound, ToGo { lambda, value, .. }) = best?;
+        let weighted = self.weighted(lambda);
+        let through = self.graph.arcs.iter().map(|arc| weighted(&arc.cost) + value[arc.to as usize]).collect();
+        Some(Dual { bound: bound + self.base(), lambda, margin: self.margin, idle: self.idle, value, through })
     }
 
     /// Labels from every start to the end: leaves the best schedule found, and what no schedule goes below.
-    fn labels(&mut self, dual: &Dual, effort: Effort) {
-        let (graph, to_go) = (self.graph, &dual.to_go);
+    fn labels(&mut self, dual: &Dual<'_>, effort: Effort) {
+        let graph = self.graph;
         let mut pool: Vec<Label> = Vec::new();
         let mut waiting: Vec<Vec<Label>> = vec![Vec::new(); graph.nodes()];
-        for (i, start) in self.starts.iter().enumerate() {
+        for (i, start) in self.idle.starts.iter().enumerate() {
             let cost = start.arc.cost;
             waiting[start.arc.node as usize].push(Label {
                 cost,
-                net_j: start.gap_j + cost.energy_j - self.idle_w * cost.time_s,
+                net_j: start.gap_j + cost.energy_j - self.idle.power_w * cost.time_s,
                 lead_s: start.wake.map_or(0.0, |(_, lead_s)| lead_s),
                 slack_j: 0.0,
                 parent: ROOT,
@@ -393,7 +477,7 @@ impl<'a> Search<'a> {
             let progress = (node / graph.clocks) as f64 / graph.blocks as f64;
             let spare = if self.best.is_finite() { 0.5 * effort.tolerance * self.best * progress } else { 0.0 };
             let mut labels = thin(core::mem::take(&mut waiting[node]), spare);
-            self.narrow(&mut labels, to_go, effort.width);
+            self.narrow(&mut labels, dual, effort.width);
             let (own, leads) = graph.arcs_of(node);
             for label in labels {
                 let id = pool.len() as u32;
@@ -403,12 +487,21 @@ impl<'a> Search<'a> {
                         self.finish(&label, &pool, (node, None), (i, tail));
                     }
                 }
+                self.followed += 1;
+                let over = self.margin.linear(&label.cost) - self.limit();
+                let so_far = label.net_j + dual.lambda * over + self.base();
                 let level = label.slot as usize - graph.slots_of(node).start;
                 for arc_id in own.start..leads.start + level {
+                    // Most arcs end here.
+                    let least = so_far + dual.through[arc_id];
+                    if least > self.worth(effort.tolerance) {
+                        self.proven = self.proven.min(least - label.slack_j);
+                        continue;
+                    }
                     let arc = &graph.arcs[arc_id];
                     let mut cost = label.cost;
                     cost.add(&arc.cost);
-                    let net_j = label.net_j + arc.cost.energy_j - self.idle_w * arc.cost.time_s;
+                    let net_j = label.net_j + arc.cost.energy_j - self.idle.power_w * arc.cost.time_s;
                     let next = Label { cost, net_j, parent: id, arc: arc_id as u32, slot: arc.to, ..label };
                     let to = arc.to as usize;
                     if let Some(tail) = to.checked_sub(graph.tails_from()) {
@@ -422,19 +515,28 @@ impl<'a> Search<'a> {
     }
 
     /// No plan through this label takes less.
-    fn bound(&self, label: &Label, to_go: &ToGo) -> f64 {
-        let spent = self.margin.linear(&label.cost) - self.limit();
-        label.net_j + to_go.value[label.slot as usize] + to_go.lambda * spent + self.base()
+    fn bound(&self, label: &Label, dual: &Dual) -> f64 {
+        let over = self.margin.linear(&label.cost) - self.limit();
+        label.net_j + dual.value[label.slot as usize] + dual.lambda * over + self.base()
+    }
+
+    /// What a plan may take at most to be worth finding.
+    fn worth(&self, tolerance: f64) -> f64 {
+        self.best * (1.0 - 0.5 * tolerance) * (1.0 + 1e-12)
     }
 
     /// Whether a label may still become the best plan.
-    fn hopeful(&mut self, label: &Label, dual: &Dual, tolerance: f64) -> bool {
-        let slot = label.slot as usize;
-        if self.margin.linear(&label.cost) + dual.fastest[slot] > self.limit() + self.problem.deadline_s * 1e-12 {
+    fn hopeful(&mut self, label: &Label, dual: &Dual<'_>, tolerance: f64) -> bool {
+        let least = self.margin.spent(&label.cost) + self.idle.fastest[label.slot as usize];
+        let end = label.cost.time_s + self.idle.ends[label.slot as usize] + label.lead_s;
+        let late = |time: f64, limit: f64| time > limit * (1.0 + 1e-12);
+        // One of more variance belongs to another piece.
+        let varies = label.cost.var_s2 > self.margin.most_var_s2 * (1.0 + 1e-9);
+        if varies || late(least, self.problem.deadline_s) || late(end, self.problem.period_s) {
             return false;
         }
-        let bound = self.bound(label, &dual.to_go);
-        if bound <= self.best * (1.0 - 0.5 * tolerance) * (1.0 + 1e-12) {
+        let bound = self.bound(label, dual);
+        if bound <= self.worth(tolerance) {
             return true;
         }
         self.proven = self.proven.min(bound - label.slack_j);
@@ -442,13 +544,13 @@ impl<'a> Search<'a> {
     }
 
     /// Keeps the most promising labels.
-    fn narrow(&mut self, labels: &mut Vec<Label>, to_go: &ToGo, width: usize) {
+    fn narrow(&mut self, labels: &mut Vec<Label>, dual: &Dual<'_>, width: usize) {
         if labels.len() <= width {
             return;
         }
-        labels.sort_by(|a, b| self.bound(a, to_go).total_cmp(&self.bound(b, to_go)));
+        labels.sort_by(|a, b| self.bound(a, dual).total_cmp(&self.bound(b, dual)));
         for label in labels.drain(width..) {
-            let bound = self.bound(&label, to_go) - label.slack_j;
+            let bound = self.bound(&label, dual) - label.slack_j;
             self.proven = self.proven.min(bound);
         }
     }
@@ -483,8 +585,11 @@ impl<'a> Search<'a> {
         let mut at = pool.len().checked_sub(1);
         while let Some(label) = at.map(|at| &pool[at]) {
             let from_start = label.parent == ROOT;
-            let last_s =
-                if from_start { self.starts[label.arc as usize].arc.last_s } else { graph.arcs[label.arc as usize].last_s };
+            let last_s = if from_start {
+                self.idle.starts[label.arc as usize].arc.last_s
+            } else {
+                graph.arcs[label.arc as usize].last_s
+            };
             writes.extend(on.and_then(|(node, arc)| graph.write(node, arc, last_s)));
             if from_start {
                 start = label.arc as usize;
@@ -494,7 +599,7 @@ impl<'a> Search<'a> {
             on = Some((graph.node_of(pool[label.parent as usize].slot as usize), label.arc as usize));
         }
         writes.reverse();
-        let Start { clock, wake, .. } = self.starts[start];
+        let Start { clock, wake, .. } = self.idle.starts[start];
         let tail = &graph.tails[tail];
         Schedule { start: clock, writes, idle: tail.written_at_end.then_some(tail.idle), wake }
     }
@@ -504,7 +609,8 @@ impl<'a> Search<'a> {
 /// where the change is late; or at it with a change on its way that is timed for a boundary of the frame.
 fn starts(problem: &Problem, graph: &Graph, idle: usize) -> Vec<Start> {
     let at_start = (0..graph.clocks).map(|clock| {
-        let arc = Arc { cost: Cost::default(), last_s: 0.0, to: graph.slots_of(clock).start as u32, node: clock as u32 };
+        let arc =
+            Arc { cost: Cost::default(), last_s: 0.0, to: graph.slots_of(clock).start as u32, node: clock as u32 };
         if clock == idle {
             return Start { clock, wake: None, arc, gap_j: 0.0 };
         }
