@@ -154,7 +154,8 @@ step_soak() { JETPACE_BLOCKS=10000000 cargo test --release -p jetpace-tests --te
 step_bench() {
     need python3 python3
     cargo build -q --release -p jetpace --locked
-    python3 tests/bench/judge.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
+    cargo bench -q -p jetpace-tables --bench planner --locked |
+        python3 tests/bench/judge.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
 }
 
 # Two builds of the CUDA kernels equal each other and what is committed.

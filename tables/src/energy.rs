@@ -43,7 +43,10 @@ struct Judge<'a> {
 /// What a schedule costs per frame in the steady state; `None` where there is none, because a frame outlasts its
 /// period or the clock at the start of a frame never repeats.
 pub fn evaluate(problem: &Problem, schedule: &Schedule) -> Option<(Outcome, Course)> {
-    let state = State { clock: schedule.start, pending: None, stalled_until: 0.0 };
+    // What the gap writes for a later boundary is on its way when a frame starts.
+    let on_the_way = schedule.wake.filter(|(to, _)| *to != schedule.start);
+    let pending = on_the_way.map(|(to, lead_s)| (to, problem.change(schedule.start, to).settle_s - lead_s));
+    let state = State { clock: schedule.start, pending, stalled_until: 0.0 };
     let (outcome, course) = (Outcome::default(), Course::default());
     let mut judge = Judge { problem, schedule, outcome, course, state, now: 0.0 };
     for _ in 0..64 {
@@ -143,7 +146,11 @@ impl Judge<'_> {
             let effect = self.state.pending.map_or(f64::INFINITY, |(_, at)| at);
             let resumes = if stalled { self.state.stalled_until } else { f64::INFINITY };
             let mut next = done.min(write).min(effect).min(resumes);
-            // A change timed for this boundary takes effect behind it.
+            // A write at the moment at which a change is due takes its place, and a change timed for this boundary
+            // takes effect behind it.
+            if self.same(next, write) {
+                next = write;
+            }
             if self.same(next, done) {
                 next = done;
             }

@@ -1,4 +1,4 @@
-"""Judges `jetpace bench switch --json` as the best of five runs. usage: judge.py JETPACE"""
+"""Judges `jetpace bench switch --json` as the best of five runs, and the planner's benchmark. usage: judge.py JETPACE < PLANNER.json"""
 
 import json
 import subprocess
@@ -26,6 +26,16 @@ bars = {
     ),
     "daemon_caller_awake <= 300 ns": (min(p50(run, "daemon_caller_awake") for run in runs), 300),
     "daemon_caller_asleep <= 3 us": (min(p50(run, "daemon_caller_asleep") for run in runs), 3000),
+}
+planner = json.loads(sys.stdin.read())
+for row in planner["plan"]:
+    print(f"plan {row['blocks']:3} x {row['clocks']:2}: {row['cpu_ms']:9.1f} ms CPU, gap {100 * row['gap']:.3f} %")
+largest = next(row for row in planner["plan"] if (row["blocks"], row["clocks"]) == (64, 16))
+bars |= {
+    "plan of 64 blocks x 16 clocks <= 50 ms CPU": (largest["cpu_ms"], 50),
+    "largest gap <= 0.1 %": (100 * max(row["gap"] for row in planner["plan"]), 0.1),
+    "memory of planning <= 64 MiB": (planner["plan_peak_bytes"] / 2**20, 64),
+    "fit of 160 blocks x 16 clocks <= 1000 ms CPU": (planner["fit_160x16_ms"], 1000),
 }
 missed = 0
 for bar, (value, most) in bars.items():

@@ -14,7 +14,7 @@ fn main() {
     let mut all = Vec::new();
     let mut e = 0.0;
     for seed in 100..108 {
-        let case = Case { board: board.clone(), seed, network: net.clone(), pace, frames: 1000 };
+        let case = Case { board: board.clone(), seed, network: net.clone(), pace, frames: 1000, triggers: None };
         let s = case.run(Drive::Table(&table), &Stop::never(), |_| Ok(())).unwrap();
         e += s.energy.unwrap().as_joules_f64() / 8000.0;
         all.extend(s.times.iter().map(|x| x.as_secs_f64() * 1e3));

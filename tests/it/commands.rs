@@ -13,7 +13,7 @@ use jetpace::args::{Cli, Command};
 use jetpace::calibrate::{Settings, Subject};
 use jetpace::commands::restore;
 use jetpace::dry_run::DryRun;
-use jetpace::frames::Pace;
+use jetpace::frames::{Course, Pace, Starts};
 use jetpace::rail_meter::RailMeter;
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Options, Unmanaged};
@@ -128,13 +128,15 @@ fn machine(tree: &Tree) -> Machine<Tree, Blocks, TreeTimer, RailMeter<Rails<Tree
     Machine { nodes, board: Some(board), runner, timer, meter }
 }
 
-fn pace(table: &Table) -> Pace {
-    Pace { deadline: table.deadline(), period: table.period() }
+/// Two frames at the table's pace.
+fn course<'a>(table: &Table, stop: &'a Stop) -> Course<'a> {
+    let pace = Pace { deadline: table.deadline(), period: table.period() };
+    Course { frames: 2, pace, starts: Starts::Timer, stop }
 }
 
 fn run(tree: &Tree) -> Ran {
     let table = table(tree);
-    machine(tree).run(Drive::Table(&table), pace(&table), 2, &Stop::never(), |_| Ok(()))?;
+    machine(tree).run(Drive::Table(&table), course(&table, &Stop::never()), |_| Ok(()))?;
     Ok(())
 }
 
@@ -270,7 +272,7 @@ fn a_dry_run_of_run_says_what_run_writes() {
     for (name, _) in recorded() {
         let (dry, real) = (tree(&name), tree(&name));
         let (table, before) = (table(&dry), dry.settings());
-        let said = machine(&dry).dry_run(Drive::Table(&table), pace(&table), 2, &Stop::never()).unwrap();
+        let said = machine(&dry).dry_run(Drive::Table(&table), course(&table, &Stop::never())).unwrap();
         assert_eq!((dry.log(), dry.settings()), (Vec::new(), before), "{name}: it wrote");
         run(&real).unwrap();
         // A dry run takes every way to work, so it may settle on a cheaper one: from there on both do the same.
@@ -293,7 +295,7 @@ fn a_dry_run_of_run_says_what_run_writes() {
             assert_eq!(values, wrote, "{name}");
         }
         assert!(
-            machine(&dry).dry_run(Drive::Stock, pace(&table), 2, &Stop::never()).unwrap().starts_with("# the stock")
+            machine(&dry).dry_run(Drive::Stock, course(&table, &Stop::never())).unwrap().starts_with("# the stock")
         );
     }
 }

@@ -77,7 +77,7 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
         let late_s = change.settle_late_s.max(change.settle_s);
         let _ = table.settle.push(Table::settle_steps(Nanos::from_secs_f64(late_s)));
     }
-    let mut target = plan.schedule.start;
+    let mut target = plan.schedule.first();
     for block in 0..blocks {
         let mut writes = plan.schedule.writes.iter().filter(|w| w.block == block);
         if let Some(write) = writes.clone().find(|w| w.delay_s == 0.0) {
@@ -136,5 +136,5 @@ fn gap(problem: &Problem, plan: &Plan) -> Gap {
     let last = schedule.writes.last().map_or(schedule.start, |w| w.to);
     let wake_lead = schedule.wake.map_or(Nanos::ZERO, |(_, lead_s)| Nanos::from_secs_f64(lead_s));
     debug_assert!(wake_lead <= Nanos::from_secs_f64(problem.period_s));
-    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.start as u8), wake_lead }
+    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.first() as u8), wake_lead }
 }

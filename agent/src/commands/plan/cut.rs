@@ -74,7 +74,7 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
         rate_bps: mbps * 1e6,
         transmit_w: args.transmit_w,
         idle_w: idle_w.ok_or_else(|| missing("the model has no idle power; give it with --idle-w"))?,
-        deadline_s: Nanos::as_secs_f64(args.deadline),
+        deadline_s: Nanos::as_secs_f64(args.deadline()),
         margin: margin(model, net, emc, &blocks, args.risk),
     };
     let row = |choice: Choice| Row {
@@ -90,7 +90,7 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
         let least = problem.fastest().map_or(0.0, |choice| choice.time_s() + problem.margin * choice.local_s);
         Failure::failed(format_args!(
             "no cut and clock meets {} at the risk of {}: the fastest takes {}",
-            args.deadline,
+            args.deadline(),
             args.risk,
             Nanos::from_secs_f64(least)
         ))

@@ -1,0 +1,63 @@
+//! `plan --pareto`: the front of time and energy.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use jetpace_tables::plan::{self, Plan, Problem};
+
+use crate::failure::Failure;
+use crate::output::write_file;
+
+/// Deadlines that are planned for.
+const STEPS: usize = 64;
+
+/// Writes the front into each file, as its ending says.
+pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
+    let ending = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if let Some(path) = paths.iter().find(|path| !["csv", "svg"].contains(&ending(path).as_str())) {
+        return Err(Failure::usage(format_args!("--pareto {}: name a file that ends in .csv or .svg", path.display())));
+    }
+    let plans = plan::front(problem, STEPS).map_err(Failure::failed)?;
+    for path in paths {
+        let text = if ending(path) == "svg" { svg(problem, &plans)? } else { csv(problem, &plans) };
+        write_file(path, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Time at the risk, mean time and energy of each plan, the fastest first.
+fn csv(problem: &Problem, plans: &[Plan]) -> String {
+    let mut text = String::from("bound_s,time_s,energy_j,switches\n");
+    for plan in plans {
+        let (outcome, switches) = (plan.outcome, plan.schedule.writes.len());
+        let bound = problem.bound_s(&outcome);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{bound},{},{},{switches}", outcome.time_s, outcome.energy_j);
+    }
+    text
+}
+
+#[cfg(feature = "report")]
+fn svg(problem: &Problem, plans: &[Plan]) -> Result<String, Failure> {
+    use crate::report::chart::{Chart, Mark, Series};
+
+    let at = |outcome: &plan::Outcome| (problem.bound_s(outcome) * 1e3, outcome.energy_j);
+    let front: Vec<(f64, f64)> = plans.iter().map(|plan| at(&plan.outcome)).collect();
+    let fixed = (0..problem.clocks.len()).filter_map(|clock| Some(at(&plan::fixed(problem, clock)?.1)));
+    let mut fixed: Vec<(f64, f64)> = fixed.filter(|(ms, _)| *ms <= problem.deadline_s * 1e3).collect();
+    fixed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let chart = Chart {
+        title: "Time and energy of the best plans".to_owned(),
+        x: format!("time of a frame at the risk of {} (ms)", problem.risk),
+        y: format!("energy of a period of {:.3} ms (J)", problem.period_s * 1e3),
+        series: vec![Series::new("plans", Mark::Steps, front), Series::new("fixed clocks", Mark::Dots, fixed)],
+        marks_x: vec![(problem.deadline_s * 1e3, "deadline".to_owned())],
+        y_from_zero: false,
+    };
+    chart.svg(720, 440)
+}
+
+#[cfg(not(feature = "report"))]
+fn svg(_: &Problem, _: &[Plan]) -> Result<String, Failure> {
+    Err(Failure::usage("this binary draws no pictures: name a file that ends in .csv"))
+}
