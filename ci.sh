@@ -56,6 +56,9 @@ step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features jetpace
 step_test() {
     cargo test --workspace --locked
     cargo test -p jetpace -p jetpace-kernels --features jetpace/cuda --locked
+    # As it is released: once the optimiser (rustc 1.95, thin LTO) walked one clock too far where the debug build did not.
+    cargo test --release -p jetpace-tables --lib --locked
+    cargo run -q --release --locked -- demo --out "$(mktemp -d)/demo" >/dev/null
 }
 
 # The planner against an enumeration of all schedules on random instances, and its gap on large ones.

@@ -6,7 +6,7 @@
 use std::fs::read_to_string;
 
 use jetpace_tables::fit::{Options, fit};
-use jetpace_tables::plan::{BlockCost, Change, Noise, Problem, plan};
+use jetpace_tables::plan::{BlockCost, Change, LEVELS, Noise, Problem, plan};
 use jetpace_tables::sample::{Row, Sweep};
 use jetpace_tables::units::{Hertz, Milliwatts, Nanos};
 
@@ -61,7 +61,11 @@ fn problem(blocks: usize, count: usize, factor: f64) -> Problem {
         })
         .collect();
     let deadline_s = factor * blocks.iter().map(|b| b.time_s[count - 1]).sum::<f64>();
-    let ratios = (0..1200).map(|i| 0.98 + 0.04 * f64::from(i) / 1200.0).collect();
+    // A frame in a hundred is 2 % late at the lowest clock and 8 % at the highest.
+    let sd =
+        |i: usize| blocks.iter().map(|b| b.time_sd_s[i]).sum::<f64>() / blocks.iter().map(|b| b.time_s[i]).sum::<f64>();
+    let late = |i: usize| LEVELS.map(|p| (p - 0.5) * 2.0 * (0.02 + 0.06 * i as f64 / count as f64) / sd(i));
+    let deviations = (0..count).map(late).collect();
     let change = |from: usize, to: usize| {
         let settle_s = 2e-3 + 3e-3 * (1.0 - f[from]) + if to > from { 1e-3 } else { 0.0 };
         Change { settle_s, settle_sd_s: 0.2 * settle_s, settle_late_s: 1.6 * settle_s, stall_s: 8e-5 }
@@ -73,7 +77,7 @@ fn problem(blocks: usize, count: usize, factor: f64) -> Problem {
         deadline_s,
         period_s: deadline_s,
         risk: 0.01,
-        noise: Noise::Frames { ratios, correlation: 0.5 },
+        noise: Noise::Frames { deviations, correlation: 0.5 },
         blocks,
     }
 }

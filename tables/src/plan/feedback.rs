@@ -200,15 +200,28 @@ impl<'a> Program<'a> {
 
     /// What follows a choice: the arc, and the node behind it.
     fn arc(&self, block: usize, clock: usize, choice: usize) -> Option<(Cost, usize)> {
+        let node = block * self.graph.clocks + clock;
         let lead = self.plan.schedule.writes.iter().find(|w| w.block == block && w.delay_s > 0.0);
-        Some(self.graph.follow(block, clock, choice, lead.filter(|_| self.planned_clock(block) == clock)))
+        let last = self.graph.blocks * self.graph.clocks;
+        let arcs = self.graph.arcs_of(node);
+        let stays = choice == clock;
+        let planned_lead = lead.filter(|_| stays && self.planned_clock(block) == clock);
+        let arc = arcs.iter().find(|arc| match (&arc.write, planned_lead) {
+            (Some(write), Some(lead)) => write == lead,
+            (Some(write), None) => !stays && write.delay_s == 0.0 && write.to == choice,
+            (None, lead) => stays && lead.is_none(),
+        })?;
+        // A change that outlasts the frame: the next clock to count with is the new one.
+        let to = arc.to as usize;
+        let to = if to >= self.graph.tails_from() { last + arc.write.map_or(clock, |w| w.to) } else { to };
+        Some((arc.cost, to))
     }
 
     /// The clock that the plan has in effect or on its way at a block's start.
     fn planned_clock(&self, block: usize) -> usize {
         let schedule = &self.plan.schedule;
         let before = schedule.writes.iter().rfind(|w| w.block < block || (w.block == block && w.delay_s == 0.0));
-        before.map_or(schedule.first(), |w| w.to)
+        before.map_or(schedule.start, |w| w.to)
     }
 
     /// Values behind the frame's end: the gap, and what the next frame costs more where it does not start as planned.

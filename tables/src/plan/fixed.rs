@@ -9,9 +9,9 @@ pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {
     for block in &problem.blocks {
         outcome.time_s += block.time_s[clock];
         outcome.energy_j += block.time_s[clock] * block.power_w[clock];
-        outcome.common_sd_s += problem.spread_s(block, clock);
         outcome.block_var_s2 += block.time_sd_s[clock].powi(2);
     }
+    outcome.common_sd_s = problem.blocks.iter().map(|block| problem.spread_s(block, clock)).sum();
     outcome
 }
 

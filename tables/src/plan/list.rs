@@ -66,10 +66,12 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
     for block in &problem.blocks {
         let _ = table.names.push_str(&block.name).and_then(|()| table.names.push('\n'));
     }
-    let longest = (0..clocks).map(|c| fixed::frame(problem, c).time_s).fold(0.0, f64::max);
-    for (i, clock) in problem.clocks.iter().enumerate() {
+    // Once, and before the loop below: rustc 1.95 with thin LTO has called `frame` there with one clock more than there is.
+    let times: std::vec::Vec<f64> = (0..clocks).map(|c| fixed::frame(problem, c).time_s).collect();
+    let longest = times.iter().copied().fold(0.0, f64::max);
+    for (i, (clock, time)) in problem.clocks.iter().zip(&times).enumerate() {
         let index = holds.board_clocks.iter().position(|c| c == clock).unwrap_or(i);
-        let relative_time = (fixed::frame(problem, i).time_s / longest * 65535.0).round().clamp(1.0, 65535.0) as u16;
+        let relative_time = (time / longest * 65535.0).round().clamp(1.0, 65535.0) as u16;
         let _ = table.clocks.push(TableClock { index: ClockIndex(index as u8), clock: *clock, relative_time });
     }
     for change in &problem.changes {
@@ -77,7 +79,7 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
         let late_s = change.settle_late_s.max(change.settle_s);
         let _ = table.settle.push(Table::settle_steps(Nanos::from_secs_f64(late_s)));
     }
-    let mut target = plan.schedule.first();
+    let mut target = plan.schedule.start;
     for block in 0..blocks {
         let mut writes = plan.schedule.writes.iter().filter(|w| w.block == block);
         if let Some(write) = writes.clone().find(|w| w.delay_s == 0.0) {
@@ -136,5 +138,5 @@ fn gap(problem: &Problem, plan: &Plan) -> Gap {
     let last = schedule.writes.last().map_or(schedule.start, |w| w.to);
     let wake_lead = schedule.wake.map_or(Nanos::ZERO, |(_, lead_s)| Nanos::from_secs_f64(lead_s));
     debug_assert!(wake_lead <= Nanos::from_secs_f64(problem.period_s));
-    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.first() as u8), wake_lead }
+    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.start as u8), wake_lead }
 }
