@@ -175,7 +175,8 @@ impl Problem {
                     let middle = 0.5 * (low + high);
                     if meets(&middle) { low = middle } else { high = middle }
                 }
-                1.0 - low
+                // Of frames later than the last level nothing is known but how many there are.
+                1.0 - low.min(LEVELS[LEVELS.len() - 1])
             }
             Noise::Moments { correlation } => {
                 let variance = self.variance(outcome, *correlation);
