@@ -58,6 +58,20 @@ fn alexnet_equals_the_reference() {
     runs("87", &["alexnet-32"], &[]);
 }
 
+/// In a frame the stream runs dry before the first block only.
+#[test]
+fn the_next_block_is_queued_before_the_last_one_ends() {
+    let launches = std::env::temp_dir().join(format!("jetpace-launches-{}", std::process::id()));
+    let path = launches.display().to_string();
+    runs("87", &["vgg19-32"], &[("JP_STUB_LAUNCHES", &path)]);
+    if stub("87").is_none() {
+        return;
+    }
+    let letters = std::fs::read_to_string(&launches).expect("the stub writes down its launches");
+    let _ = std::fs::remove_file(&launches);
+    assert!(letters.contains("ibbbbb"), "no frame of 6 blocks in which only the first met an idle stream: {letters}");
+}
+
 #[test]
 fn a_larger_batch_equals_the_reference_without_memory_pools() {
     runs("87", &["vgg19-32", "3"], &[("JP_STUB_POOLS", "0")]);
