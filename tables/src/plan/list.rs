@@ -3,6 +3,7 @@
 
 use heapless::{String, Vec};
 
+use super::feedback::SAFE;
 use super::rehearse::{REHEARSAL, rehearse};
 use super::{Plan, Problem, fixed};
 use crate::energy::evaluate;
@@ -122,7 +123,7 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Plan {
     // A plan that makes no table is judged where the table is made.
     let rehearsed = |plan: &Plan| list_table(problem, plan, &holds).map(|table| rehearse(problem, &table, REHEARSAL));
     let (Ok(ours), Ok(theirs)) = (rehearsed(&plan), rehearsed(&fixed)) else { return plan };
-    let late = ours.miss > problem.risk.max(theirs.miss);
+    let late = ours.miss > (SAFE * problem.risk).max(theirs.miss);
     if late || ours.energy_j > theirs.energy_j { fixed } else { plan }
 }
 

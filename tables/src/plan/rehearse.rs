@@ -50,7 +50,8 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
     };
     let own = libm::sqrt(1.0 - correlation);
     let keep = libm::exp(-problem.period_s / MEMORY_S);
-    let time_s = super::fixed::frame(problem, problem.clocks.len() - 1).time_s;
+    // A frame's time, by the last one.
+    let mut time_s = super::fixed::frame(problem, problem.clocks.len() - 1).time_s;
     let mut noise = Random(1);
     let mut state = noise.normal();
     let mut governor = Governor::new(table);
@@ -85,7 +86,8 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
             let extra = problem.deviation(machine.clock, rank) * share * sd + own * sd * noise.normal();
             machine.block(i, (1.0 + extra / time).max(0.3));
         }
-        missed += usize::from(machine.now - start > problem.deadline_s);
+        time_s = machine.now - start;
+        missed += usize::from(time_s > problem.deadline_s);
         let action = governor.frame_end(nanos(machine.now));
         machine.carry_out(table, action);
         machine.idle_until(start + problem.period_s);
