@@ -42,11 +42,7 @@ where
         if missing.is_empty() {
             return Ok(());
         }
-        self.hold(clock)?;
-        book.set_cpu(self.surroundings.cpu());
-        for _ in 0..WARM_UP_FRAMES {
-            self.frame()?;
-        }
+        self.warm_up(clock, book)?;
         for repeat in missing {
             self.go_on()?;
             let start = self.timer.now();
@@ -79,11 +75,7 @@ where
         if book.has(&row(book, first, hz)) {
             return Ok(());
         }
-        self.hold(clock)?;
-        book.set_cpu(self.surroundings.cpu());
-        for _ in 0..WARM_UP_FRAMES {
-            self.frame()?;
-        }
+        self.warm_up(clock, book)?;
         let until = self.timer.now().saturating_add(Nanos::new(2 * u64::from(count) * settings.spacing.get()));
         for repeat in first..first + count {
             self.go_on()?;
@@ -169,6 +161,16 @@ where
             rails: mean.rails(&self.rails),
             ..row
         })
+    }
+
+    /// Holds a clock and runs the first, cold frames at it.
+    fn warm_up(&mut self, clock: ClockIndex, book: &mut Book<'_>) -> Result<(), Failure> {
+        self.hold(clock)?;
+        book.set_cpu(self.surroundings.cpu());
+        for _ in 0..WARM_UP_FRAMES {
+            self.frame()?;
+        }
+        Ok(())
     }
 
     /// One pass through all blocks.
