@@ -14,6 +14,9 @@ const STEPS: usize = 64;
 /// Writes the front into each file, as its ending says.
 pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
     let ending = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if let Some(path) = paths.iter().find(|path| path.is_dir()) {
+        return Err(Failure::usage(format_args!("{} is a directory; name a file in it", path.display())));
+    }
     if let Some(path) = paths.iter().find(|path| !["csv", "svg"].contains(&ending(path).as_str())) {
         return Err(Failure::usage(format_args!("--pareto {}: name a file that ends in .csv or .svg", path.display())));
     }
