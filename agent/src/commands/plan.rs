@@ -1,6 +1,8 @@
 //! `jetpace plan`: from a model to a table.
 
+#[cfg(feature = "report")]
 mod cut;
+#[cfg(feature = "report")]
 mod front;
 
 use std::fmt::Write as _;
@@ -113,7 +115,7 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let (model, digest) = model_file::read(&self.model)?;
         if self.cut.is_some() {
-            return cut::run(&self, &model);
+            return self.cut(&model);
         }
         let made = self.plan(&model)?;
         let document = Document::new(&model, &made)?;
@@ -125,9 +127,30 @@ impl Args {
             write_file(path, &bytes[..length])?;
         }
         if !self.pareto.is_empty() {
-            front::write(&self.pareto, &self.asked(&made.problem))?;
+            self.front(&made.problem)?;
         }
         if self.json { print_json(&document) } else { Ok(()) }
+    }
+
+    #[cfg(feature = "report")]
+    fn cut(&self, model: &Model) -> Result<(), Failure> {
+        cut::run(self, model)
+    }
+
+    #[cfg(feature = "report")]
+    fn front(&self, problem: &Problem) -> Result<(), Failure> {
+        front::write(&self.pareto, &self.asked(problem))
+    }
+
+    // The static release has no room for what is done at a desk.
+    #[cfg(not(feature = "report"))]
+    fn cut(&self, _: &Model) -> Result<(), Failure> {
+        Err(Failure::usage("this binary is without --cut: use the full build of jetpace"))
+    }
+
+    #[cfg(not(feature = "report"))]
+    fn front(&self, _: &Problem) -> Result<(), Failure> {
+        Err(Failure::usage("this binary is without --pareto: use the full build of jetpace"))
     }
 
     fn network<'a>(&'a self, model: &'a Model) -> Result<&'a str, Failure> {
@@ -185,6 +208,7 @@ impl Args {
     }
 
     /// The problem with the deadline that was asked for, which `made` has replaced by the one that it reaches.
+    #[cfg(feature = "report")]
     fn asked(&self, made: &Problem) -> Problem {
         Problem { deadline_s: self.deadline().as_secs_f64(), ..made.clone() }
     }

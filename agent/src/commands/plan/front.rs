@@ -11,15 +11,9 @@ use crate::output::write_file;
 /// Deadlines that are planned for.
 const STEPS: usize = 64;
 
-/// Writes the front into each file, as its ending says.
+/// Writes the front into each file: a picture where it ends in .svg, else CSV.
 pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
     let ending = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    if let Some(path) = paths.iter().find(|path| path.is_dir()) {
-        return Err(Failure::usage(format_args!("{} is a directory; name a file in it", path.display())));
-    }
-    if let Some(path) = paths.iter().find(|path| !["csv", "svg"].contains(&ending(path).as_str())) {
-        return Err(Failure::usage(format_args!("--pareto {}: name a file that ends in .csv or .svg", path.display())));
-    }
     let plans = plan::front(problem, STEPS).map_err(Failure::failed)?;
     for path in paths {
         let text = if ending(path) == "svg" { svg(problem, &plans)? } else { csv(problem, &plans) };
@@ -40,7 +34,6 @@ fn csv(problem: &Problem, plans: &[Plan]) -> String {
     text
 }
 
-#[cfg(feature = "report")]
 fn svg(problem: &Problem, plans: &[Plan]) -> Result<String, Failure> {
     use crate::report::chart::{Chart, Mark, Series};
 
@@ -58,9 +51,4 @@ fn svg(problem: &Problem, plans: &[Plan]) -> Result<String, Failure> {
         y_from_zero: false,
     };
     chart.svg(720, 440)
-}
-
-#[cfg(not(feature = "report"))]
-fn svg(_: &Problem, _: &[Plan]) -> Result<String, Failure> {
-    Err(Failure::usage("this binary draws no pictures: name a file that ends in .csv"))
 }

@@ -14,7 +14,7 @@ impl FrameLog {
     /// Begins the file.
     pub fn create(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self(None)) };
-        let file = File::create(path).map_err(|e| Failure::file(path, &e))?;
+        let file = File::create(path).map_err(|e| Failure::new_file(path, &e))?;
         let mut log = Self(Some((LineWriter::new(file), path.to_owned())));
         log.write(|file| file.write_all(b"frame,start_s,time_s,missed,switches\n"))?;
         Ok(log)
