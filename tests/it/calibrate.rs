@@ -41,7 +41,7 @@ fn calibrate(board: &Board, path: &Path, settings: &Settings) -> Result<Done, Fa
 fn short(board: &Board) -> Settings {
     Settings {
         frames: 200,
-        late: 100,
+        late: 0,
         spacing: Nanos::from_millis(20),
         passes: 2,
         changes: 3,
