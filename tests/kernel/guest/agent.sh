@@ -188,4 +188,11 @@ for way in userspace performance min-max; do
     jetpace restore 2>/dev/null
     check "bound again: held again" "$(jetpace hold --clock 510MHz -- cat $gpu/cur_freq 2>/dev/null)" 510000000
 done
+
+echo "agent: what a block boundary costs on the real set_freq (emulated: compare within the table only)"
+fresh
+echo userspace >$gpu/governor
+jetpace-kernel-cases bench $gpu/userspace/set_freq || failed=1
+check "every write taken" "$(cat $gpu/cur_freq | grep -c '^\(408\|510\)000000$')" 1
+fresh
 exit $failed

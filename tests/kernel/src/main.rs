@@ -3,6 +3,7 @@
 //! - `jetpace-kernel-cases`: the cases, on the real devfreq core and the test module, one line each.
 //! - `jetpace-kernel-cases orders WAY`: every clock after every other by one way of fixing the clock.
 //! - `jetpace-kernel-cases rails`: every rail as the agent reads it.
+//! - `jetpace-kernel-cases bench NODE`: `jetpace bench switch`, which the static release leaves out.
 
 mod guest;
 
@@ -10,6 +11,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use clap::Parser;
+use jetpace::args::Cli;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::Guard;
@@ -27,7 +30,8 @@ fn main() -> ExitCode {
         [] => cases(),
         ["orders", way] => orders(way),
         ["rails"] => print_rails(),
-        _ => Err(io::Error::other("usage: jetpace-kernel-cases [orders WAY | rails]").into()),
+        ["bench", node] => bench(node),
+        _ => Err(io::Error::other("usage: jetpace-kernel-cases [orders WAY | rails | bench NODE]").into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +89,10 @@ fn orders(way: &str) -> Result<(), Box<dyn Error>> {
     guard.restore()?;
     println!("{changes} changes by {way}");
     Ok(())
+}
+
+fn bench(node: &str) -> Result<(), Box<dyn Error>> {
+    Cli::try_parse_from(["jetpace", "bench", "switch", "--node", node])?.command.run().map_err(Into::into)
 }
 
 fn print_rails() -> Result<(), Box<dyn Error>> {
