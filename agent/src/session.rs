@@ -185,7 +185,8 @@ where
 }
 
 /// The clock of a session under the stock governor: nobody sets it.
-struct Untouched;
+#[derive(Debug)]
+pub(crate) struct Untouched;
 
 impl GpuClock for Untouched {
     type Error = std::convert::Infallible;

@@ -49,10 +49,15 @@ pub struct Settings {
     pub power: PowerPace,
 }
 
+/// Frames timed as a whole for each of which every block is timed.
+pub const LATE_PER_FRAME: u32 = 5;
+
 impl Settings {
     /// The usual amount of work, for rails of this pace.
     pub fn usual(power: PowerPace) -> Self {
-        Self { frames: 1200, late: 6000, spacing: Nanos::from_millis(80), passes: 3, changes: 10, power }
+        let frames = 1200;
+        let (late, spacing) = (LATE_PER_FRAME * frames, Nanos::from_millis(80));
+        Self { frames, late, spacing, passes: 3, changes: 10, power }
     }
 }
 

@@ -13,7 +13,7 @@ use jetpace_tables::work::Network;
 use crate::args::{BoardArg, network};
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
-use crate::calibrate::{Done, Progress, Settings, Step, Subject, steps};
+use crate::calibrate::{Done, LATE_PER_FRAME, Progress, Settings, Step, Subject, steps};
 use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::output::print_text;
@@ -21,9 +21,6 @@ use crate::signals::Stop;
 
 /// The network in whose times changes of the clock are seen: its last block is very short.
 const PROBE: &str = "vgg19-32";
-
-/// Frames timed as a whole for each of which every block is timed.
-const LATE_PER_FRAME: u32 = 5;
 
 /// Options of `calibrate`.
 #[derive(Debug, clap::Args)]
@@ -146,9 +143,10 @@ impl Args {
         T: Timer + Clone,
     {
         let usual = subject.settings();
+        let frames = self.frames.unwrap_or(usual.frames);
         let settings = Settings {
-            frames: self.frames.unwrap_or(usual.frames),
-            late: self.late.unwrap_or(self.frames.map_or(usual.late, |frames| LATE_PER_FRAME * frames)),
+            frames,
+            late: self.late.unwrap_or(LATE_PER_FRAME * frames),
             spacing: self.spacing.unwrap_or(usual.spacing),
             passes: self.passes.unwrap_or(usual.passes),
             changes: self.changes.unwrap_or(usual.changes),

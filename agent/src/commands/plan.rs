@@ -2,23 +2,23 @@
 
 #[cfg(feature = "report")]
 mod cut;
+mod document;
 #[cfg(feature = "report")]
 mod front;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use jetpace_tables::image::{self, MAX_BYTES};
-use jetpace_tables::model::{Model, PowerForm, TimeForm};
-use jetpace_tables::plan::{self, Ask, Holds, Objective, Outcome, Plan, PlanError, Problem};
+use jetpace_tables::model::Model;
+use jetpace_tables::plan::{self, Ask, Holds, Objective, Plan, PlanError, Problem};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
-use serde::Serialize;
 
 use crate::failure::{Failure, Reason};
 use crate::model_file;
 use crate::output::{print_json, write_file};
+use document::Document;
 
 /// Options of `plan`.
 #[derive(Debug, clap::Args)]
@@ -296,206 +296,4 @@ fn most_reachable(before: Option<PlanError>, error: PlanError) -> PlanError {
         (Some(before), _) => before,
         (None, error) => error,
     }
-}
-
-/// `plan --json` of FORMATS, and what it leaves open: the gain and the network.
-#[derive(Serialize)]
-struct Document {
-    format: u32,
-    network: String,
-    emc_freq_hz: Option<Hertz>,
-    deadline_s: f64,
-    period_s: f64,
-    risk: f64,
-    blocks: Vec<BlockRow>,
-    idle_clock_hz: Hertz,
-    time_s: f64,
-    bound_s: f64,
-    energy_j: f64,
-    miss_probability: f64,
-    gap_bound: f64,
-    baselines: Baselines,
-    one_clock_is_best: bool,
-    gain_over_best_fixed: Option<f64>,
-    /// The part of it that alternating between clocks gains with blocks that do not differ.
-    gain_by_granularity: Option<f64>,
-    writes: Vec<WriteRow>,
-}
-
-/// A write within the frame.
-#[derive(Serialize)]
-struct WriteRow {
-    at_s: f64,
-    clock_hz: Hertz,
-}
-
-#[derive(Serialize)]
-struct BlockRow {
-    block: String,
-    clock_hz: Hertz,
-    /// From the frame's start; `null` where nothing is written for this block.
-    write_at_s: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Baselines {
-    max_clock: Baseline,
-    best_fixed: Option<Baseline>,
-    cpu_dvfs: Option<Baseline>,
-}
-
-#[derive(Serialize)]
-struct Baseline {
-    clock_hz: Hertz,
-    energy_j: f64,
-    time_s: f64,
-    miss_probability: f64,
-}
-
-impl Document {
-    fn new(model: &Model, made: &Made) -> Result<Self, Failure> {
-        let (problem, plan) = (&made.problem, &made.plan);
-        let blocks = problem.blocks.iter().enumerate().map(|(i, block)| BlockRow {
-            block: block.name.clone(),
-            clock_hz: problem.clocks[plan.block_clocks[i]],
-            write_at_s: plan
-                .schedule
-                .writes
-                .iter()
-                .find(|write| write.block == i)
-                .map(|write| plan.block_starts_s[i] + write.delay_s),
-        });
-        let last = plan.schedule.writes.last().map_or(plan.schedule.start, |write| write.to);
-        let top = problem.clocks.len() - 1;
-        let max = plan::fixed(problem, top).map(|(_, outcome)| outcome).unwrap_or_default();
-        let writes = plan.schedule.writes.iter().map(|write| WriteRow {
-            at_s: plan.block_starts_s[write.block] + write.delay_s,
-            clock_hz: problem.clocks[write.to],
-        });
-        Ok(Self {
-            format: 1,
-            network: made.network.clone(),
-            emc_freq_hz: made.emc,
-            deadline_s: problem.deadline_s,
-            period_s: problem.period_s,
-            risk: problem.risk,
-            blocks: blocks.collect(),
-            idle_clock_hz: problem.clocks[plan.schedule.idle.unwrap_or(last)],
-            time_s: plan.outcome.time_s,
-            bound_s: problem.bound_s(&plan.outcome),
-            energy_j: plan.outcome.energy_j,
-            miss_probability: problem.miss_probability(&plan.outcome),
-            gap_bound: plan.gap_bound,
-            baselines: Baselines {
-                max_clock: Baseline::new(problem, top, &max),
-                best_fixed: plan.best_fixed.as_ref().map(|(clock, _, o)| Baseline::new(problem, *clock, o)),
-                cpu_dvfs: cpu_dvfs(model, made),
-            },
-            one_clock_is_best: plan.one_clock_is_best(),
-            gain_over_best_fixed: plan.gain(),
-            gain_by_granularity: plan::granularity(problem, plan).map_err(Failure::failed)?,
-            writes: writes.collect(),
-        })
-    }
-
-    fn summary(&self, made: &Made) -> String {
-        let mut text = String::new();
-        let mut segment: Option<(&BlockRow, &BlockRow)> = None;
-        // Writing to a String cannot fail.
-        let mut say = |first: &BlockRow, last: &BlockRow| {
-            let run = if first.block == last.block {
-                first.block.clone()
-            } else {
-                format!("{} .. {}", first.block, last.block)
-            };
-            let _ = writeln!(text, "{run}: {}", first.clock_hz);
-        };
-        for row in &self.blocks {
-            segment = match segment {
-                Some((first, _)) if first.clock_hz == row.clock_hz => Some((first, row)),
-                Some((first, last)) => {
-                    say(first, last);
-                    Some((row, row))
-                }
-                None => Some((row, row)),
-            };
-        }
-        if let Some((first, last)) = segment {
-            say(first, last);
-        }
-        let _ = writeln!(text, "idle: {}", self.idle_clock_hz);
-        let _ = writeln!(
-            text,
-            "{}: {:.3} ms of {:.3} ms ({:.3} ms at the risk of {}), {:.4} J a period of {:.3} ms, miss probability \
-             {:.4}, at most {:.3} % from the optimum",
-            self.network,
-            self.time_s * 1e3,
-            self.deadline_s * 1e3,
-            self.bound_s * 1e3,
-            self.risk,
-            self.energy_j,
-            self.period_s * 1e3,
-            self.miss_probability,
-            self.gap_bound * 1e2
-        );
-        let lines = [
-            ("max clock", Some(&self.baselines.max_clock)),
-            ("best fixed", self.baselines.best_fixed.as_ref()),
-            ("cpu-dvfs", self.baselines.cpu_dvfs.as_ref()),
-        ];
-        for (name, baseline) in lines {
-            let Some(b) = baseline else { continue };
-            let late = if b.time_s > made.problem.deadline_s { ", late" } else { "" };
-            let _ = writeln!(text, "{name}: {}, {:.3} ms, {:.4} J{late}", b.clock_hz, b.time_s * 1e3, b.energy_j);
-        }
-        match (self.one_clock_is_best, self.gain_over_best_fixed) {
-            (true, _) => {
-                let _ = writeln!(text, "one clock is best");
-            }
-            (false, Some(gain)) => {
-                let by_clocks = self.gain_by_granularity.unwrap_or(0.0);
-                let _ = writeln!(
-                    text,
-                    "switching saves {:.2} % over the best fixed clock: {:.2} % by running between two clocks, {:.2} % \
-                     as blocks differ",
-                    gain * 1e2,
-                    by_clocks * 1e2,
-                    (gain - by_clocks) * 1e2
-                );
-            }
-            (false, None) => {
-                let _ = writeln!(text, "no fixed clock meets the deadline at the risk");
-            }
-        }
-        text
-    }
-}
-
-impl Baseline {
-    fn new(problem: &Problem, clock: usize, outcome: &Outcome) -> Self {
-        Self {
-            clock_hz: problem.clocks[clock],
-            energy_j: outcome.energy_j,
-            time_s: outcome.time_s,
-            miss_probability: problem.miss_probability(outcome),
-        }
-    }
-}
-
-/// The fixed clock that the CPU's model (`cpu-dvfs` time, `cubic` power) picks, judged by the model planned with.
-fn cpu_dvfs(model: &Model, made: &Made) -> Option<Baseline> {
-    let blocks: Vec<_> = model
-        .blocks(&made.network, made.emc)
-        .into_iter()
-        .map(|block| block.with_forms(TimeForm::CpuDvfs, PowerForm::Cubic))
-        .collect::<Option<_>>()?;
-    let mut believed = made.problem.clone();
-    for (cost, block) in believed.blocks.iter_mut().zip(&blocks) {
-        let size = block.series.size;
-        cost.time_s = made.problem.clocks.iter().map(|clock| block.time_s(*clock, size)).collect();
-        cost.power_w = made.problem.clocks.iter().map(|clock| block.power_w(*clock, size)).collect::<Option<_>>()?;
-    }
-    let (clock, ..) = plan::best_fixed(&believed)?;
-    let (_, outcome) = plan::fixed(&made.problem, clock)?;
-    Some(Baseline::new(&made.problem, clock, &outcome))
 }

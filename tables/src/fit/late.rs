@@ -14,6 +14,7 @@ use crate::plan::LEVELS;
 use crate::sample::{Kind, Sweep};
 use crate::stats::{correlation, mean, sd};
 use crate::units::Hertz;
+use crate::work::Size;
 
 /// How whole frames vary about the fitted model. Only from sweeps that say `repeats=frames`: there, rows with the same
 /// clocks and `repeat` are one pass through the network.
@@ -66,13 +67,15 @@ fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Opt
             (*clock, sum(|p| p.0) / sum(|p| p.1) - 1.0)
         })
         .collect();
+    let mut predicted: BTreeMap<(Hertz, Size), f64> = BTreeMap::new();
     late.extend(sweep.rows.iter().filter_map(|row| {
         let of_these = row.kind == Kind::Frame && row.rejected.is_empty() && row.model == network;
         if !of_these || (emc.is_some() && row.emc_freq != emc) {
             return None;
         }
         let (clock, time) = (row.gpu_freq?, row.latency_s()?);
-        Some((clock, time / blocks.iter().map(|block| block.time_s(clock, row.size)).sum::<f64>() - 1.0))
+        let frame = || blocks.iter().map(|block| block.time_s(clock, row.size)).sum();
+        Some((clock, time / *predicted.entry((clock, row.size)).or_insert_with(frame) - 1.0))
     }));
     let of_block = |i: usize| whole.iter().map(|(_, pass)| pass[i].0 / pass[i].1).collect();
     let by_block: Vec<Vec<f64>> = (0..blocks.len()).map(of_block).collect();

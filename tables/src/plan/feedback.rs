@@ -36,7 +36,7 @@ const FRAMES: usize = 4;
 /// Prices of a miss that are tried: from half a period's energy, each four times the one before.
 const PRICES: usize = 7;
 /// A plan that switches is trusted where it misses at most this share of the accepted probability in rehearsal: on the
-/// virtual boards up to twice as many frames were late as in rehearsal.
+/// virtual boards more frames are late than in rehearsal, and at three quarters some plans missed more than accepted.
 pub(super) const SAFE: f64 = 0.5;
 /// A table is taken for a saving of at least this fraction.
 const WORTH: f64 = 2e-4;

@@ -62,6 +62,8 @@ impl Problem {
             .map(|clock| ask.idle_w.or_else(|| model.idle_w(*clock, ask.emc)))
             .collect::<Option<_>>()
             .ok_or(missing("idle power", "calibrate, or give --idle-w"))?;
+        // The launching thread waits for its own write, and the GPU with it.
+        let write_s = model.write.map_or(0.0, |write| write.mean_s);
         let mut changes = Vec::new();
         for from in &clocks {
             for to in &clocks {
@@ -74,8 +76,6 @@ impl Problem {
                 let stall = ask.stall.map(Nanos::as_secs_f64).or(model.stall(*from, *to).map(|c| c.time.mean_s));
                 let settle_s =
                     given.or(settle.map(|s| s.mean_s)).ok_or(missing("settle times", "calibrate, or give --settle"))?;
-                // The launching thread waits for its own write, and the GPU with it.
-                let write_s = model.write.map_or(0.0, |write| write.mean_s);
                 changes.push(Change {
                     settle_s,
                     settle_sd_s: settle.filter(|_| given.is_none()).map_or(0.0, |s| s.sd_s),

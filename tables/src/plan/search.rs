@@ -2,7 +2,8 @@
 //! to the end, and labels (energy, time, spread) that cannot beat the best plan known are dropped.
 //!
 //! With the idle clock fixed, a frame's energy is a sum over its arcs, so that idle power enters as -P_idle per second
-//! of busy time. The frame's bound in time is at least r = mean + k sqrt(rho) sum sd (or the sum of late blocks), which is a sum too:
+//! of busy time. The frame's bound in time is at least r = mean + k sqrt(rho) sum sd (or the sum of late blocks), which
+//! is a sum too:
 //! min E + lambda (r - D) over all paths is a lower bound for every lambda >= 0. Labels are kept while they are not
 //! dominated in every part of the true bound.
 

@@ -109,7 +109,8 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
 }
 
 /// The local time that is exceeded with the accepted probability, over the mean: measured where frames are enough of
-/// them (count x risk of 10 or more; at the clock at which they vary most), else by Cantelli's inequality with all blocks late together.
+/// them (count x risk of 10 or more; at the clock at which they vary most), else by Cantelli's inequality with all
+/// blocks late together.
 fn margin(model: &Model, net: &str, emc: Option<Hertz>, blocks: &[BlockModel<'_>], risk: f64) -> f64 {
     let frames = model.frames.iter().find(|frames| frames.model == net && frames.emc_freq_hz == emc);
     match frames.filter(|frames| frames.count as f64 * risk >= 10.0) {

@@ -97,31 +97,11 @@ impl<C: GpuClock> Hub<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Untended;
-
-    impl GpuClock for Untended {
-        type Error = std::convert::Infallible;
-        fn clocks(&self) -> &[Hertz] {
-            &[]
-        }
-        fn set(&mut self, _: ClockIndex) -> Result<(), Self::Error> {
-            Ok(())
-        }
-        fn pin(&mut self, _: ClockIndex) -> Result<Hertz, Self::Error> {
-            Ok(Hertz::ZERO)
-        }
-        fn current(&mut self) -> Result<Hertz, Self::Error> {
-            Ok(Hertz::ZERO)
-        }
-        fn release(&mut self) -> Result<(), Self::Error> {
-            Ok(())
-        }
-    }
+    use crate::session::Untouched;
 
     #[test]
     fn the_highest_wish_wins_and_the_last_one_to_go_releases() {
-        let hub = Hub::new(Pen::new(Untended), vec![Hertz::new(1); 8]);
+        let hub = Hub::new(Pen::new(Untouched), vec![Hertz::new(1); 8]);
         let taken = || hub.desk().mailbox.take();
         hub.wish(0, Some(ClockIndex(3)));
         assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
@@ -139,7 +119,7 @@ mod tests {
 
     #[test]
     fn another_client_within_a_frame_marks_a_frame_as_shared() {
-        let hub = Hub::new(Pen::new(Untended), Vec::new());
+        let hub = Hub::new(Pen::new(Untouched), Vec::new());
         hub.set_busy(4, true);
         assert!(!hub.is_shared(4));
         assert!(hub.is_shared(3));
