@@ -206,17 +206,17 @@ impl<'a> Program<'a> {
         let node = block * self.graph.clocks + clock;
         let lead = self.plan.schedule.writes.iter().find(|w| w.block == block && w.delay_s > 0.0);
         let last = self.graph.blocks * self.graph.clocks;
-        let arcs = self.graph.arcs_of(node);
+        let arcs = self.graph.arcs_of(node).iter().zip(&self.graph.writes[self.graph.first[node] as usize..]);
         let stays = choice == clock;
         let planned_lead = lead.filter(|_| stays && self.planned_clock(block) == clock);
-        let arc = arcs.iter().find(|arc| match (&arc.write, planned_lead) {
+        let (arc, write) = arcs.into_iter().find(|(_, write)| match (write, planned_lead) {
             (Some(write), Some(lead)) => write == lead,
             (Some(write), None) => !stays && write.delay_s == 0.0 && write.to == choice,
             (None, lead) => stays && lead.is_none(),
         })?;
         // A change that outlasts the frame: the next clock to count with is the new one.
         let to = arc.to as usize;
-        let to = if to >= self.graph.tails_from() { last + arc.write.map_or(clock, |w| w.to) } else { to };
+        let to = if to >= self.graph.tails_from() { last + write.map_or(clock, |w| w.to) } else { to };
         Some((arc.cost, to))
     }
 

@@ -17,7 +17,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    fn add(&mut self, other: Cost) {
+    pub fn add(&mut self, other: Cost) {
         self.energy_j += other.energy_j;
         self.time_s += other.time_s;
         self.sd_s += other.sd_s;
@@ -42,9 +42,8 @@ pub(super) struct Tail {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arc {
     pub cost: Cost,
-    /// Index of the node that it leads to; the last blocks' lead to a tail.
+    /// Index of the node that it leads to, or of a tail.
     pub to: u32,
-    pub write: Option<Write>,
 }
 
 pub(super) struct Graph {
@@ -52,6 +51,8 @@ pub(super) struct Graph {
     pub blocks: usize,
     /// Arcs of node `block * clocks + clock` are `arcs[first[node]..first[node + 1]]`, ends excepted.
     pub arcs: Vec<Arc>,
+    /// What each arc writes, apart from the arcs so that these lie close together.
+    pub writes: Vec<Option<Write>>,
     pub first: Vec<u32>,
     /// Arcs to a node at or above `blocks * clocks` lead to the tail `to - blocks * clocks`; one per clock in effect
     /// and idle clock comes first, in the order `from * clocks + idle`.
@@ -68,7 +69,8 @@ impl Graph {
     pub fn new(problem: &Problem, independent: f64) -> Self {
         let (clocks, blocks) = (problem.clocks.len(), problem.blocks.len());
         let sums = Sums::new(problem, independent);
-        let mut graph = Self { clocks, blocks, arcs: Vec::new(), first: Vec::new(), tails: Vec::new() };
+        let mut graph =
+            Self { clocks, blocks, arcs: Vec::new(), writes: Vec::new(), first: Vec::new(), tails: Vec::new() };
         for from in 0..clocks {
             for idle in 0..clocks {
                 let change = problem.change(from, idle);
@@ -80,7 +82,7 @@ impl Graph {
             for clock in 0..clocks {
                 graph.first.push(graph.arcs.len() as u32);
                 let to = graph.node(block + 1, clock);
-                graph.arcs.push(Arc { cost: sums.block(block, clock, problem, independent), to, write: None });
+                graph.arc(sums.block(block, clock, problem, independent), to, None);
                 for next in (0..clocks).filter(|next| *next != clock) {
                     graph.change_now(problem, &sums, independent, (block, clock, next));
                     graph.change_at_boundaries(problem, &sums, independent, (block, clock, next));
@@ -101,13 +103,29 @@ impl Graph {
         (self.blocks + 1) * self.clocks
     }
 
-    /// The tails from a node behind the last block, with their indices.
-    pub fn ends(&self, clock: usize) -> impl Iterator<Item = (usize, &Tail)> {
-        self.tails.iter().enumerate().skip(clock * self.clocks).take(self.clocks)
+    /// The indices of a node's arcs.
+    pub fn range(&self, node: usize) -> core::ops::Range<usize> {
+        self.first[node] as usize..self.first[node + 1] as usize
     }
 
     pub fn arcs_of(&self, node: usize) -> &[Arc] {
-        &self.arcs[self.first[node] as usize..self.first[node + 1] as usize]
+        &self.arcs[self.range(node)]
+    }
+
+    fn arc(&mut self, cost: Cost, to: u32, write: Option<Write>) {
+        self.arcs.push(Arc { cost, to });
+        self.writes.push(write);
+    }
+
+    /// The least sum over any path.
+    pub fn least(&self, of: impl Fn(&Cost) -> f64) -> f64 {
+        let inner = self.blocks * self.clocks;
+        let mut to_go = std::vec![0.0; self.tails_from() + self.tails.len()];
+        for node in (0..inner).rev() {
+            let through = |arc: &Arc| of(&arc.cost) + to_go[arc.to as usize];
+            to_go[node] = self.arcs_of(node).iter().map(through).fold(f64::INFINITY, f64::min);
+        }
+        to_go[..self.clocks].iter().copied().fold(f64::INFINITY, f64::min)
     }
 
     fn tail(&mut self, tail: Tail) -> u32 {
@@ -132,14 +150,14 @@ impl Graph {
             let settle_s = effect - time[self.blocks];
             let stall_s = change.stall_s;
             let to = self.tail(Tail { from: clock, idle: next, settle_s, stall_s, written_at_end: false });
-            self.arcs.push(Arc { cost: sums.run(clock, block, self.blocks), to, write });
+            self.arc(sums.run(clock, block, self.blocks), to, write);
             return;
         }
         let mut cost = sums.run(clock, block, landing);
         let share = (effect - time[landing]) / problem.blocks[landing].time_s[clock];
         cost.add(landed(problem, independent, landing, share, (clock, next)));
         let to = self.node(landing + 1, next);
-        self.arcs.push(Arc { cost, to, write });
+        self.arc(cost, to, write);
     }
 
     /// Written within the block, so that it takes effect exactly at a later boundary.
@@ -171,7 +189,7 @@ impl Graph {
                 cost.add(landed(problem, independent, boundary, 0.0, (clock, next)));
                 self.node(boundary + 1, next)
             };
-            self.arcs.push(Arc { cost, to, write });
+            self.arc(cost, to, write);
         }
     }
 }

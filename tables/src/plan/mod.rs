@@ -9,12 +9,15 @@ mod fixed;
 mod from_model;
 mod granularity;
 mod graph;
+mod labels;
+mod line;
 mod list;
 mod objective;
 #[cfg(test)]
 mod oracle;
 mod problem;
 mod rehearse;
+mod relaxed;
 mod search;
 
 pub use feedback::{Expected, Feedback, feedback};
@@ -139,11 +142,11 @@ impl Plan {
 /// Finds the schedule of least energy that meets the deadline at the risk.
 pub fn plan(problem: &Problem) -> Result<Plan, PlanError> {
     problem.check()?;
-    let margin = search::Margin::new(problem);
-    let graph = graph::Graph::new(problem, margin.block_share);
+    let spread = line::Spread::new(problem);
+    let graph = graph::Graph::new(problem, spread.block_share);
     let best_fixed = best_fixed(problem);
     let known_j = best_fixed.as_ref().map_or(f64::INFINITY, |(_, _, outcome)| outcome.energy_j);
-    let (found, least_j) = search::least_energy(problem, &graph, margin, known_j);
+    let (found, least_j) = search::least_energy(problem, &graph, spread, known_j);
     let better = found.and_then(|schedule| Some((evaluate(problem, &schedule)?.0, schedule)));
     let schedule = match (better, &best_fixed) {
         (Some((outcome, schedule)), _) if outcome.energy_j < known_j => schedule,
