@@ -63,6 +63,8 @@ pub(super) struct Graph {
 struct Sums {
     time_s: Vec<Vec<f64>>,
     cost: Vec<Vec<Cost>>,
+    /// Of each block, not as a sum.
+    spread_s: Vec<Vec<f64>>,
 }
 
 impl Graph {
@@ -155,7 +157,7 @@ impl Graph {
         }
         let mut cost = sums.run(clock, block, landing);
         let share = (effect - time[landing]) / problem.blocks[landing].time_s[clock];
-        cost.add(landed(problem, independent, landing, share, (clock, next)));
+        cost.add(sums.landed(problem, independent, landing, share, (clock, next)));
         let to = self.node(landing + 1, next);
         self.arc(cost, to, write);
     }
@@ -186,7 +188,7 @@ impl Graph {
                 let stall_s = change.stall_s;
                 self.tail(Tail { from: clock, idle: next, settle_s: 0.0, stall_s, written_at_end: false })
             } else {
-                cost.add(landed(problem, independent, boundary, 0.0, (clock, next)));
+                cost.add(sums.landed(problem, independent, boundary, 0.0, (clock, next)));
                 self.node(boundary + 1, next)
             };
             self.arc(cost, to, write);
@@ -194,25 +196,11 @@ impl Graph {
     }
 }
 
-/// A block of which `share` is done at the old clock, then comes the stall and the rest at the new one.
-fn landed(problem: &Problem, independent: f64, block: usize, share: f64, (old, new): (usize, usize)) -> Cost {
-    let change = problem.change(old, new);
-    let block = &problem.blocks[block];
-    let (before, after) = (share * block.time_s[old], (1.0 - share) * block.time_s[new]);
-    let sd_s = share * problem.spread_s(block, old) + (1.0 - share) * problem.spread_s(block, new);
-    let slope = 1.0 - block.time_s[new] / block.time_s[old];
-    Cost {
-        energy_j: before * block.power_w[old] + change.stall_s * problem.idle_w[new] + after * block.power_w[new],
-        time_s: before + change.stall_s + after,
-        sd_s,
-        var_s2: independent * sd_s * sd_s + (slope * problem.settle_spread_s(old, new)).powi(2),
-    }
-}
-
 impl Sums {
     fn new(problem: &Problem, independent: f64) -> Self {
-        let mut sums = Self { time_s: Vec::new(), cost: Vec::new() };
+        let mut sums = Self { time_s: Vec::new(), cost: Vec::new(), spread_s: Vec::new() };
         for clock in 0..problem.clocks.len() {
+            sums.spread_s.push(problem.blocks.iter().map(|block| problem.spread_s(block, clock)).collect());
             let mut total = Cost::default();
             let mut costs = std::vec![total];
             for block in 0..problem.blocks.len() {
@@ -225,9 +213,32 @@ impl Sums {
         sums
     }
 
-    fn block(&self, block: usize, clock: usize, problem: &Problem, independent: f64) -> Cost {
+    /// A block of which `share` is done at the old clock, then comes the stall and the rest at the new one.
+    fn landed(
+        &self,
+        problem: &Problem,
+        independent: f64,
+        block: usize,
+        share: f64,
+        (old, new): (usize, usize),
+    ) -> Cost {
+        let change = problem.change(old, new);
+        let (old_s, new_s) = (self.spread_s[old][block], self.spread_s[new][block]);
         let block = &problem.blocks[block];
-        let (time_s, sd_s) = (block.time_s[clock], problem.spread_s(block, clock));
+        let (before, after) = (share * block.time_s[old], (1.0 - share) * block.time_s[new]);
+        let sd_s = share * old_s + (1.0 - share) * new_s;
+        let slope = 1.0 - block.time_s[new] / block.time_s[old];
+        Cost {
+            energy_j: before * block.power_w[old] + change.stall_s * problem.idle_w[new] + after * block.power_w[new],
+            time_s: before + change.stall_s + after,
+            sd_s,
+            var_s2: independent * sd_s * sd_s + (slope * problem.settle_spread_s(old, new)).powi(2),
+        }
+    }
+
+    fn block(&self, block: usize, clock: usize, problem: &Problem, independent: f64) -> Cost {
+        let (sd_s, block) = (self.spread_s[clock][block], &problem.blocks[block]);
+        let time_s = block.time_s[clock];
         Cost { energy_j: block.power_w[clock] * time_s, time_s, sd_s, var_s2: independent * sd_s * sd_s }
     }
 

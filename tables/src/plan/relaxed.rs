@@ -1,6 +1,7 @@
 //! The least energy of any path where the deadline is priced: backward over the graph, with the multiplier that gives
 //! the highest bound.
 
+use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
@@ -26,10 +27,10 @@ pub(super) struct Frame<'a> {
 
 /// A line's sums over a frame's arcs.
 pub(super) struct Sums<'a> {
-    frame: &'a Frame<'a>,
+    pub frame: &'a Frame<'a>,
     pub line: Line,
-    /// Of each arc.
-    arcs_s: Vec<f64>,
+    /// Of each arc; the same for every idle clock.
+    arcs_s: Rc<[f64]>,
 }
 
 /// Least (net energy + multiplier x line) from every node to the end.
@@ -125,6 +126,11 @@ impl<'a> Frame<'a> {
 impl<'a> Sums<'a> {
     pub fn new(frame: &'a Frame<'a>, line: Line) -> Self {
         Self { frame, line, arcs_s: frame.graph.arcs.iter().map(|arc| line.of(&arc.cost, 0.0)).collect() }
+    }
+
+    /// The same line with another idle clock.
+    pub fn with<'b>(&self, frame: &'b Frame<'b>) -> Sums<'b> {
+        Sums { frame, line: self.line, arcs_s: Rc::clone(&self.arcs_s) }
     }
 
     /// Priced by a multiplier; an infinite one counts the line alone.

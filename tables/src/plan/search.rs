@@ -65,8 +65,10 @@ pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, kno
         if alone && (labels > 0 || parts.is_empty()) {
             alone = false;
             closed.extend(parts.iter().copied());
-            for frame in frames.iter().filter(|frame| frame.idle != first) {
-                parts.extend(closed.iter().map(|part| part.with_idle(frame, &frames[first], exhaustive)));
+            for part in &closed {
+                let sums = Sums::new(&frames[first], part.lines.deadline);
+                let others = frames.iter().filter(|frame| frame.idle != first);
+                parts.extend(others.map(|frame| part.with_idle(&sums.with(frame), &frames[first], exhaustive)));
             }
         }
         let Some(next) = next(&parts, alone) else { break };
@@ -121,9 +123,10 @@ fn next(parts: &[Part], soon: bool) -> Option<usize> {
 /// The idle clock that promises most, by the price that is best for the first one.
 fn promising(frames: &[Frame], root: Part) -> usize {
     let line = root.lines.deadline;
-    let priced = frames.first().and_then(|frame| Sums::new(frame, line).price(Priced::default(), f64::INFINITY));
+    let sums = Sums::new(&frames[0], line);
+    let priced = sums.price(Priced::default(), f64::INFINITY);
     let multiplier = priced.map_or(0.0, |priced| priced.multiplier);
-    let bound_j = |frame: &Frame| Sums::new(frame, line).bound(frame.alike(multiplier, &frames[0])).0;
+    let bound_j = |frame: &Frame| sums.with(frame).bound(frame.alike(multiplier, &frames[0])).0;
     let bounds = frames.iter().map(|frame| (bound_j(frame), frame.idle));
     bounds.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0, |best| best.1)
 }
@@ -158,10 +161,10 @@ impl Part {
     }
 
     /// The same plans with another idle clock: what a second costs between frames comes off its price within one.
-    fn with_idle(&self, frame: &Frame, from: &Frame, exact: bool) -> Self {
-        let mut lines = self.lines;
+    fn with_idle(&self, sums: &Sums, from: &Frame, exact: bool) -> Self {
+        let (frame, mut lines) = (sums.frame, self.lines);
         lines.priced = lines.priced.map(|priced| priced.guess(frame.alike(priced.multiplier, from)));
-        let bound_j = f64::NEG_INFINITY;
+        let bound_j = sums.bound(lines.priced[0].multiplier).0;
         Self { idle: frame.idle, lines, bound_j, priced: false, width: WIDTH, exact, ..*self }
     }
 
