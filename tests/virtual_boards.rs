@@ -25,6 +25,11 @@ pub const RISK: f64 = 0.01;
 /// The most energy over the best fixed clock's, as a fraction.
 pub const TOLERANCE: f64 = 0.005;
 
+/// Where a fixed clock or the stock governor misses between a third of the accepted share and three times it, ten times
+/// as many frames decide.
+const OPEN: f64 = 3.0;
+const LONGER: u64 = 10;
+
 /// Seeds below this are calibration's.
 const FIRST_SEED: u64 = 100;
 
@@ -185,7 +190,7 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
             Err(failure) => panic!("plan: {failure}"),
         };
-        let run = |drive: Drive<'_>| {
+        let run = |drive: Drive<'_>, frames: u64| {
             let mut pool = Pool::default();
             for seed in FIRST_SEED..FIRST_SEED + seeds {
                 let pace = Pace { deadline, period: deadline };
@@ -194,10 +199,16 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             }
             pool
         };
+        // Misses come in bursts, so that few frames leave it open whether what others do meets the risk.
+        let truth = |drive: Drive<'_>| {
+            let pool = run(drive, frames);
+            let open = (RISK / OPEN..RISK * OPEN).contains(&pool.miss_rate());
+            if open { run(drive, LONGER * frames) } else { pool }
+        };
         // A clock at which the mean frame is late misses half of them or more.
         let fixed = (0..clocks.len())
             .filter(|clock| frame_at(*clock) < deadline.as_secs_f64())
-            .map(|clock| (clocks[clock], run(Drive::Fixed(ClockIndex(clock as u8)))))
+            .map(|clock| (clocks[clock], truth(Drive::Fixed(ClockIndex(clock as u8)))))
             .filter(|(_, pool)| pool.miss_rate() <= RISK);
         Judged {
             board: board.to_owned(),
@@ -205,8 +216,8 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             factor,
             deadline,
             best: fixed.min_by(|a, b| a.1.energy_j().total_cmp(&b.1.energy_j())),
-            ours: table.map(|table| run(Drive::Table(&table))),
-            stock: run(Drive::Stock),
+            ours: table.map(|table| run(Drive::Table(&table), frames)),
+            stock: truth(Drive::Stock),
         }
     });
     judged.collect()

@@ -28,18 +28,24 @@ const BINS: usize = 160;
 const EARLY: f64 = 0.85;
 /// ... to this one.
 const LATE: f64 = 1.30;
+/// Bins between no time and the planned start time.
+const BINS_PER_START: f64 = (BINS - 1) as f64 / (LATE - EARLY);
 /// Relative spread of the time elapsed at a given deviation that is always allowed for.
 const BLUR: f64 = 0.004;
 
 /// Frames looked back over.
 const FRAMES: usize = 4;
-/// Prices of a miss that are tried: from half a period's energy, each four times the one before.
-const PRICES: usize = 7;
+/// Prices of a miss that are tried: from half a period's energy, each twice the one before.
+const PRICES: usize = 13;
 /// A plan that switches is trusted where it misses at most this share of the accepted probability in rehearsal: on the
 /// virtual boards more frames are late than in rehearsal, and at three quarters some plans missed more than accepted.
 pub(super) const SAFE: f64 = 0.5;
 /// A table is taken for a saving of at least this fraction.
 const WORTH: f64 = 2e-4;
+/// One that saves at least this fraction may miss more often than the list, up to this share of the accepted
+/// probability: the list may be at a clock too high because the one below missed the risk by little.
+const MUCH: f64 = 1e-2;
+const RARE: f64 = 0.1;
 
 /// What a policy comes to in the planner's own terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -63,11 +69,24 @@ pub struct Feedback {
     pub form_cost: f64,
 }
 
-/// Energy and probability of a miss from a state on, one per deviation.
-#[derive(Clone, Debug)]
+/// Energy and probability of a miss from a block's start at a clock on: by bin of the time elapsed, within it by
+/// deviation; and what the two cost together at the price of a miss.
+#[derive(Clone, Debug, Default)]
 struct Values {
     energy: Vec<f64>,
     miss: Vec<f64>,
+    cost: Vec<f64>,
+}
+
+/// A choice at a block's start, by deviation of the frame.
+struct Way {
+    /// The node that it leads to, and its block.
+    to: usize,
+    block: usize,
+    /// The block's own part and the settle time's, as a standard deviation.
+    own_s: f64,
+    means_s: Vec<f64>,
+    energies_j: Vec<f64>,
 }
 
 /// What is asked of a policy.
@@ -91,37 +110,41 @@ struct Program<'a> {
     own: f64,
     /// Start of each block under the plan, and the frame's end.
     starts: Vec<f64>,
+    /// Bins per second at each of these; a frame's start has one bin.
+    bins_per_s: Vec<f64>,
     /// Sum of the standard deviations of the blocks before each of these.
     spreads: Vec<f64>,
+}
+
+/// A table that was tried.
+struct Tried {
+    price: f64,
+    /// By the program.
+    expected: Expected,
+    table: Table,
+    /// By the governor.
+    rehearsed: Expected,
 }
 
 /// Makes the feedback table. `list` is the plan's own table: what it holds besides entries is kept.
 pub fn feedback(problem: &Problem, plan: &Plan, list: &Table) -> Result<Feedback, TableError> {
     let graph = Graph::new(problem, 0.0);
     let program = Program::new(problem, &graph, plan);
-    let base = plan.outcome.energy_j.max(1e-9);
     let as_listed = rehearse(problem, list, REHEARSAL);
     // As rarely as the list, and well below what is accepted: what was measured is not what will be.
     let most = as_listed.miss.min(SAFE * problem.risk);
+    // One clock that meets the risk by the frames measured at it needs no catching up.
+    let trusted = plan.one_clock_is_best() && problem.bound_s(&plan.outcome) <= problem.deadline_s;
     let mut best = Feedback { table: list.clone(), expected: as_listed, list: as_listed, form_cost: 0.0 };
-    for step in 0..PRICES {
-        let price = base * libm::exp2(step as f64 * 2.0 - 1.0);
-        let (expected, entries) = program.run(list, Choices { price, free: false });
-        let mut table = list.clone();
-        table.entries.clear();
-        // As many as the list's.
-        let _ = table.entries.extend_from_slice(&entries);
-        if table.entries == list.entries {
-            continue;
-        }
-        let rehearsed = rehearse(problem, &table, REHEARSAL);
-        let misses_less = rehearsed.miss <= most;
-        let saves = rehearsed.energy_j < best.expected.energy_j * (1.0 - WORTH);
-        if misses_less && (saves || best.expected.miss > most) {
-            let (free, _) = program.run(list, Choices { price, free: true });
-            let cost = |e: &Expected| e.energy_j + price * e.miss;
-            let form_cost = ((cost(&expected) - cost(&free)) / expected.energy_j).max(0.0);
-            best = Feedback { table, expected: rehearsed, list: as_listed, form_cost };
+    for tried in program.tried(list) {
+        let over = |other: &Expected| 1.0 - tried.rehearsed.energy_j / other.energy_j;
+        let much = tried.rehearsed.miss <= RARE * problem.risk && over(&as_listed) > MUCH;
+        let better = over(&best.expected) > WORTH || (best.expected.miss > most && !trusted);
+        if (much || tried.rehearsed.miss <= most) && better {
+            let (free, _) = program.run(list, Choices { price: tried.price, free: true });
+            let cost = |e: &Expected| e.energy_j + tried.price * e.miss;
+            let form_cost = ((cost(&tried.expected) - cost(&free)) / tried.expected.energy_j).max(0.0);
+            best = Feedback { table: tried.table, expected: tried.rehearsed, list: as_listed, form_cost };
         }
     }
     best.table.check()?;
@@ -149,6 +172,8 @@ impl<'a> Program<'a> {
         };
         let mut starts = plan.block_starts_s.clone();
         starts.push(plan.outcome.time_s);
+        let per_s = |start: &f64| if *start > 0.0 { BINS_PER_START / start } else { 0.0 };
+        let bins_per_s = starts.iter().map(per_s).collect();
         let mut spreads = vec![0.0];
         let mut spread = 0.0;
         for (block, clock) in problem.blocks.iter().zip(&plan.block_clocks) {
@@ -161,7 +186,34 @@ impl<'a> Program<'a> {
             Noise::Moments { .. } => 1.0,
         };
         let units = (0..problem.clocks.len()).map(unit).collect();
-        Self { problem, graph, plan, levels: levels(problem), units, own, starts, spreads }
+        Self { problem, graph, plan, levels: levels(problem), units, own, starts, bins_per_s, spreads }
+    }
+
+    /// A table for each price, but for those that are the list: side by side, as each takes its time.
+    fn tried(&self, list: &Table) -> Vec<Tried> {
+        let base = self.plan.outcome.energy_j.max(1e-9);
+        let at = |step: usize| {
+            let price = base * libm::exp2(step as f64 - 1.0);
+            let (expected, entries) = self.run(list, Choices { price, free: false });
+            let mut table = list.clone();
+            table.entries.clear();
+            // As many as the list's.
+            let _ = table.entries.extend_from_slice(&entries);
+            let rehearsed = (table.entries != list.entries).then(|| rehearse(self.problem, &table, REHEARSAL))?;
+            Some(Tried { price, expected, table, rehearsed })
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(PRICES));
+        std::thread::scope(|scope| {
+            let every = |first: usize| scope.spawn(move || (first..PRICES).step_by(threads).filter_map(at).collect());
+            let running: Vec<_> = (0..threads).map(every).collect();
+            let mut tried: Vec<Tried> = Vec::new();
+            for thread in running {
+                let found: Vec<Tried> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                tried.extend(found);
+            }
+            tried.sort_by(|a, b| a.price.total_cmp(&b.price));
+            tried
+        })
     }
 
     /// The elapsed time of a bin at a block's start.
@@ -172,13 +224,9 @@ impl<'a> Program<'a> {
 
     /// The bin of an elapsed time, as the lower of two and the share of the upper one.
     fn bin(&self, block: usize, elapsed: f64) -> (usize, f64) {
-        let planned = self.starts[block];
-        if planned <= 0.0 {
-            return (0, 0.0);
-        }
-        let at = (elapsed / planned - EARLY) / (LATE - EARLY) * (BINS - 1) as f64;
-        let at = at.clamp(0.0, (BINS - 1) as f64 - 1e-9);
-        (at as usize, at.fract())
+        let at = (elapsed * self.bins_per_s[block] - EARLY * BINS_PER_START).clamp(0.0, (BINS - 1) as f64 - 1e-9);
+        let lower = at as usize;
+        (lower, at - lower as f64)
     }
 
     /// How likely each deviation is at an elapsed time, times the likelihood of that time itself.
@@ -228,53 +276,50 @@ impl<'a> Program<'a> {
     }
 
     /// Values behind the frame's end: the gap, and what the next frame costs more where it does not start as planned.
-    fn end(&self, table: &Table, clock: usize, next_frame: &[Expected]) -> Vec<Values> {
+    fn end(&self, table: &Table, clock: usize, price: f64, next_frame: &[Expected]) -> Values {
         let problem = self.problem;
         let (idle, first) = (table.gap.idle.index(), table.gap.first.index());
         let settle = if clock == idle { 0.0 } else { problem.change(clock, idle).settle_s };
         let wake_lead_s = table.gap.wake_lead.as_secs_f64();
-        (0..BINS)
-            .map(|bin| {
-                let elapsed = self.elapsed(self.graph.blocks, bin);
-                let left = (problem.period_s - elapsed).max(0.0);
-                // As the governor does it: the idle clock where there is time to.
-                let worth = settle < left - wake_lead_s;
-                let (idles, changes) = if worth { (idle, settle) } else { (clock, 0.0) };
-                let mut energy =
-                    problem.idle_w[idles] * left + (problem.idle_w[clock] - problem.idle_w[idles]) * changes;
-                let mut miss = f64::from(elapsed > problem.deadline_s);
-                if !worth && clock != first {
-                    energy += next_frame[clock].energy_j - next_frame[first].energy_j;
-                    miss += next_frame[clock].miss - next_frame[first].miss;
-                }
-                // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
-                energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
-                let count = self.levels.len();
-                Values { energy: vec![energy; count], miss: vec![miss; count] }
-            })
-            .collect()
+        let mut values = Values::default();
+        for bin in 0..BINS {
+            let elapsed = self.elapsed(self.graph.blocks, bin);
+            let left = (problem.period_s - elapsed).max(0.0);
+            // As the governor does it: the idle clock where there is time to.
+            let worth = settle < left - wake_lead_s;
+            let (idles, changes) = if worth { (idle, settle) } else { (clock, 0.0) };
+            let mut energy = problem.idle_w[idles] * left + (problem.idle_w[clock] - problem.idle_w[idles]) * changes;
+            let mut miss = f64::from(elapsed > problem.deadline_s);
+            if !worth && clock != first {
+                energy += next_frame[clock].energy_j - next_frame[first].energy_j;
+                miss += next_frame[clock].miss - next_frame[first].miss;
+            }
+            // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
+            energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
+            self.levels.iter().for_each(|_| values.push(energy, miss, price));
+        }
+        values
     }
 
-    /// Energy and miss of a choice at an elapsed time, per deviation, into `out`.
-    fn follow(&self, (cost, to): &(Cost, usize), clock: usize, next: &[Values], elapsed: f64, out: &mut [(f64, f64)]) {
-        let block = to / self.graph.clocks;
+    /// Where a choice leads from an elapsed time, per deviation: the energy of the way, and the two bins that it ends
+    /// between, with the upper one's share, for the block's own part and the settle time's below and above the mean.
+    fn follow(&self, arc: &Way, elapsed: f64, level: usize) -> (f64, [(usize, f64); 2]) {
+        let mean_s = arc.means_s[level];
+        let bin = |time_s: f64| self.bin(arc.block, elapsed + time_s);
+        (arc.energies_j[level], [bin(mean_s - arc.own_s), bin(mean_s + arc.own_s)])
+    }
+
+    /// A choice's way, worked out for every deviation.
+    fn way(&self, clock: usize, (cost, to): (Cost, usize)) -> Way {
         let sd_s = cost.sd_s / self.units[clock];
-        // A block's own part and the settle time's.
-        let own = (self.own * sd_s).hypot(cost.var_s2.sqrt());
-        for (i, ((deviation, _), out)) in self.levels.iter().zip(out).enumerate() {
-            let mean_s = (cost.time_s + deviation[clock] * sd_s).max(0.0);
-            *out = (cost.energy_j * mean_s / cost.time_s, 0.0);
-            for time in [mean_s - own, mean_s + own] {
-                let (bin, upper) = self.bin(block, elapsed + time);
-                let (a, b) = (&next[bin], &next[(bin + 1).min(BINS - 1)]);
-                out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
-                out.1 += 0.5 * (a.miss[i] + upper * (b.miss[i] - a.miss[i]));
-                if own == 0.0 {
-                    out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
-                    out.1 += 0.5 * (a.miss[i] + upper * (b.miss[i] - a.miss[i]));
-                    break;
-                }
-            }
+        let mean_s = |(deviation, _): &(Vec<f64>, f64)| (cost.time_s + deviation[clock] * sd_s).max(0.0);
+        let means_s: Vec<f64> = self.levels.iter().map(mean_s).collect();
+        Way {
+            to,
+            block: to / self.graph.clocks,
+            own_s: (self.own * sd_s).hypot(cost.var_s2.sqrt()),
+            energies_j: means_s.iter().map(|mean_s| cost.energy_j * mean_s / cost.time_s).collect(),
+            means_s,
         }
     }
 
@@ -284,7 +329,11 @@ impl<'a> Program<'a> {
         let mut starts = vec![Expected::default(); self.graph.clocks];
         let mut entries = Vec::new();
         for _ in 0..FRAMES {
-            (starts, entries) = self.frame(table, choices, &starts);
+            let before = starts;
+            (starts, entries) = self.frame(table, choices, &before);
+            if starts == before {
+                break;
+            }
         }
         (starts[table.gap.first.index()], entries)
     }
@@ -292,48 +341,53 @@ impl<'a> Program<'a> {
     /// Backward over one frame: what it costs from each clock that it may start at, and its entries.
     fn frame(&self, table: &Table, choices: Choices, next_frame: &[Expected]) -> (Vec<Expected>, Vec<Entry>) {
         let (blocks, clocks) = (self.graph.blocks, self.graph.clocks);
-        let mut values: Vec<Vec<Values>> = vec![Vec::new(); (blocks + 1) * clocks];
+        let (price, levels) = (choices.price, self.levels.len());
+        let mut values = vec![Values::default(); (blocks + 1) * clocks];
         for clock in 0..clocks {
-            values[blocks * clocks + clock] = self.end(table, clock, next_frame);
+            values[blocks * clocks + clock] = self.end(table, clock, price, next_frame);
         }
         let mut entries = vec![Entry::always(table.safe); blocks * clocks];
-        let mut outcome = vec![(0.0, 0.0); self.levels.len()];
         for block in (0..blocks).rev() {
             let beliefs: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
             for clock in 0..clocks {
-                let arcs: Vec<_> = (0..clocks).map(|choice| self.arc(block, clock, choice)).collect();
+                let way = |choice| Some(self.way(clock, self.arc(block, clock, choice)?));
+                let ways: Vec<Option<Way>> = (0..clocks).map(way).collect();
                 let node = block * clocks + clock;
                 let mut costs = vec![f64::INFINITY; BINS * clocks];
-                for bin in 0..BINS {
-                    let elapsed = self.elapsed(block, bin);
-                    for (choice, arc) in arcs.iter().enumerate() {
-                        let Some(arc) = arc else { continue };
-                        self.follow(arc, clock, &values[arc.1], elapsed, &mut outcome);
-                        costs[bin * clocks + choice] = outcome
-                            .iter()
-                            .zip(&beliefs[bin])
-                            .map(|((energy, miss), weight)| weight * (energy + choices.price * miss))
-                            .sum();
+                for (choice, way) in ways.iter().enumerate() {
+                    let Some(way) = way else { continue };
+                    let next = &values[way.to].cost;
+                    for (bin, belief) in beliefs.iter().enumerate() {
+                        let elapsed = self.elapsed(block, bin);
+                        let mut cost = 0.0;
+                        for (level, weight) in belief.iter().enumerate() {
+                            let (energy_j, ends) = self.follow(way, elapsed, level);
+                            cost += weight * (energy_j + between(next, ends, level, levels));
+                        }
+                        costs[bin * clocks + choice] = cost;
                     }
                 }
                 let chosen = if choices.free { cheapest(&costs, clocks) } else { falling(&costs, clocks) };
                 entries[node] = self.entry(table, block, &chosen);
-                values[node] = (0..BINS)
-                    .map(|bin| {
-                        let arc = &arcs[chosen[bin]];
-                        if let Some(arc) = arc {
-                            self.follow(arc, clock, &values[arc.1], self.elapsed(block, bin), &mut outcome);
-                        }
-                        Values {
-                            energy: outcome.iter().map(|o| o.0).collect(),
-                            miss: outcome.iter().map(|o| o.1).collect(),
-                        }
-                    })
-                    .collect();
+                let mut own = Values::default();
+                for (bin, choice) in chosen.iter().enumerate() {
+                    for level in 0..levels {
+                        // Staying is always possible.
+                        let Some(way) = &ways[*choice] else {
+                            own.push(f64::INFINITY, 1.0, price);
+                            continue;
+                        };
+                        let (energy_j, ends) = self.follow(way, self.elapsed(block, bin), level);
+                        let next = &values[way.to];
+                        let energy_j = energy_j + between(&next.energy, ends, level, levels);
+                        own.push(energy_j, between(&next.miss, ends, level, levels), price);
+                    }
+                }
+                values[node] = own;
             }
         }
         let from = |clock: usize| {
-            let (start, mut expected) = (&values[clock][0], Expected::default());
+            let (start, mut expected) = (&values[clock], Expected::default());
             for (i, (_, weight)) in self.levels.iter().enumerate() {
                 expected.energy_j += weight * start.energy[i];
                 expected.miss += weight * start.miss[i];
@@ -356,6 +410,23 @@ impl<'a> Program<'a> {
         }
         Entry::new(first, &steps).unwrap_or(Entry::always(first))
     }
+}
+
+impl Values {
+    fn push(&mut self, energy_j: f64, miss: f64, price: f64) {
+        self.energy.push(energy_j);
+        self.miss.push(miss);
+        self.cost.push(energy_j + price * miss);
+    }
+}
+
+/// The mean of a value over two ends of a way, each between two bins.
+fn between(values: &[f64], ends: [(usize, f64); 2], level: usize, levels: usize) -> f64 {
+    let at = |(bin, upper): (usize, f64)| {
+        let (a, b) = (values[bin * levels + level], values[(bin + 1).min(BINS - 1) * levels + level]);
+        a + upper * (b - a)
+    };
+    0.5 * (at(ends[0]) + at(ends[1]))
 }
 
 /// The cheapest choice of each bin.
