@@ -31,7 +31,9 @@ const LATE: f64 = 1.30;
 /// Relative spread of the time elapsed at a given deviation that is always allowed for.
 const BLUR: f64 = 0.004;
 
-/// Frames looked back over.
+/// A deviation that is this much less likely than the likeliest one does not count.
+const NEGLIGIBLE: f64 = 1e-7;
+/// Frames looked back over, at most.
 const FRAMES: usize = 4;
 /// Prices of a miss that are tried: from half a period's energy, each four times the one before.
 const PRICES: usize = 7;
@@ -63,11 +65,37 @@ pub struct Feedback {
     pub form_cost: f64,
 }
 
-/// Energy and probability of a miss from a state on, one per deviation.
-#[derive(Clone, Debug)]
+/// What follows from a block's start at one clock: for each deviation, and within it for each bin.
+#[derive(Clone, Debug, Default)]
 struct Values {
     energy: Vec<f64>,
     miss: Vec<f64>,
+    /// Energy and the price of misses together.
+    cost: Vec<f64>,
+}
+
+/// A choice at a block's start at one deviation: where in the bins of the next block's start one comes out, early and
+/// late by what does not depend on the frame; a bin further on here is `slope` bins there.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    energy_j: f64,
+    early: f64,
+    late: f64,
+}
+
+/// A choice at a block's start: the node that it leads to, and its paths, one per deviation.
+#[derive(Clone, Debug)]
+struct Way {
+    to: usize,
+    slope: f64,
+    paths: Vec<Path>,
+}
+
+/// The value at a place between bins.
+fn at(values: &[f64], place: f64) -> f64 {
+    let place = place.clamp(0.0, (BINS - 1) as f64 - 1e-9);
+    let bin = place as usize;
+    values[bin] + (place - bin as f64) * (values[bin + 1] - values[bin])
 }
 
 /// What is asked of a policy.
@@ -170,17 +198,6 @@ impl<'a> Program<'a> {
         planned * (EARLY + (LATE - EARLY) * bin as f64 / (BINS - 1) as f64)
     }
 
-    /// The bin of an elapsed time, as the lower of two and the share of the upper one.
-    fn bin(&self, block: usize, elapsed: f64) -> (usize, f64) {
-        let planned = self.starts[block];
-        if planned <= 0.0 {
-            return (0, 0.0);
-        }
-        let at = (elapsed / planned - EARLY) / (LATE - EARLY) * (BINS - 1) as f64;
-        let at = at.clamp(0.0, (BINS - 1) as f64 - 1e-9);
-        (at as usize, at.fract())
-    }
-
     /// How likely each deviation is at an elapsed time, times the likelihood of that time itself.
     fn belief(&self, block: usize, elapsed: f64) -> Vec<f64> {
         let (planned, spread) = (self.starts[block], self.spreads[block]);
@@ -228,119 +245,152 @@ impl<'a> Program<'a> {
     }
 
     /// Values behind the frame's end: the gap, and what the next frame costs more where it does not start as planned.
-    fn end(&self, table: &Table, clock: usize, next_frame: &[Expected]) -> Vec<Values> {
+    fn end(&self, table: &Table, clock: usize, next_frame: &[Expected], price: f64) -> Values {
         let problem = self.problem;
         let (idle, first) = (table.gap.idle.index(), table.gap.first.index());
         let settle = if clock == idle { 0.0 } else { problem.change(clock, idle).settle_s };
         let wake_lead_s = table.gap.wake_lead.as_secs_f64();
-        (0..BINS)
-            .map(|bin| {
-                let elapsed = self.elapsed(self.graph.blocks, bin);
-                let left = (problem.period_s - elapsed).max(0.0);
-                // As the governor does it: the idle clock where there is time to.
-                let worth = settle < left - wake_lead_s;
-                let (idles, changes) = if worth { (idle, settle) } else { (clock, 0.0) };
-                let mut energy =
-                    problem.idle_w[idles] * left + (problem.idle_w[clock] - problem.idle_w[idles]) * changes;
-                let mut miss = f64::from(elapsed > problem.deadline_s);
-                if !worth && clock != first {
-                    energy += next_frame[clock].energy_j - next_frame[first].energy_j;
-                    miss += next_frame[clock].miss - next_frame[first].miss;
-                }
-                // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
-                energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
-                let count = self.levels.len();
-                Values { energy: vec![energy; count], miss: vec![miss; count] }
-            })
-            .collect()
+        let mut values = Values::default();
+        for bin in 0..BINS {
+            let elapsed = self.elapsed(self.graph.blocks, bin);
+            let left = (problem.period_s - elapsed).max(0.0);
+            // As the governor does it: the idle clock where there is time to.
+            let worth = settle < left - wake_lead_s;
+            let (idles, changes) = if worth { (idle, settle) } else { (clock, 0.0) };
+            let mut energy = problem.idle_w[idles] * left + (problem.idle_w[clock] - problem.idle_w[idles]) * changes;
+            let mut miss = f64::from(elapsed > problem.deadline_s);
+            if !worth && clock != first {
+                energy += next_frame[clock].energy_j - next_frame[first].energy_j;
+                miss += next_frame[clock].miss - next_frame[first].miss;
+            }
+            // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
+            energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
+            values.energy.push(energy);
+            values.miss.push(miss);
+        }
+        values.price(price);
+        Values {
+            energy: values.energy.repeat(self.levels.len()),
+            miss: values.miss.repeat(self.levels.len()),
+            cost: values.cost.repeat(self.levels.len()),
+        }
     }
 
-    /// Energy and miss of a choice at an elapsed time, per deviation, into `out`.
-    fn follow(&self, (cost, to): &(Cost, usize), clock: usize, next: &[Values], elapsed: f64, out: &mut [(f64, f64)]) {
-        let block = to / self.graph.clocks;
+    /// Where a choice leads.
+    fn way(&self, block: usize, clock: usize, choice: usize) -> Option<Way> {
+        let (cost, to) = self.arc(block, clock, choice)?;
+        let next_s = self.starts[to / self.graph.clocks].max(1e-12);
         let sd_s = cost.sd_s / self.units[clock];
         // A block's own part and the settle time's.
         let own = (self.own * sd_s).hypot(cost.var_s2.sqrt());
-        for (i, ((deviation, _), out)) in self.levels.iter().zip(out).enumerate() {
+        let place =
+            |time_s: f64| ((self.elapsed(block, 0) + time_s) / next_s - EARLY) / (LATE - EARLY) * (BINS - 1) as f64;
+        let path = |(deviation, _): &(Vec<f64>, f64)| {
             let mean_s = (cost.time_s + deviation[clock] * sd_s).max(0.0);
-            *out = (cost.energy_j * mean_s / cost.time_s, 0.0);
-            for time in [mean_s - own, mean_s + own] {
-                let (bin, upper) = self.bin(block, elapsed + time);
-                let (a, b) = (&next[bin], &next[(bin + 1).min(BINS - 1)]);
-                out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
-                out.1 += 0.5 * (a.miss[i] + upper * (b.miss[i] - a.miss[i]));
-                if own == 0.0 {
-                    out.0 += 0.5 * (a.energy[i] + upper * (b.energy[i] - a.energy[i]));
-                    out.1 += 0.5 * (a.miss[i] + upper * (b.miss[i] - a.miss[i]));
-                    break;
-                }
-            }
-        }
+            let energy_j = cost.energy_j * mean_s / cost.time_s;
+            Path { energy_j, early: place(mean_s - own), late: place(mean_s + own) }
+        };
+        Some(Way { to, slope: self.starts[block] / next_s, paths: self.levels.iter().map(path).collect() })
+    }
+
+    /// For each deviation the bins at which it counts, and how likely it is at each bin.
+    fn beliefs(&self, block: usize) -> Vec<(core::ops::Range<usize>, Vec<f64>)> {
+        let by_bin: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
+        let counts = |bin: usize, level: usize| {
+            by_bin[bin][level] > NEGLIGIBLE * by_bin[bin].iter().copied().fold(0.0, f64::max)
+        };
+        let of = |level: usize| {
+            let first = (0..BINS).find(|bin| counts(*bin, level)).unwrap_or(BINS);
+            let behind = (first..BINS).rfind(|bin| counts(*bin, level)).map_or(first, |bin| bin + 1);
+            (first..behind, by_bin.iter().map(|weights| weights[level]).collect())
+        };
+        (0..self.levels.len()).map(of).collect()
     }
 
     /// What the policy comes to per frame in the long run, and its entries: backward over the frame again and again
     /// until what a frame costs more for starting at another clock stands still (relative value iteration).
     fn run(&self, table: &Table, choices: Choices) -> (Expected, Vec<Entry>) {
+        let first = table.gap.first.index();
         let mut starts = vec![Expected::default(); self.graph.clocks];
         let mut entries = Vec::new();
         for _ in 0..FRAMES {
-            (starts, entries) = self.frame(table, choices, &starts);
+            let before = core::mem::take(&mut starts);
+            (starts, entries) = self.frame(table, choices, &before);
+            let more = |of: &[Expected], clock: usize| {
+                of[clock].energy_j - of[first].energy_j + choices.price * (of[clock].miss - of[first].miss)
+            };
+            let still = |clock| (more(&starts, clock) - more(&before, clock)).abs() <= 1e-9 * choices.price;
+            if (0..self.graph.clocks).all(still) {
+                break;
+            }
         }
-        (starts[table.gap.first.index()], entries)
+        (starts[first], entries)
     }
 
     /// Backward over one frame: what it costs from each clock that it may start at, and its entries.
     fn frame(&self, table: &Table, choices: Choices, next_frame: &[Expected]) -> (Vec<Expected>, Vec<Entry>) {
         let (blocks, clocks) = (self.graph.blocks, self.graph.clocks);
-        let mut values: Vec<Vec<Values>> = vec![Vec::new(); (blocks + 1) * clocks];
+        let mut values = vec![Values::default(); (blocks + 1) * clocks];
         for clock in 0..clocks {
-            values[blocks * clocks + clock] = self.end(table, clock, next_frame);
+            values[blocks * clocks + clock] = self.end(table, clock, next_frame, choices.price);
         }
         let mut entries = vec![Entry::always(table.safe); blocks * clocks];
-        let mut outcome = vec![(0.0, 0.0); self.levels.len()];
         for block in (0..blocks).rev() {
-            let beliefs: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
+            let beliefs = self.beliefs(block);
             for clock in 0..clocks {
-                let arcs: Vec<_> = (0..clocks).map(|choice| self.arc(block, clock, choice)).collect();
-                let node = block * clocks + clock;
+                let ways: Vec<_> = (0..clocks).map(|choice| self.way(block, clock, choice)).collect();
                 let mut costs = vec![f64::INFINITY; BINS * clocks];
-                for bin in 0..BINS {
-                    let elapsed = self.elapsed(block, bin);
-                    for (choice, arc) in arcs.iter().enumerate() {
-                        let Some(arc) = arc else { continue };
-                        self.follow(arc, clock, &values[arc.1], elapsed, &mut outcome);
-                        costs[bin * clocks + choice] = outcome
-                            .iter()
-                            .zip(&beliefs[bin])
-                            .map(|((energy, miss), weight)| weight * (energy + choices.price * miss))
-                            .sum();
+                for (choice, way) in ways.iter().enumerate() {
+                    let Some(way) = way else { continue };
+                    let mut sums = [0.0; BINS];
+                    let next = values[way.to].cost.chunks(BINS);
+                    for ((path, next), (bins, weights)) in way.paths.iter().zip(next).zip(&beliefs) {
+                        for bin in bins.clone() {
+                            let here = way.slope * bin as f64;
+                            let both = at(next, here + path.early) + at(next, here + path.late);
+                            sums[bin] += weights[bin] * (path.energy_j + 0.5 * both);
+                        }
+                    }
+                    for (bin, sum) in sums.iter().enumerate() {
+                        costs[bin * clocks + choice] = *sum;
                     }
                 }
                 let chosen = if choices.free { cheapest(&costs, clocks) } else { falling(&costs, clocks) };
+                let node = block * clocks + clock;
                 entries[node] = self.entry(table, block, &chosen);
-                values[node] = (0..BINS)
-                    .map(|bin| {
-                        let arc = &arcs[chosen[bin]];
-                        if let Some(arc) = arc {
-                            self.follow(arc, clock, &values[arc.1], self.elapsed(block, bin), &mut outcome);
-                        }
-                        Values {
-                            energy: outcome.iter().map(|o| o.0).collect(),
-                            miss: outcome.iter().map(|o| o.1).collect(),
-                        }
-                    })
-                    .collect();
+                values[node] = self.follow(&ways, &chosen, &values, choices.price);
             }
         }
         let from = |clock: usize| {
-            let (start, mut expected) = (&values[clock][0], Expected::default());
+            let (start, mut expected) = (&values[clock], Expected::default());
             for (i, (_, weight)) in self.levels.iter().enumerate() {
-                expected.energy_j += weight * start.energy[i];
-                expected.miss += weight * start.miss[i];
+                expected.energy_j += weight * start.energy[i * BINS];
+                expected.miss += weight * start.miss[i * BINS];
             }
             expected
         };
         ((0..clocks).map(from).collect(), entries)
+    }
+
+    /// The values of a block's start at which these choices are made, one per bin.
+    fn follow(&self, ways: &[Option<Way>], chosen: &[usize], values: &[Values], price: f64) -> Values {
+        let mut found = Values::default();
+        for level in 0..self.levels.len() {
+            let of = level * BINS..(level + 1) * BINS;
+            for (bin, choice) in chosen.iter().enumerate() {
+                // What has no way costs infinitely much and is not chosen.
+                let (energy, miss) = ways[*choice].as_ref().map_or((0.0, 0.0), |way| {
+                    let (path, next) = (&way.paths[level], &values[way.to]);
+                    let here = way.slope * bin as f64;
+                    let mean = |of: &[f64]| 0.5 * (at(of, here + path.early) + at(of, here + path.late));
+                    (path.energy_j + mean(&next.energy[of.clone()]), mean(&next.miss[of.clone()]))
+                });
+                found.energy.push(energy);
+                found.miss.push(miss);
+            }
+        }
+        found.price(price);
+        found
     }
 
     /// Choices by bin, the earliest first, as an entry by slack.
@@ -355,6 +405,12 @@ impl<'a> Program<'a> {
             }
         }
         Entry::new(first, &steps).unwrap_or(Entry::always(first))
+    }
+}
+
+impl Values {
+    fn price(&mut self, price: f64) {
+        self.cost = self.energy.iter().zip(&self.miss).map(|(energy, miss)| energy + price * miss).collect();
     }
 }
 
