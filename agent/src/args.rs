@@ -111,6 +111,12 @@ pub enum BoardArg {
     Tree(PathBuf),
 }
 
+/// Power on the command line, in the range of a sweep.
+pub fn watts(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number")?;
+    if (0.0..=1000.0).contains(&value) { Ok(value) } else { Err("outside 0..1000 W".to_owned()) }
+}
+
 /// The built-in network that `--net` names.
 pub fn network(name: &str) -> Result<Network, Failure> {
     jetpace_kernels::net::network(name).ok_or_else(|| {

@@ -4,6 +4,7 @@
 pub mod bench;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;
+#[cfg(feature = "report")]
 pub mod compare;
 #[cfg(feature = "report")]
 pub mod completions;

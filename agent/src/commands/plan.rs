@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     size: u32,
     /// Idle power in watts, for a sweep that lacks it
-    #[arg(long, value_name = "W", value_parser = crate::commands::compare::watts)]
+    #[arg(long, value_name = "W", value_parser = crate::args::watts)]
     idle_w: Option<f64>,
     /// Settle time of every change of clock, for a sweep that lacks it
     #[arg(long, value_name = "TIME")]

@@ -28,12 +28,12 @@ const BINS: usize = 160;
 const EARLY: f64 = 0.85;
 /// ... to this one.
 const LATE: f64 = 1.30;
-/// Bins between no time and the planned start time.
-const BINS_PER_START: f64 = (BINS - 1) as f64 / (LATE - EARLY);
 /// Relative spread of the time elapsed at a given deviation that is always allowed for.
 const BLUR: f64 = 0.004;
 
-/// Frames looked back over.
+/// A deviation that is this much less likely than the likeliest one does not count.
+const NEGLIGIBLE: f64 = 1e-7;
+/// Frames looked back over, at most.
 const FRAMES: usize = 4;
 /// Prices of a miss that are tried: from half a period's energy, each twice the one before.
 const PRICES: usize = 13;
@@ -42,6 +42,7 @@ const PRICES: usize = 13;
 pub(super) const SAFE: f64 = 0.5;
 /// A table is taken for a saving of at least this fraction.
 const WORTH: f64 = 2e-4;
+
 /// One that saves at least this fraction may miss more often than the list, up to this share of the accepted
 /// probability: the list may be at a clock too high because the one below missed the risk by little.
 const MUCH: f64 = 1e-2;
@@ -69,24 +70,37 @@ pub struct Feedback {
     pub form_cost: f64,
 }
 
-/// Energy and probability of a miss from a block's start at a clock on: by bin of the time elapsed, within it by
-/// deviation; and what the two cost together at the price of a miss.
+/// What follows from a block's start at one clock: for each deviation, and within it for each bin.
 #[derive(Clone, Debug, Default)]
 struct Values {
     energy: Vec<f64>,
     miss: Vec<f64>,
+    /// Energy and the price of misses together.
     cost: Vec<f64>,
 }
 
-/// A choice at a block's start, by deviation of the frame.
+/// A choice at a block's start at one deviation: where in the bins of the next block's start one comes out, early and
+/// late by what does not depend on the frame; a bin further on here is `slope` bins there.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    energy_j: f64,
+    early: f64,
+    late: f64,
+}
+
+/// A choice at a block's start: the node that it leads to, and its paths, one per deviation.
+#[derive(Clone, Debug)]
 struct Way {
-    /// The node that it leads to, and its block.
     to: usize,
-    block: usize,
-    /// The block's own part and the settle time's, as a standard deviation.
-    own_s: f64,
-    means_s: Vec<f64>,
-    energies_j: Vec<f64>,
+    slope: f64,
+    paths: Vec<Path>,
+}
+
+/// The value at a place between bins.
+fn at(values: &[f64], place: f64) -> f64 {
+    let place = place.clamp(0.0, (BINS - 1) as f64 - 1e-9);
+    let bin = place as usize;
+    values[bin] + (place - bin as f64) * (values[bin + 1] - values[bin])
 }
 
 /// What is asked of a policy.
@@ -110,8 +124,6 @@ struct Program<'a> {
     own: f64,
     /// Start of each block under the plan, and the frame's end.
     starts: Vec<f64>,
-    /// Bins per second at each of these; a frame's start has one bin.
-    bins_per_s: Vec<f64>,
     /// Sum of the standard deviations of the blocks before each of these.
     spreads: Vec<f64>,
 }
@@ -172,8 +184,6 @@ impl<'a> Program<'a> {
         };
         let mut starts = plan.block_starts_s.clone();
         starts.push(plan.outcome.time_s);
-        let per_s = |start: &f64| if *start > 0.0 { BINS_PER_START / start } else { 0.0 };
-        let bins_per_s = starts.iter().map(per_s).collect();
         let mut spreads = vec![0.0];
         let mut spread = 0.0;
         for (block, clock) in problem.blocks.iter().zip(&plan.block_clocks) {
@@ -186,7 +196,7 @@ impl<'a> Program<'a> {
             Noise::Moments { .. } => 1.0,
         };
         let units = (0..problem.clocks.len()).map(unit).collect();
-        Self { problem, graph, plan, levels: levels(problem), units, own, starts, bins_per_s, spreads }
+        Self { problem, graph, plan, levels: levels(problem), units, own, starts, spreads }
     }
 
     /// A table for each price, but for those that are the list: side by side, as each takes its time.
@@ -220,13 +230,6 @@ impl<'a> Program<'a> {
     fn elapsed(&self, block: usize, bin: usize) -> f64 {
         let planned = self.starts[block];
         planned * (EARLY + (LATE - EARLY) * bin as f64 / (BINS - 1) as f64)
-    }
-
-    /// The bin of an elapsed time, as the lower of two and the share of the upper one.
-    fn bin(&self, block: usize, elapsed: f64) -> (usize, f64) {
-        let at = (elapsed * self.bins_per_s[block] - EARLY * BINS_PER_START).clamp(0.0, (BINS - 1) as f64 - 1e-9);
-        let lower = at as usize;
-        (lower, at - lower as f64)
     }
 
     /// How likely each deviation is at an elapsed time, times the likelihood of that time itself.
@@ -276,7 +279,7 @@ impl<'a> Program<'a> {
     }
 
     /// Values behind the frame's end: the gap, and what the next frame costs more where it does not start as planned.
-    fn end(&self, table: &Table, clock: usize, price: f64, next_frame: &[Expected]) -> Values {
+    fn end(&self, table: &Table, clock: usize, next_frame: &[Expected], price: f64) -> Values {
         let problem = self.problem;
         let (idle, first) = (table.gap.idle.index(), table.gap.first.index());
         let settle = if clock == idle { 0.0 } else { problem.change(clock, idle).settle_s };
@@ -296,105 +299,132 @@ impl<'a> Program<'a> {
             }
             // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
             energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
-            self.levels.iter().for_each(|_| values.push(energy, miss, price));
+            values.energy.push(energy);
+            values.miss.push(miss);
         }
-        values
+        values.price(price);
+        Values {
+            energy: values.energy.repeat(self.levels.len()),
+            miss: values.miss.repeat(self.levels.len()),
+            cost: values.cost.repeat(self.levels.len()),
+        }
     }
 
-    /// Where a choice leads from an elapsed time, per deviation: the energy of the way, and the two bins that it ends
-    /// between, with the upper one's share, for the block's own part and the settle time's below and above the mean.
-    fn follow(&self, arc: &Way, elapsed: f64, level: usize) -> (f64, [(usize, f64); 2]) {
-        let mean_s = arc.means_s[level];
-        let bin = |time_s: f64| self.bin(arc.block, elapsed + time_s);
-        (arc.energies_j[level], [bin(mean_s - arc.own_s), bin(mean_s + arc.own_s)])
-    }
-
-    /// A choice's way, worked out for every deviation.
-    fn way(&self, clock: usize, (cost, to): (Cost, usize)) -> Way {
+    /// Where a choice leads.
+    fn way(&self, block: usize, clock: usize, choice: usize) -> Option<Way> {
+        let (cost, to) = self.arc(block, clock, choice)?;
+        let next_s = self.starts[to / self.graph.clocks].max(1e-12);
         let sd_s = cost.sd_s / self.units[clock];
-        let mean_s = |(deviation, _): &(Vec<f64>, f64)| (cost.time_s + deviation[clock] * sd_s).max(0.0);
-        let means_s: Vec<f64> = self.levels.iter().map(mean_s).collect();
-        Way {
-            to,
-            block: to / self.graph.clocks,
-            own_s: (self.own * sd_s).hypot(cost.var_s2.sqrt()),
-            energies_j: means_s.iter().map(|mean_s| cost.energy_j * mean_s / cost.time_s).collect(),
-            means_s,
-        }
+        // A block's own part and the settle time's.
+        let own = (self.own * sd_s).hypot(cost.var_s2.sqrt());
+        let place =
+            |time_s: f64| ((self.elapsed(block, 0) + time_s) / next_s - EARLY) / (LATE - EARLY) * (BINS - 1) as f64;
+        let path = |(deviation, _): &(Vec<f64>, f64)| {
+            let mean_s = (cost.time_s + deviation[clock] * sd_s).max(0.0);
+            let energy_j = cost.energy_j * mean_s / cost.time_s;
+            Path { energy_j, early: place(mean_s - own), late: place(mean_s + own) }
+        };
+        Some(Way { to, slope: self.starts[block] / next_s, paths: self.levels.iter().map(path).collect() })
+    }
+
+    /// For each deviation the bins at which it counts, and how likely it is at each bin.
+    fn beliefs(&self, block: usize) -> Vec<(core::ops::Range<usize>, Vec<f64>)> {
+        let by_bin: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
+        let counts = |bin: usize, level: usize| {
+            by_bin[bin][level] > NEGLIGIBLE * by_bin[bin].iter().copied().fold(0.0, f64::max)
+        };
+        let of = |level: usize| {
+            let first = (0..BINS).find(|bin| counts(*bin, level)).unwrap_or(BINS);
+            let behind = (first..BINS).rfind(|bin| counts(*bin, level)).map_or(first, |bin| bin + 1);
+            (first..behind, by_bin.iter().map(|weights| weights[level]).collect())
+        };
+        (0..self.levels.len()).map(of).collect()
     }
 
     /// What the policy comes to per frame in the long run, and its entries: backward over the frame again and again
     /// until what a frame costs more for starting at another clock stands still (relative value iteration).
     fn run(&self, table: &Table, choices: Choices) -> (Expected, Vec<Entry>) {
+        let first = table.gap.first.index();
         let mut starts = vec![Expected::default(); self.graph.clocks];
         let mut entries = Vec::new();
         for _ in 0..FRAMES {
-            let before = starts;
+            let before = core::mem::take(&mut starts);
             (starts, entries) = self.frame(table, choices, &before);
-            if starts == before {
+            let more = |of: &[Expected], clock: usize| {
+                of[clock].energy_j - of[first].energy_j + choices.price * (of[clock].miss - of[first].miss)
+            };
+            let still = |clock| (more(&starts, clock) - more(&before, clock)).abs() <= 1e-9 * choices.price;
+            if (0..self.graph.clocks).all(still) {
                 break;
             }
         }
-        (starts[table.gap.first.index()], entries)
+        (starts[first], entries)
     }
 
     /// Backward over one frame: what it costs from each clock that it may start at, and its entries.
     fn frame(&self, table: &Table, choices: Choices, next_frame: &[Expected]) -> (Vec<Expected>, Vec<Entry>) {
         let (blocks, clocks) = (self.graph.blocks, self.graph.clocks);
-        let (price, levels) = (choices.price, self.levels.len());
         let mut values = vec![Values::default(); (blocks + 1) * clocks];
         for clock in 0..clocks {
-            values[blocks * clocks + clock] = self.end(table, clock, price, next_frame);
+            values[blocks * clocks + clock] = self.end(table, clock, next_frame, choices.price);
         }
         let mut entries = vec![Entry::always(table.safe); blocks * clocks];
         for block in (0..blocks).rev() {
-            let beliefs: Vec<Vec<f64>> = (0..BINS).map(|bin| self.belief(block, self.elapsed(block, bin))).collect();
+            let beliefs = self.beliefs(block);
             for clock in 0..clocks {
-                let way = |choice| Some(self.way(clock, self.arc(block, clock, choice)?));
-                let ways: Vec<Option<Way>> = (0..clocks).map(way).collect();
-                let node = block * clocks + clock;
+                let ways: Vec<_> = (0..clocks).map(|choice| self.way(block, clock, choice)).collect();
                 let mut costs = vec![f64::INFINITY; BINS * clocks];
                 for (choice, way) in ways.iter().enumerate() {
                     let Some(way) = way else { continue };
-                    let next = &values[way.to].cost;
-                    for (bin, belief) in beliefs.iter().enumerate() {
-                        let elapsed = self.elapsed(block, bin);
-                        let mut cost = 0.0;
-                        for (level, weight) in belief.iter().enumerate() {
-                            let (energy_j, ends) = self.follow(way, elapsed, level);
-                            cost += weight * (energy_j + between(next, ends, level, levels));
+                    let mut sums = [0.0; BINS];
+                    let next = values[way.to].cost.chunks(BINS);
+                    for ((path, next), (bins, weights)) in way.paths.iter().zip(next).zip(&beliefs) {
+                        for bin in bins.clone() {
+                            let here = way.slope * bin as f64;
+                            let both = at(next, here + path.early) + at(next, here + path.late);
+                            sums[bin] += weights[bin] * (path.energy_j + 0.5 * both);
                         }
-                        costs[bin * clocks + choice] = cost;
+                    }
+                    for (bin, sum) in sums.iter().enumerate() {
+                        costs[bin * clocks + choice] = *sum;
                     }
                 }
                 let chosen = if choices.free { cheapest(&costs, clocks) } else { falling(&costs, clocks) };
+                let node = block * clocks + clock;
                 entries[node] = self.entry(table, block, &chosen);
-                let mut own = Values::default();
-                for (bin, choice) in chosen.iter().enumerate() {
-                    for level in 0..levels {
-                        // Staying is always possible.
-                        let Some(way) = &ways[*choice] else {
-                            own.push(f64::INFINITY, 1.0, price);
-                            continue;
-                        };
-                        let (energy_j, ends) = self.follow(way, self.elapsed(block, bin), level);
-                        let next = &values[way.to];
-                        let energy_j = energy_j + between(&next.energy, ends, level, levels);
-                        own.push(energy_j, between(&next.miss, ends, level, levels), price);
-                    }
-                }
-                values[node] = own;
+                values[node] = self.follow(&ways, &chosen, &values, choices.price);
             }
         }
         let from = |clock: usize| {
             let (start, mut expected) = (&values[clock], Expected::default());
             for (i, (_, weight)) in self.levels.iter().enumerate() {
-                expected.energy_j += weight * start.energy[i];
-                expected.miss += weight * start.miss[i];
+                expected.energy_j += weight * start.energy[i * BINS];
+                expected.miss += weight * start.miss[i * BINS];
             }
             expected
         };
         ((0..clocks).map(from).collect(), entries)
+    }
+
+    /// The values of a block's start at which these choices are made, one per bin.
+    fn follow(&self, ways: &[Option<Way>], chosen: &[usize], values: &[Values], price: f64) -> Values {
+        let mut found = Values::default();
+        for level in 0..self.levels.len() {
+            let of = level * BINS..(level + 1) * BINS;
+            for (bin, choice) in chosen.iter().enumerate() {
+                // What has no way costs infinitely much and is not chosen.
+                let (energy, miss) = ways[*choice].as_ref().map_or((0.0, 0.0), |way| {
+                    let (path, next) = (&way.paths[level], &values[way.to]);
+                    let here = way.slope * bin as f64;
+                    let mean = |of: &[f64]| 0.5 * (at(of, here + path.early) + at(of, here + path.late));
+                    (path.energy_j + mean(&next.energy[of.clone()]), mean(&next.miss[of.clone()]))
+                });
+                found.energy.push(energy);
+                found.miss.push(miss);
+            }
+        }
+        found.price(price);
+        found
     }
 
     /// Choices by bin, the earliest first, as an entry by slack.
@@ -413,20 +443,9 @@ impl<'a> Program<'a> {
 }
 
 impl Values {
-    fn push(&mut self, energy_j: f64, miss: f64, price: f64) {
-        self.energy.push(energy_j);
-        self.miss.push(miss);
-        self.cost.push(energy_j + price * miss);
+    fn price(&mut self, price: f64) {
+        self.cost = self.energy.iter().zip(&self.miss).map(|(energy, miss)| energy + price * miss).collect();
     }
-}
-
-/// The mean of a value over two ends of a way, each between two bins.
-fn between(values: &[f64], ends: [(usize, f64); 2], level: usize, levels: usize) -> f64 {
-    let at = |(bin, upper): (usize, f64)| {
-        let (a, b) = (values[bin * levels + level], values[(bin + 1).min(BINS - 1) * levels + level]);
-        a + upper * (b - a)
-    };
-    0.5 * (at(ends[0]) + at(ends[1]))
 }
 
 /// The cheapest choice of each bin.

@@ -52,9 +52,15 @@ struct Policy {
 
 /// Reads, compares, prints.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let sweep = sweep::read(&args.sweep)?;
-    args.check_idle(&sweep)?;
-    let in_file = |e: &dyn std::fmt::Display| Failure::usage(format!("{}: {e}", args.sweep.display()));
+    let path = args.sweep.as_deref().ok_or_else(|| {
+        Failure::usage("--case cooperative needs a sweep; on a virtual board `jetpace calibrate` makes one")
+    })?;
+    if !args.board.is_empty() {
+        return Err(Failure::usage("--board goes with --case local"));
+    }
+    let sweep = sweep::read(path)?;
+    args.check_idle(path, &sweep)?;
+    let in_file = |e: &dyn std::fmt::Display| Failure::usage(format!("{}: {e}", path.display()));
     let learn = Options { train: Some(args.train), min_clock: args.min_clock, ..Options::default() };
     let model = fit(&sweep, &learn).map_err(|e| in_file(&e))?;
     let judge = fit(&sweep, &Options { train: None, keep_outliers: true, ..learn }).map_err(|e| in_file(&e))?;
@@ -64,7 +70,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if sides.len() != blocks.len() + 1 || sides.iter().skip(1).zip(&blocks).any(|(side, b)| side.block != b.name()) {
         return Err(Failure::usage(format_args!(
             "the server's side has other blocks than {net} of {}: {} against {}",
-            args.sweep.display(),
+            path.display(),
             sides.len().saturating_sub(1),
             blocks.len()
         )));

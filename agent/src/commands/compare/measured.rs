@@ -1,8 +1,6 @@
 //! The local case on measured data: every policy sees the training clocks only, chooses one of all measured clocks, and
 //! is judged by what was measured there.
 
-use std::fmt;
-
 use jetpace_tables::fit::{FitError, Options, fit};
 use jetpace_tables::model::{BlockModel, Point, PowerForm, Series, TimeForm};
 use jetpace_tables::sample::Sweep;
@@ -10,10 +8,7 @@ use jetpace_tables::units::Hertz;
 use jetpace_tables::work::Size;
 use serde::Serialize;
 
-use super::Args;
-use crate::failure::Failure;
-use crate::output::{print_json, print_text};
-use crate::sweep;
+use super::paper::{Setting, Work};
 
 /// How many standard deviations of one execution (run-to-run noise and the fit's own misfit, as the model holds them)
 /// the default policy keeps clear of the deadline: the one-sided 95 % bound of a normal distribution. The mean of a run
@@ -28,17 +23,19 @@ pub const POLICIES: [(TimeForm, PowerForm); 4] = [
     (TimeForm::SmoothRoofline, PowerForm::Activity),
 ];
 
-/// The document of `compare --json`.
-#[derive(Debug, Serialize)]
-pub struct Document {
-    format: u32,
-    /// One per series with power and deadline.
+/// What came of a sweep.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// At equal period: one per series with power and deadline.
     pub rows: Vec<Row>,
+    /// In the paper's setting: some per series with power.
+    pub settings: Vec<Setting>,
 }
 
 /// One series and one deadline.
 #[derive(Debug, Serialize)]
 pub struct Row {
+    evidence: String,
     device: String,
     /// The network.
     pub model: String,
@@ -73,39 +70,31 @@ pub struct Policy {
     pub regret: Option<f64>,
 }
 
-/// Reads, compares, prints.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let sweep = sweep::read(&args.sweep)?;
-    let in_file = |e: &dyn fmt::Display| format!("{}: {e}", args.sweep.display());
-    args.check_idle(&sweep)?;
-    let learn = Options { train: Some(args.train), min_clock: args.min_clock, ..Options::default() };
-    let document = compare(&sweep, learn, &args.deadlines, args.idle_w).map_err(|e| Failure::usage(in_file(&e)))?;
-    if document.rows.is_empty() {
-        return Err(Failure::usage(in_file(&"no series has power at every clock, so there is no energy to compare")));
-    }
-    if args.json { print_json(&document) } else { print_text(&text(&document.rows)) }
-}
-
 /// Every policy learns as `learn` says and is judged on all clocks, for each deadline as a factor of the measured time
 /// at the top clock. Idle power is `idle_w`, or what the sweep's idle rows say.
-pub fn compare(sweep: &Sweep, learn: Options, deadlines: &[f64], idle_w: Option<f64>) -> Result<Document, FitError> {
+pub fn compare(sweep: &Sweep, learn: Options, deadlines: &[f64], idle_w: Option<f64>) -> Result<Compared, FitError> {
     let model = fit(sweep, &learn)?;
     // The judge: every clock's mean. Nothing of its fit is used.
     let judge = fit(sweep, &Options { train: None, keep_outliers: true, ..learn })?;
-    let mut rows = Vec::new();
+    let evidence = sweep.field("evidence").unwrap_or("measured data");
+    let mut compared = Compared::default();
     for (series, truth) in model.series.iter().zip(&judge.series) {
         let measured = truth.points.as_slice();
         let whole = measured.iter().all(|point| point.power_w.is_some());
         let Some(block) = BlockModel::new(&model, series).filter(|_| whole) else { continue };
         let idle = |clock: Hertz| idle_w.or_else(|| model.idle_w(clock, series.emc_freq_hz)).unwrap_or(0.0);
-        let case = Case { series, block, measured, idle: &idle };
-        rows.extend(deadlines.iter().filter_map(|&factor| case.row(factor)));
+        let case = Case { evidence, series, block, measured, idle: &idle };
+        compared.rows.extend(deadlines.iter().filter_map(|&factor| case.row(factor)));
+        let blocks = vec![(block, measured)];
+        let work = Work { evidence, device: &series.device, network: &series.model, blocks };
+        compared.settings.extend(work.settings());
     }
-    Ok(Document { format: 1, rows })
+    Ok(compared)
 }
 
 /// One series, and what is known of it afterwards.
 struct Case<'a> {
+    evidence: &'a str,
     series: &'a Series,
     block: BlockModel<'a>,
     measured: &'a [Point],
@@ -148,6 +137,7 @@ impl Case<'_> {
         policies.push(judged("max-clock", None, 0.0, top));
         policies.push(judged("oracle", None, 0.0, oracle));
         Some(Row {
+            evidence: self.evidence.to_owned(),
             device: self.series.device.clone(),
             model: self.series.model.clone(),
             block: self.series.block.clone(),
@@ -183,8 +173,10 @@ impl Case<'_> {
     }
 }
 
-fn text(rows: &[Row]) -> String {
-    let mut text = "measured data; energy of a period as long as the deadline\n".to_owned();
+/// The table for people.
+pub fn text(rows: &[Row]) -> String {
+    let evidence = rows.first().map_or("measured data", |row| &row.evidence);
+    let mut text = format!("{evidence}; energy of a period as long as the deadline\n");
     for row in rows {
         text.push_str(&format!(
             "\n{} {} {}, deadline {:.2} x top clock = {:.2} ms\n",

@@ -1,15 +1,19 @@
 //! `jetpace compare`: what planning with each kind of model comes to.
 
+mod boards;
 mod cooperative;
+mod local;
 pub mod measured;
+mod paper;
 pub mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jetpace_tables::sample::{Kind, Sweep};
 use jetpace_tables::units::Hertz;
 
+use crate::args::{BoardArg, watts};
 use crate::failure::{Failure, Reason};
 
 /// Options of `compare`.
@@ -19,7 +23,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Case::Local)]
     case: Case,
     /// A measured sweep; each policy learns from some of its clocks and is judged by all of them
-    sweep: PathBuf,
+    sweep: Option<PathBuf>,
+    /// Local: a virtual board as well, sim:NAME, on AlexNet, VGG19 and ResNet152; may be repeated. Without a sweep,
+    /// sim:xavier-nx and sim:orin-nano by default
+    #[arg(long, value_name = "BOARD")]
+    board: Vec<BoardArg>,
     /// Learn from N clocks of each series, evenly spread with both ends in
     #[arg(long, value_name = "N", default_value_t = 4)]
     train: usize,
@@ -88,17 +96,32 @@ impl Args {
     /// Compares and prints.
     pub fn run(self) -> Result<(), Failure> {
         match self.case {
-            Case::Local => measured::run(&self),
+            Case::Local => local::run(&self),
             Case::Cooperative => cooperative::run(&self),
         }
     }
 
+    /// The virtual boards of the local case.
+    fn boards(&self) -> Result<Vec<String>, Failure> {
+        let usual = ["xavier-nx", "orin-nano"].map(str::to_owned).to_vec();
+        let name = |board: &BoardArg| match board {
+            BoardArg::Sim(name) => Ok(name.clone()),
+            other => {
+                Err(Failure::usage(format_args!("--board {other}: a virtual board is meant, such as sim:orin-nano")))
+            }
+        };
+        match (self.board.as_slice(), &self.sweep) {
+            ([], None) => Ok(usual),
+            (named, _) => named.iter().map(name).collect(),
+        }
+    }
+
     /// Idle power has to come from somewhere.
-    fn check_idle(&self, sweep: &Sweep) -> Result<(), Failure> {
+    fn check_idle(&self, path: &Path, sweep: &Sweep) -> Result<(), Failure> {
         if self.idle_w.is_some() || sweep.rows.iter().any(|row| row.kind == Kind::Idle) {
             return Ok(());
         }
-        let path = self.sweep.display();
+        let path = path.display();
         let why = format!("{path}: no rows of kind `idle`; give the idle power with --idle-w");
         Err(Failure::new(Reason::Calibration, why))
     }
@@ -113,10 +136,4 @@ fn factor(text: &str) -> Result<f64, String> {
 fn positive(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
-}
-
-/// Power on the command line, in the range of a sweep.
-pub fn watts(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number")?;
-    if (0.0..=1000.0).contains(&value) { Ok(value) } else { Err("outside 0..1000 W".to_owned()) }
 }
