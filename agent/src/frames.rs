@@ -233,7 +233,7 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
     }
 
     fn carry_out(&mut self, action: Action, now: Nanos) -> Result<(), Failure> {
-        if action != Action::Hold {
+        if !matches!(action, Action::Hold | Action::Look) {
             self.due = None;
         }
         match action {
@@ -248,7 +248,15 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
                 self.due = Some((then, at));
                 Ok(())
             }
-            Action::Release => self.gpu.release().map_err(Failure::failed),
+            Action::Release => {
+                // The guard puts back at the end what could not be now, or says so.
+                if let Err(error) = self.gpu.release() {
+                    log::warn!("{error}");
+                }
+                Ok(())
+            }
+            // These frames' board is not watched, so no table becomes stale on it.
+            Action::Look => Ok(()),
         }
     }
 

@@ -17,7 +17,7 @@ use jetpace::runtime::tend::BoardClock;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::table::{MAX_CLOCKS, Table, TableClock};
+use jetpace_tables::table::{Digest, MAX_CLOCKS, Table, TableClock};
 use jetpace_tables::trace::Fault;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
@@ -58,7 +58,7 @@ fn blocks_to_run() -> u64 {
 }
 
 /// Neighbouring blocks want different clocks.
-fn table(clocks: &[Hertz]) -> Box<Table> {
+fn table(board: Digest, clocks: &[Hertz]) -> Box<Table> {
     let listed: Vec<_> = clocks
         .iter()
         .enumerate()
@@ -68,7 +68,7 @@ fn table(clocks: &[Hertz]) -> Box<Table> {
     let names: Vec<String> = (0..BLOCKS).map(|i| format!("b{i}")).collect();
     let wanted: Vec<_> = names.iter().enumerate().map(|(i, n)| (n.as_str(), ClockIndex((i % 2) as u8 + 1))).collect();
     let pace = (Nanos::from_millis(600_000), Nanos::from_millis(600_000));
-    Box::new(Table::plain([0; 32], &listed, &wanted, pace, Nanos::ZERO).unwrap())
+    Box::new(Table::plain(board, &listed, &wanted, pace, Nanos::ZERO).unwrap())
 }
 
 /// A board on which writes are refused now and then, and caps come and go.
@@ -102,9 +102,9 @@ impl GpuClock for Failing {
 }
 
 impl Tended for Failing {
-    fn look(&mut self) -> io::Result<Look> {
+    fn look(&mut self, whole: bool) -> io::Result<Look> {
         self.looks += 1;
-        let look = self.clock.look().map_err(io::Error::other)?;
+        let look = self.clock.look(whole).map_err(io::Error::other)?;
         let cap = if self.looks.is_multiple_of(2) { ClockIndex(1) } else { look.cap };
         Ok(Look { cap, ..look })
     }
@@ -175,8 +175,8 @@ fn run<C: Tended + Send + 'static>(follow: &mut Follow<C>, blocks: u64, mistakes
 #[test]
 fn faults_are_counted_and_nothing_is_allocated() {
     let board = Board::new("tx2", 1).unwrap();
-    let (clock, _) = open::take(board.nodes(), board.timer(), None).unwrap();
-    let table = table(&board.clocks());
+    let (clock, digest) = open::take(board.nodes(), board.timer(), None).unwrap();
+    let table = table(digest, &board.clocks());
     let failing = Failing { clock, sets: 0, looks: 0 };
     let mut follow = Follow::start(table, failing, Writer::Thread, Schedule::default()).unwrap();
     follow.lock_in_memory();
@@ -235,8 +235,8 @@ impl GpuClock for FileClock {
 }
 
 impl Tended for FileClock {
-    fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(2), stale: false })
+    fn look(&mut self, _: bool) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(2), board: [0; 32] })
     }
 }
 
@@ -249,7 +249,7 @@ fn inline_writes_allocate_nothing_either() {
     let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
     let node = SysfsRoot::new("/").open(&path).unwrap();
     let clock = FileClock { node, texts, clocks: clocks.clone() };
-    let mut follow = Follow::start(table(&clocks), clock, Writer::Inline, Schedule::default()).unwrap();
+    let mut follow = Follow::start(table([0; 32], &clocks), clock, Writer::Inline, Schedule::default()).unwrap();
     follow.lock_in_memory();
     run(&mut follow, 1_000, false);
     let blocks = blocks_to_run() / 10;

@@ -143,11 +143,10 @@ fn run(tree: &Tree) -> Ran {
 /// One frame of one client, which waits for every write: a later wish may take an earlier one's place.
 fn serve(tree: &Tree) -> Ran {
     let (folder, table) = (tempfile::tempdir()?, table(tree));
-    let (clock, digest) = open::take(tree.clone(), tree.timer(), None)?;
+    let (clock, _) = open::take(tree.clone(), tree.timer(), None)?;
     let options = Options {
         socket: folder.path().join("jetpace.sock"),
         access: Access::new(None),
-        board: digest,
         table: Some(Box::new(table)),
         events_per_s: EVENTS_PER_S,
         schedule: Schedule::default(),

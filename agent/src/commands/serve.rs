@@ -92,7 +92,6 @@ impl Args {
         let options = Options {
             socket: self.socket.clone(),
             access: Access::new(group),
-            board,
             table,
             events_per_s: EVENTS_PER_S,
             schedule: Schedule { fifo: self.fifo, cpu: self.cpu },

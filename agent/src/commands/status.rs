@@ -74,6 +74,9 @@ impl Args {
                 number(&client["switches"]),
                 number(&client["lost_events"]),
             ));
+            if let tries @ 1.. = number(&client["tries"]) {
+                text.push_str(&format!("    tries to follow again: {tries}\n"));
+            }
             for (fault, count) in client["faults"].as_object().into_iter().flatten() {
                 if number(count) > 0 {
                     text.push_str(&format!("    {fault}: {}\n", number(count)));

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jetpace_tables::image;
-use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,8 +51,6 @@ pub struct Options {
     pub socket: PathBuf,
     /// Who may connect.
     pub access: Access,
-    /// The board's digest: tables for other boards are refused.
-    pub board: Digest,
     /// The table for clients that bring none.
     pub table: Option<Box<Table>>,
     /// Events a second that a client may send for long; more is a flood.
@@ -114,6 +112,7 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         let clocks: Vec<Hertz> = clock.clocks().to_vec();
         // Clients are watched one by one; the control thread itself hands back only when told.
         let control = Control::start(clock, Nanos::ZERO, options.schedule)?;
+        control.look();
         let hub = Arc::new(Hub::new(control.pen(), clocks));
         let listener = listen_at(&options.socket, options.access.group())?;
         Ok(Self { listener, control, hub, options, connections: Vec::new() })
@@ -293,7 +292,12 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         };
         let clocks = self.hub.clocks();
         let fits = table.clocks().iter().all(|c| clocks.get(c.index.index()) == Some(&c.clock));
-        if *table.board() != self.options.board || !fits {
+        let is_of_now = || self.control.desk().board() == Some(*table.board());
+        if fits && !is_of_now() {
+            // The board may have changed while nobody was served: only then it is not looked at.
+            self.control.look();
+        }
+        if !fits || !is_of_now() {
             let why = "the table is for another board, power mode or release: calibrate and plan again";
             return Err((libc::ESTALE, why.to_owned()));
         }

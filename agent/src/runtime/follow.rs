@@ -154,6 +154,7 @@ impl<C: Tended + Send + 'static> Follow<C> {
             Action::SetAt(clock, at) => self.desk.post(Request::SetAt(clock, at)),
             Action::SetThenAt(clock, then, at) => self.desk.post(Request::SetThenAt(clock, then, at)),
             Action::Release => self.desk.post(Request::Release),
+            Action::Look => self.desk.ask_to_look(),
         }
     }
 

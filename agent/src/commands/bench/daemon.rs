@@ -34,7 +34,6 @@ impl Served {
         let options = Options {
             socket: socket.to_owned(),
             access: Access::new(None),
-            board: *table.board(),
             table: Some(table),
             events_per_s: u32::MAX,
             schedule,

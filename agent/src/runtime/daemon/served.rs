@@ -253,7 +253,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
     }
 
     fn carry_out(&mut self, action: Action) {
-        if action != Action::Hold {
+        if !matches!(action, Action::Hold | Action::Look) {
             self.pending = None;
         }
         match action {
@@ -265,6 +265,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
                 self.pending = Some((then, at));
             }
             Action::Release => self.wish(None),
+            Action::Look => self.hub.desk().ask_to_look(),
         }
     }
 

@@ -33,6 +33,7 @@ struct Client<'a> {
     missed: u64,
     blocks: u64,
     switches: u64,
+    tries: u64,
     shared_frames: u64,
     lost_events: u64,
     faults: Map<String, Value>,
@@ -80,7 +81,7 @@ pub fn document<'a, C: GpuClock>(hub: &Hub<C>, clients: impl Iterator<Item = &'a
 
 fn client(served: &Served) -> Client<'static> {
     let governor = served.governor();
-    let Counters { frames, missed, blocks, writes, .. } = *governor.counters();
+    let Counters { frames, missed, blocks, writes, tries, .. } = *governor.counters();
     let (state, why) = match governor.state() {
         State::Following => ("following", None),
         State::Safe(why) => ("safe", Some(why.text())),
@@ -97,6 +98,7 @@ fn client(served: &Served) -> Client<'static> {
         missed,
         blocks,
         switches: writes,
+        tries,
         shared_frames: served.shared(),
         lost_events: served.lost(),
         faults: Fault::ALL

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::table::{Table, TableClock};
+use jetpace_tables::table::{Digest, Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -45,8 +45,8 @@ impl GpuClock for Log {
 }
 
 impl Tended for Log {
-    fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(3), stale: false })
+    fn look(&mut self, _: bool) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(3), board: BOARD })
     }
 }
 
@@ -78,7 +78,6 @@ fn start() -> Running {
     let options = Options {
         socket: socket.clone(),
         access: Access::new(None),
-        board: BOARD,
         table: None,
         events_per_s: 5_000,
         schedule: Schedule::default(),
