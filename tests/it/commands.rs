@@ -17,6 +17,7 @@ use jetpace::frames::{Course, Pace, Starts};
 use jetpace::rail_meter::RailMeter;
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Options, Unmanaged};
+use jetpace::runtime::follow::Asked;
 use jetpace::runtime::open;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
@@ -149,6 +150,7 @@ fn serve(tree: &Tree) -> Ran {
         access: Access::new(None),
         table: Some(Box::new(table)),
         events_per_s: EVENTS_PER_S,
+        writer: Asked::default(),
         schedule: Schedule::default(),
     };
     let socket = options.socket.clone();

@@ -61,7 +61,7 @@ impl Args {
         );
         for client in status["clients"].as_array().into_iter().flatten() {
             text.push_str(&format!(
-                "client {}: process {} of user {}, {}: {}{}, {} frames, {} missed, {} shared, {} switches, {} events lost\n",
+                "client {}: process {} of user {}, {}: {}{}, {} frames, {} missed, {} shared, {} switches ({}), {} events lost\n",
                 number(&client["client"]),
                 number(&client["pid"]),
                 number(&client["uid"]),
@@ -72,6 +72,7 @@ impl Args {
                 number(&client["missed"]),
                 number(&client["shared_frames"]),
                 number(&client["switches"]),
+                client["writer"].as_str().unwrap_or("?"),
                 number(&client["lost_events"]),
             ));
             if let tries @ 1.. = number(&client["tries"]) {

@@ -90,7 +90,8 @@ impl<C: Tended + Send + 'static> Control<C> {
                 // Set once, here.
                 let _ = started.set(applied.err());
                 if go {
-                    Thread { desk: &desk, clock: &clock, silence, pending: None, owed: None, look_at: Nanos::ZERO }.serve();
+                    Thread { desk: &desk, clock: &clock, silence, pending: None, owed: None, look_at: Nanos::ZERO }
+                        .serve();
                 }
             })?
         };

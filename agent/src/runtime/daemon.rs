@@ -35,6 +35,7 @@ use hub::Hub;
 use served::Served;
 
 use super::control::{Control, Desk, Schedule, Tended};
+use super::follow::{Asked, Writer};
 use super::map::Mapping;
 use super::sys;
 use super::wire::{self, Request};
@@ -55,6 +56,8 @@ pub struct Options {
     pub table: Option<Box<Table>>,
     /// Events a second that a client may send for long; more is a flood.
     pub events_per_s: u32,
+    /// Who writes; by default for each client the cheaper one by its table, and without that its own thread.
+    pub writer: Asked,
     /// How the threads run that follow the clients and write the clock.
     pub schedule: Schedule,
 }
@@ -263,7 +266,9 @@ impl<C: Tended + Send + 'static> Daemon<C> {
             Ok(made) => made,
             Err(e) => return refuse(libc::ENOMEM, &format!("shared memory: {e}")),
         };
-        let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), self.options.events_per_s));
+        let writer = Writer::choose(self.options.writer, &table).unwrap_or(Writer::Inline);
+        let events_per_s = self.options.events_per_s;
+        let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), writer, events_per_s));
         let thread = {
             let (served, hub, schedule) = (Arc::clone(&served), Arc::clone(&self.hub), self.options.schedule);
             std::thread::Builder::new()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
-use jetpace::runtime::follow::{Follow, Writer};
+use jetpace::runtime::follow::{Asked, Follow, Writer};
 use jetpace::runtime::map::Mapping;
 use jetpace::runtime::open;
 use jetpace::runtime::page::{Event, Page, State as PageState, What, Writer as PageWriter};
@@ -122,7 +122,12 @@ impl Subject for InProcess {
         };
         let counted = |fault: &Fault| (fault.text().to_owned(), governor.counters().fault(*fault));
         let why = why.map(|why| why.text().to_owned());
-        Seen { state: state.to_owned(), why, faults: Fault::ALL.iter().map(counted).collect(), tries: governor.counters().tries }
+        Seen {
+            state: state.to_owned(),
+            why,
+            faults: Fault::ALL.iter().map(counted).collect(),
+            tries: governor.counters().tries,
+        }
     }
 }
 
@@ -144,6 +149,7 @@ impl Served {
             access: Access::new(None),
             table: None,
             events_per_s: 50_000,
+            writer: Asked::default(),
             schedule: Schedule::default(),
         };
         let daemon = Daemon::new(clock, options).unwrap();

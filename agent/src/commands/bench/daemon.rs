@@ -16,6 +16,7 @@ use super::clock::{BLOCKS, FileClock, table};
 use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::{Desk, Schedule};
 use crate::runtime::daemon::{Access, Daemon, Options, Unmanaged};
+use crate::runtime::follow::Asked;
 use crate::runtime::page::What;
 use crate::runtime::remote::{Gone, Remote};
 use crate::runtime::sys;
@@ -36,6 +37,7 @@ impl Served {
             access: Access::new(None),
             table: Some(table),
             events_per_s: u32::MAX,
+            writer: Asked::default(),
             schedule,
         };
         let daemon = Daemon::new(clock, options)?;
