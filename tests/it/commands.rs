@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use jetpace::args::{Cli, Command};
-use jetpace::calibrate::{Settings, Subject};
+use jetpace::calibrate::{EmcAsk, Settings, Subject};
 use jetpace::commands::restore;
 use jetpace::dry_run::DryRun;
 use jetpace::frames::{Course, Pace, Starts};
@@ -106,6 +106,20 @@ fn hold(tree: &Tree) -> Ran {
 }
 
 fn calibrate(tree: &Tree) -> Ran {
+    calibrate_at(tree, EmcAsk::Free, false)
+}
+
+/// At every EMC clock that the board lists, or at its highest.
+fn calibrate_with_emc(tree: &Tree) -> Ran {
+    let emc = Board::discover(tree)?.emc.ok_or("no EMC clock")?;
+    let asked = match emc.clocks.is_empty() {
+        true => EmcAsk::One(emc.cap.ok_or("no EMC cap")?),
+        false => EmcAsk::All,
+    };
+    calibrate_at(tree, asked, true)
+}
+
+fn calibrate_at(tree: &Tree, emc: EmcAsk, fast_rails: bool) -> Ran {
     let folder = tempfile::tempdir()?;
     let subject = Subject {
         nodes: tree.clone(),
@@ -117,7 +131,8 @@ fn calibrate(tree: &Tree) -> Ran {
         model: "blocks".to_owned(),
         evidence: "virtual",
     };
-    let settings = Settings { frames: 1, passes: 1, changes: 0, spacing: Nanos::ZERO, ..subject.settings() };
+    let usual = Settings { emc, fast_rails, ..subject.settings() };
+    let settings = Settings { frames: 1, passes: 1, changes: 0, spacing: Nanos::ZERO, ..usual };
     subject.calibrate(&folder.path().join("sweep.csv"), &settings, &Stop::never(), &mut |_| {})?;
     Ok(())
 }
@@ -223,6 +238,11 @@ fn hold_writes() {
 #[test]
 fn calibrate_writes() {
     insta::assert_snapshot!(writes(calibrate));
+}
+
+#[test]
+fn calibrate_writes_with_the_memory_locked_and_rails_made_faster() {
+    insta::assert_snapshot!(writes(calibrate_with_emc));
 }
 
 #[test]
