@@ -9,10 +9,15 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::io::Read as _;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
 use jetpace::runtime::control::{Look, Schedule, Tended};
-use jetpace::runtime::follow::{Follow, Writer};
+use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
+use jetpace::runtime::follow::{Asked, Follow, Writer};
 use jetpace::runtime::open;
+use jetpace::runtime::page::What;
+use jetpace::runtime::remote::Remote;
 use jetpace::runtime::tend::BoardClock;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
@@ -262,4 +267,51 @@ fn inline_writes_allocate_nothing_either() {
     assert_eq!(counters.faults.iter().sum::<u64>(), 0);
     assert!(follow.desk().written.writes() > done.blocks / 2, "not written at every boundary");
     assert_eq!(fs::read_to_string(&path).unwrap().len(), clocks[0].get().to_string().len());
+}
+
+/// The client's part: its page is mapped, populated and, where that is allowed, locked.
+#[test]
+fn telling_a_daemon_allocates_nothing_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set_freq");
+    fs::write(&path, "0").unwrap();
+    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
+    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
+    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
+    let socket = folder.path().join("jetpace.sock");
+    let options = Options {
+        socket: socket.clone(),
+        access: Access::new(None),
+        table: Some(table([0; 32], &clocks)),
+        events_per_s: u32::MAX,
+        writer: Asked::default(),
+        schedule: Schedule::default(),
+    };
+    let daemon = Daemon::new(clock, options).unwrap();
+    let (stop, told) = UnixStream::pair().unwrap();
+    let thread = std::thread::spawn(move || daemon.run(told.as_fd(), &mut Unmanaged));
+    let mut client = Remote::open(&socket, &[]).unwrap();
+    let mut frames = |count: u64| {
+        for _ in 0..count {
+            client.tell(What::FrameStart).unwrap();
+            for block in 0..BLOCKS {
+                client.tell(What::BlockStart(BlockId(block), Size(1))).unwrap();
+            }
+            client.tell(What::FrameEnd).unwrap();
+            // As a network's own time would: the daemon keeps up.
+            while !client.page().is_drained() {
+                std::hint::spin_loop();
+            }
+        }
+        (client.lost(), client.figures())
+    };
+    frames(100);
+    let count = blocks_to_run() / 10 / u64::from(BLOCKS);
+    let (faults, before) = (page_faults(), allocated());
+    let (lost, figures) = frames(count);
+    assert_eq!(allocated() - before, 0, "telling allocated");
+    assert_eq!(page_faults(), faults, "telling met page faults");
+    assert_eq!((lost, figures.frames, figures.faults), (0, 100 + count, 0));
+    drop((client, stop));
+    thread.join().unwrap().unwrap();
 }
