@@ -30,6 +30,7 @@ fresh() {
 }
 # Waits until a command succeeds, 5 s at most.
 until_true() { for _ in $(seq 250); do "$@" && return; usleep 20000; done; false; }
+governed() { [ "$(cat $gpu/governor)" = "$1" ]; }
 runs() { [ "$(cat $gpu/cur_freq 2>/dev/null)" = "$1" ]; }
 # hold CLOCK WAY: in the background, as $holder, and running at that clock.
 hold() {
@@ -150,7 +151,7 @@ echo "agent: others act while the clock is held"
 fresh
 hold 510MHz userspace
 echo simple_ondemand >$gpu/governor
-until_true [ "$(cat $gpu/governor)" = userspace ] ; until_true runs 510000000
+until_true governed userspace ; until_true runs 510000000
 check "stock governor switched under it: taken again" "$(cat $gpu/governor $gpu/cur_freq | tr '\n' ' ')" "userspace 510000000 "
 kill $holder
 ended
