@@ -71,4 +71,20 @@ kill "$daemon"
 wait "$daemon" || fail "the daemon did not end well: $(cat "$work/serve.log")"
 daemon=
 [ ! -e "$work/sock" ] || fail "the socket was left"
+
+# `hold --fps` counts the frames of programs with this library. A board whose clock is its bound, as under `performance`.
+board=$work/board
+cp -r "$here/../tests/boards/orin-nano-8gb-super-r36.4" "$board"
+gpu=$(find "$board/sys/devices" -path '*gpu*' -name available_frequencies -printf '%h\n' | head -1)
+ln -sf max_freq "$gpu/cur_freq"
+state() { cat "$gpu/governor" "$gpu/min_freq" "$gpu/max_freq"; }
+before=$(state)
+# Each run of the program is a hundred frames; forty a second would do.
+RUST_LOG=info "$jetpace" hold --board "$board" --way performance --fps 40 --window 300ms --socket "$work/hold" -- \
+    sh -c "for i in 1 2 3 4 5 6 7 8 9 10; do '$work/frames' '$work/hold' >&2 || exit 1; sleep 0.1; done" 2>"$work/hold.log" ||
+    { cat "$work/hold.log"; fail "hold --fps"; }
+grep -q 'frames a second: clock' "$work/hold.log" || { cat "$work/hold.log"; fail "hold counts no frames"; }
+grep -q 'frames a second: clock 816 MHz' "$work/hold.log" || { cat "$work/hold.log"; fail "hold does not lower the clock"; }
+[ "$(state)" = "$before" ] || fail "hold left $(state | tr '\n' ' '), not $(tr '\n' ' ' <<<"$before")"
+
 echo "capi: ok"

@@ -7,6 +7,9 @@ use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use crate::failure::Failure;
+use crate::runtime::control::Tended;
+use crate::runtime::follow::Follow;
+use crate::runtime::page::What;
 use crate::signals::Stop;
 use crate::triggers::{Next, Triggers};
 
@@ -20,19 +23,38 @@ pub struct Pace {
 }
 
 /// Who decides on the clock.
-#[derive(Debug)]
 pub enum Policy<'a, 't> {
-    /// The governor follows a table.
+    /// The governor follows a table, on the timer of these frames.
     Table(&'a mut Governor<&'t Table>),
+    /// The runtime follows one, with its own threads: on a machine whose time is everybody's.
+    Runtime(&'a mut dyn Boundaries),
     /// Nobody here: the stock governor, or a clock pinned before.
     Held,
+}
+
+/// The runtime as frames see it.
+pub trait Boundaries {
+    /// Something happens now.
+    fn tell(&mut self, what: What);
+    /// Changes of the clock asked for so far.
+    fn switches(&self) -> u64;
+}
+
+impl<C: Tended + Send + 'static> Boundaries for Follow<C> {
+    fn tell(&mut self, what: What) {
+        Self::tell(self, what);
+    }
+
+    fn switches(&self) -> u64 {
+        self.governor().counters().writes
+    }
 }
 
 impl<'t> Policy<'_, 't> {
     fn ask(&mut self, event: impl FnOnce(&mut Governor<&'t Table>) -> Action) -> Action {
         match self {
             Self::Table(governor) => event(governor),
-            Self::Held => Action::Hold,
+            Self::Runtime(_) | Self::Held => Action::Hold,
         }
     }
 }
@@ -94,7 +116,8 @@ where
 {
     let Course { frames, pace, mut starts, stop } = course;
     let origin = timer.now();
-    let writes = Writes { gpu, policy, due: None, count: 0 };
+    let mut writes = Writes { gpu, policy, due: None, count: 0, counted: 0 };
+    writes.take_count();
     let mut shell = Shell { writes, meanwhile, sample_at: Some(origin), silent_at: None, pace };
     shell.act(origin)?;
     let mut earliest_start = origin;
@@ -114,11 +137,11 @@ where
         };
         let Some(start) = start else { break };
         shell.pass(timer, start)?;
-        shell.tell(start, |governor| governor.frame_start(start))?;
+        shell.tell(start, What::FrameStart)?;
         for block in 0..runner.blocks() {
             let block = BlockId(block as u16);
             let now = timer.now();
-            shell.tell(now, |governor| governor.block_start(block, Size::default(), now))?;
+            shell.tell(now, What::BlockStart(block, Size::default()))?;
             let mut failed = Ok(());
             let ran = runner.run(block, Size::default(), &mut [Nanos::ZERO], &mut |now| {
                 if let Err(error) = shell.act(now) {
@@ -130,9 +153,9 @@ where
             failed?;
         }
         let end = timer.now();
-        shell.tell(end, |governor| governor.frame_end(end))?;
+        shell.tell(end, What::FrameEnd)?;
         let time = end.saturating_sub(start);
-        let switches = std::mem::take(&mut shell.writes.count);
+        let switches = shell.writes.take_count();
         done(&Frame { index, start, time, missed: time > pace.deadline, switches })?;
         earliest_start = start.saturating_add(pace.period).max(end);
         // The gap behind a frame is a part of it, also of the last.
@@ -153,11 +176,19 @@ struct Shell<'a, 'p, 't, G: GpuClock, M> {
 }
 
 impl<'t, G: GpuClock, M: FnMut(Nanos) -> Option<Nanos>> Shell<'_, '_, 't, G, M> {
-    /// Tells the governor what happens.
-    fn tell(&mut self, now: Nanos, event: impl FnOnce(&mut Governor<&'t Table>) -> Action) -> Result<(), Failure> {
+    /// Tells the policy what happens.
+    fn tell(&mut self, now: Nanos, what: What) -> Result<(), Failure> {
         // After three periods without an event the governor hands the GPU back.
         self.silent_at = Some(now.saturating_add(Nanos::new(self.pace.period.get().saturating_mul(3))));
-        self.writes.tell(now, event)
+        if let Policy::Runtime(runtime) = self.writes.policy {
+            runtime.tell(what);
+            return Ok(());
+        }
+        self.writes.tell(now, |governor| match what {
+            What::FrameStart => governor.frame_start(now),
+            What::BlockStart(block, size) => governor.block_start(block, size, now),
+            What::FrameEnd => governor.frame_end(now),
+        })
     }
 
     /// When [`Self::act`] is to be called next.
@@ -224,6 +255,8 @@ struct Writes<'a, 'p, 't, G: GpuClock> {
     policy: &'a mut Policy<'p, 't>,
     due: Option<(ClockIndex, Nanos)>,
     count: u32,
+    /// What the runtime had counted when last asked.
+    counted: u64,
 }
 
 impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
@@ -233,7 +266,7 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
     }
 
     fn carry_out(&mut self, action: Action, now: Nanos) -> Result<(), Failure> {
-        if action != Action::Hold {
+        if !matches!(action, Action::Hold | Action::Look) {
             self.due = None;
         }
         match action {
@@ -248,8 +281,25 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
                 self.due = Some((then, at));
                 Ok(())
             }
-            Action::Release => self.gpu.release().map_err(Failure::failed),
+            Action::Release => {
+                // The guard puts back at the end what could not be now, or says so.
+                if let Err(error) = self.gpu.release() {
+                    log::warn!("{error}");
+                }
+                Ok(())
+            }
+            // These frames' board is not watched, so no table becomes stale on it.
+            Action::Look => Ok(()),
         }
+    }
+
+    /// Changes since last asked.
+    fn take_count(&mut self) -> u32 {
+        if let Policy::Runtime(runtime) = self.policy {
+            let before = std::mem::replace(&mut self.counted, runtime.switches());
+            return (self.counted - before) as u32;
+        }
+        std::mem::take(&mut self.count)
     }
 
     fn due_at(&self) -> Option<Nanos> {

@@ -13,6 +13,9 @@ use jetpace_tables::work::ClockIndex;
 use crate::dry_run::DryRun;
 use crate::failure::{Failure, Reason};
 use crate::frames::{self, Course, Frame, Policy, Starts};
+use crate::runtime::control::Schedule;
+use crate::runtime::follow::{Asked, Follow, Writer};
+use crate::runtime::open;
 
 /// Who has the clock during a session.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +129,37 @@ where
         summary
     }
 
+    /// Runs a course as [`Self::run`] does, at the clocks of a table that the runtime follows with its own threads. For
+    /// a machine whose time is everybody's, which a virtual board's is not.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and where the threads' schedule is not allowed.
+    pub fn follow(
+        &mut self,
+        table: &Table,
+        (asked, schedule): (Asked, Schedule),
+        course: Course<'_>,
+        done: impl FnMut(&Frame) -> Result<(), Failure>,
+    ) -> Result<(Summary, Writer), Failure>
+    where
+        N: Send + Sync + 'static,
+        N::Handle: Send,
+        N::Lock: Send + Sync,
+        T: Send + 'static,
+    {
+        let (mut clock, board) = open::take(self.nodes.clone(), self.timer.clone(), None)?;
+        open::check(table, &board)?;
+        let writer = match Writer::choose(asked, table) {
+            Some(writer) => writer,
+            None => Writer::by_cost(clock.write_cost()?),
+        };
+        let table = Box::new(table.clone());
+        let mut follow = Follow::start(table, clock, writer, schedule).map_err(|e| refused(schedule, &e))?;
+        let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, done);
+        follow.stop()?;
+        summary.map(|summary| (summary, writer))
+    }
+
     /// What [`Self::run`] would write, in order; writes nothing. The blocks take the time that they take at the clock
     /// which the stock governor gives them meanwhile.
     ///
@@ -184,6 +218,18 @@ where
     }
 }
 
+/// The control thread does not start.
+fn refused(schedule: Schedule, error: &std::io::Error) -> Failure {
+    let reason = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Reason::Permission,
+        _ => Reason::Usage,
+    };
+    let asked = |name: &str, value: Option<usize>| value.map(|value| format!(" {name} {value}")).unwrap_or_default();
+    let asked = asked("--fifo", schedule.fifo.map(usize::from)) + &asked("--cpu", schedule.cpu);
+    let remedy = "SCHED_FIFO needs root or CAP_SYS_NICE, and the CPU must be one of this machine's";
+    Failure::new(reason, format_args!("the control thread cannot run with{asked}: {error}; {remedy}"))
+}
+
 /// The clock of a session under the stock governor: nobody sets it.
 #[derive(Debug)]
 pub(crate) struct Untouched;
@@ -209,5 +255,116 @@ impl GpuClock for Untouched {
 
     fn release(&mut self) -> Result<(), Self::Error> {
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use std::path::Path;
+
+    use jetpace_devfreq::sim::tree::Tree;
+    use jetpace_devfreq::timer::Monotonic;
+    use jetpace_tables::table::TableClock;
+    use jetpace_tables::work::{BlockId, Size};
+
+    use super::*;
+    use crate::frames::Pace;
+    use crate::signals::Stop;
+
+    /// Two blocks that take as good as no time.
+    struct Blocks;
+
+    impl BlockRunner for Blocks {
+        type Error = std::convert::Infallible;
+
+        fn blocks(&self) -> usize {
+            2
+        }
+
+        fn name(&self, _: BlockId) -> &str {
+            "a block"
+        }
+
+        fn run(
+            &mut self,
+            _: BlockId,
+            _: Size,
+            times: &mut [Nanos],
+            meanwhile: &mut impl FnMut(Nanos) -> Option<Nanos>,
+        ) -> Result<(), Self::Error> {
+            meanwhile(Nanos::ZERO);
+            times.fill(Nanos::new(1));
+            Ok(())
+        }
+    }
+
+    struct Unmetered;
+
+    impl Meter for Unmetered {
+        fn sample(&mut self, _: Nanos) -> Option<Nanos> {
+            None
+        }
+
+        fn energy(&mut self) -> Option<Microjoules> {
+            None
+        }
+
+        fn restart(&mut self) {}
+    }
+
+    #[test]
+    fn the_runtime_follows_with_either_writer_and_leaves_no_trace() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/boards/orin-nano-8gb-super-r36.4");
+        let pace = Pace { deadline: Nanos::from_millis(50), period: Nanos::from_millis(50) };
+        let stop = Stop::install().unwrap();
+        let short = Nanos::from_micros(2);
+        for (asked, write_time, expected) in [
+            (None, short, Writer::Inline),
+            (None, Nanos::from_millis(1), Writer::Thread),
+            (Some(Writer::Thread), short, Writer::Thread),
+            (Some(Writer::Inline), Nanos::from_millis(1), Writer::Inline),
+        ] {
+            let nodes = Tree::load(&folder).unwrap();
+            let before = nodes.settings();
+            let board = Board::discover(&nodes).unwrap();
+            let clock =
+                |i: usize| TableClock { index: ClockIndex(i as u8), clock: board.gpu.clocks[i], relative_time: 1 };
+            let wanted = [("a", ClockIndex(2)), ("b", ClockIndex(3))];
+            let clocks: Vec<_> = (0..4).map(clock).collect();
+            let pair = (pace.deadline, pace.period);
+            let table = Table::plain(board.digest_bytes(), &clocks, &wanted, pair, Nanos::ZERO).unwrap();
+            let table = table.with_write_time(write_time);
+            let mut machine = Machine {
+                nodes: nodes.clone(),
+                board: Some(board),
+                runner: Blocks,
+                timer: Monotonic::new(),
+                meter: Unmetered,
+            };
+            let course = Course { frames: 5, pace, starts: Starts::Timer, stop: &stop };
+            let mut switches = 0;
+            let (ours, writer) = machine
+                .follow(&table, (Asked(asked), Schedule::default()), course, |frame| {
+                    switches += frame.switches;
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(writer, expected, "{asked:?}, {write_time}");
+            // To the first block's clock behind every frame, and to the second's in it.
+            assert_eq!((ours.frames, switches), (5, 10));
+            let log = nodes.log();
+            let of_table = log.iter().filter(|write| ["510000000", "612000000"].contains(&&*write.text)).count();
+            // The control thread may take the next wish before it has written the last.
+            assert!(of_table >= if writer == Writer::Inline { 10 } else { 1 }, "{log:?}");
+            assert_eq!(nodes.settings(), before);
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_is_refused_says_so() {
+        let schedule = Schedule { fifo: Some(50), cpu: Some(7) };
+        let failure = refused(schedule, &std::io::Error::from_raw_os_error(libc::EPERM));
+        assert_eq!(failure.reason(), Reason::Permission);
+        assert!(failure.to_string().contains("--fifo 50 --cpu 7: Operation not permitted"), "{failure}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use agent::failure::{Failure, Reason};
 use agent::runtime::control::Schedule;
-use agent::runtime::follow::{Follow, Writer};
+use agent::runtime::follow::{Asked, Follow, Writer};
 use agent::runtime::page::What;
 use agent::runtime::remote::{Refusal, Remote};
 use agent::runtime::tend::BoardClock;
@@ -30,7 +30,7 @@ pub struct Options {
     pub board: Option<String>,
     pub socket: Option<String>,
     pub way: Option<String>,
-    pub writer: Option<Writer>,
+    pub writer: Asked,
     pub schedule: Schedule,
 }
 
@@ -224,7 +224,8 @@ where
     let way = options.way.as_deref().map(str::parse::<Way>).transpose().map_err(|_| Errno(libc::EINVAL))?;
     let (mut clock, board) = open::take(nodes, timer, way)?;
     open::check(&table, &board)?;
-    let writer = match options.writer {
+    // Where the table does not tell what a write takes, a few are timed.
+    let writer = match Writer::choose(options.writer, &table) {
         Some(writer) => writer,
         None => Writer::by_cost(clock.write_cost().map_err(Failure::from)?),
     };

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, TryLockError};
 
 use agent::runtime::control::Schedule;
-use agent::runtime::follow::Writer;
+use agent::runtime::follow::{Asked, Writer};
 
 use crate::backend::{Backend, Counts, Errno, Options};
 use crate::fork;
@@ -143,9 +143,9 @@ unsafe fn read_options(options: *const jetpace_options) -> Result<Options, Errno
     // SAFETY: `known` bytes are there (the caller's promise) and fit into `given`; the two do not overlap.
     unsafe { options.cast::<u8>().copy_to_nonoverlapping((&raw mut given).cast::<u8>(), known) };
     let writer = match given.writer {
-        JETPACE_WRITER_AUTO => None,
-        JETPACE_WRITER_INLINE => Some(Writer::Inline),
-        JETPACE_WRITER_THREAD => Some(Writer::Thread),
+        JETPACE_WRITER_AUTO => Asked(None),
+        JETPACE_WRITER_INLINE => Asked(Some(Writer::Inline)),
+        JETPACE_WRITER_THREAD => Asked(Some(Writer::Thread)),
         _ => return Err(Errno(libc::EINVAL)),
     };
     let fifo = match given.fifo {

@@ -114,6 +114,11 @@ impl Board {
     /// SHA-256, in hex, of what a calibration holds for: module part number, L4T release, power mode, TPC mask, clock
     /// list and EMC clock (its cap: the clock itself moves with load and with the GPU's clock).
     pub fn digest(&self) -> String {
+        hex(&self.digest_bytes())
+    }
+
+    /// [`Self::digest`] as tables hold it.
+    pub fn digest_bytes(&self) -> [u8; 32] {
         let mut text = String::from("jetpace board 1\n");
         let mode = self.power_mode.as_ref().map(PowerMode::to_string);
         let lines = [
@@ -130,7 +135,7 @@ impl Board {
         for clock in &self.gpu.clocks {
             let _ = writeln!(text, "clock {}", clock.get());
         }
-        hex(&Sha256::digest(text))
+        Sha256::digest(text).into()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The table as a file: a fail-safe frame around the table's bytes.
 //!
 //! Little endian: magic `JPT1`, version u16, length of the body u32, digest of the board, digest of the model, the
-//! body (postcard), CRC32 of everything before it. Frozen bytes of every version stay readable: a test holds them.
+//! body (postcard; from version 2 on with what a write takes its writer behind the rest, in nanoseconds), CRC32 of
+//! everything before it. Frozen bytes of every version stay readable: a test holds them.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
@@ -11,8 +12,10 @@ use crate::table::{
 
 /// The first bytes of every image.
 pub const MAGIC: [u8; 4] = *b"JPT1";
-/// The version written; readers know this one only.
-pub const VERSION: u16 = 1;
+/// The version written; readers know the one before, too.
+pub const VERSION: u16 = 2;
+/// Without a write's time.
+const VERSION_1: u16 = 1;
 
 const HEADER: usize = 4 + 2 + 4 + 32 + 32;
 const CRC: usize = 4;
@@ -30,7 +33,8 @@ pub const OTHER_BYTES: usize = HEADER
     + (1 + MAX_LEADS * (3 + 1 + 1 + 10))
     + (1 + NETWORK_BYTES)
     + (2 + NAME_BYTES)
-    + 2; // how many entries
+    + 2 // how many entries
+    + 5; // a write's time
 
 /// The largest image.
 pub const MAX_BYTES: usize = OTHER_BYTES + MAX_CLASSES * (THRESHOLD_BYTES + 5);
@@ -45,7 +49,7 @@ pub enum ImageError {
     #[error("not a jetpace table: it does not start with JPT1; make one with `jetpace plan`")]
     NotATable,
     /// A version that is not known here.
-    #[error("version {0} of the table format is not known; this jetpace reads version 1: plan again")]
+    #[error("version {0} of the table format is not known; this jetpace reads versions 1 and 2: plan again")]
     Version(u16),
     /// Bytes are missing.
     #[error("cut off: {found} bytes of {expected}; plan again")]
@@ -76,7 +80,7 @@ pub enum ImageError {
 pub fn encode(table: &Table, out: &mut [u8]) -> Result<usize, ImageError> {
     table.check()?;
     let (header, rest) = out.split_at_mut_checked(HEADER).ok_or(ImageError::NoRoom)?;
-    let body = postcard::to_slice(table, rest).map_err(|_| ImageError::NoRoom)?.len();
+    let body = postcard::to_slice(&(table, table.write_ns), rest).map_err(|_| ImageError::NoRoom)?.len();
     let length = u32::try_from(body).map_err(|_| ImageError::NoRoom)?;
     let parts: [&[u8]; 5] = [&MAGIC, &VERSION.to_le_bytes(), &length.to_le_bytes(), &table.board, &table.model];
     let mut at = 0;
@@ -99,7 +103,7 @@ pub fn decode(bytes: &[u8]) -> Result<Table, ImageError> {
     let missing = |expected| ImageError::Truncated { found: bytes.len(), expected };
     let header = bytes.get(..HEADER).ok_or(missing(HEADER + CRC))?;
     let version = u16::from_le_bytes(array(header, 4));
-    if version != VERSION {
+    if ![VERSION_1, VERSION].contains(&version) {
         return Err(ImageError::Version(version));
     }
     let length = u32::from_le_bytes(array(header, 6)) as usize;
@@ -116,7 +120,10 @@ pub fn decode(bytes: &[u8]) -> Result<Table, ImageError> {
         return Err(ImageError::Damaged);
     }
     let body = framed.get(HEADER..).ok_or(missing(expected))?;
-    let (mut table, rest) = postcard::take_from_bytes::<Table>(body).map_err(|_| ImageError::Body)?;
+    let (mut table, mut rest) = postcard::take_from_bytes::<Table>(body).map_err(|_| ImageError::Body)?;
+    if version > VERSION_1 {
+        (table.write_ns, rest) = postcard::take_from_bytes(rest).map_err(|_| ImageError::Body)?;
+    }
     if !rest.is_empty() {
         return Err(ImageError::Trailing(rest.len()));
     }
@@ -158,6 +165,7 @@ mod tests {
         let delay = Nanos::from_micros(1500);
         table.leads.push(Lead { block: BlockId(1), from: Rung(1), to: Rung(0), delay }).unwrap();
         table.emc = Some(Hertz::new(2_133_000_000));
+        table.write_ns = 38_000;
         table
     }
 
@@ -167,6 +175,7 @@ mod tests {
         table.deadline = Nanos::MAX;
         table.period = Nanos::MAX;
         table.slack_shift = Table::shift_for(Nanos::MAX);
+        table.write_ns = u32::MAX;
         table.risk_ppm = 1_000_000;
         table.emc = Some(Hertz::MAX);
         table.gap.wake_lead = Nanos::MAX;
@@ -205,13 +214,17 @@ mod tests {
         assert!(bytes > THRESHOLD_BYTES + OTHER_BYTES - 48, "{bytes}: the bound is not loose");
     }
 
-    /// Version 1, as it was first written. Not to be changed: a file of this version lies on someone's board.
+    /// Versions 1 and 2, as they were first written. Not to be changed: files of these versions lie on someone's board.
     const FROZEN_1: &[u8] = include_bytes!("frozen/table-1.jpt");
+    const FROZEN_2: &[u8] = include_bytes!("frozen/table-2.jpt");
 
     #[test]
-    fn version_1_reads_as_ever() {
-        assert_eq!(image(&with_lead()), FROZEN_1, "what is written");
-        assert_eq!(decode(FROZEN_1).unwrap(), with_lead());
+    fn every_version_reads_as_ever() {
+        assert_eq!(image(&with_lead()), FROZEN_2, "what is written");
+        assert_eq!(decode(FROZEN_2).unwrap(), with_lead());
+        let first = decode(FROZEN_1).unwrap();
+        assert_eq!(first.write_time(), None);
+        assert_eq!(first.with_write_time(Nanos::from_micros(38)), with_lead());
     }
 
     #[test]
@@ -235,8 +248,8 @@ mod tests {
         assert_eq!(decode(b"kind,block"), Err(ImageError::NotATable));
         assert_eq!(decode(b""), Err(ImageError::NotATable));
         let mut newer = good;
-        newer[4] = 2;
-        assert_eq!(decode(&newer), Err(ImageError::Version(2)));
+        newer[4] = 3;
+        assert_eq!(decode(&newer), Err(ImageError::Version(3)));
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub struct Table {
     pub(crate) board: Digest,
     #[serde(skip)]
     pub(crate) model: Digest,
+    /// Behind the rest in an image: the first version has none. Four seconds at most.
+    #[serde(skip)]
+    pub(crate) write_ns: u32,
     pub(crate) deadline: Nanos,
     pub(crate) period: Nanos,
     pub(crate) risk_ppm: u32,
@@ -216,6 +219,17 @@ impl Table {
     /// The EMC clock it holds for; `None` where the sweep did not tell.
     pub fn emc(&self) -> Option<Hertz> {
         self.emc
+    }
+
+    /// What calibration found a write of a clock to take its writer; `None` where it did not tell.
+    pub fn write_time(&self) -> Option<Nanos> {
+        (self.write_ns > 0).then_some(Nanos::new(u64::from(self.write_ns)))
+    }
+
+    /// With what a write takes its writer.
+    #[must_use]
+    pub fn with_write_time(self, write_time: Nanos) -> Self {
+        Self { write_ns: u32::try_from(write_time.get()).unwrap_or(u32::MAX), ..self }
     }
 
     /// How many blocks a frame has.
@@ -384,6 +398,7 @@ pub(crate) mod tests {
         let table = Table {
             board: [1; 32],
             model: [2; 32],
+            write_ns: 0,
             deadline,
             period: Nanos::from_millis(40),
             risk_ppm: 10_000,

@@ -27,6 +27,9 @@ bars = {
     "daemon_caller_awake <= 300 ns": (min(p50(run, "daemon_caller_awake") for run in runs), 300),
     "daemon_caller_asleep <= 3 us": (min(p50(run, "daemon_caller_asleep") for run in runs), 3000),
 }
+wake = min(p50(run, "futex_wake_bare") for run in runs)
+asleep = min(p50(run, "daemon_caller_asleep") for run in runs)
+print(f"daemon_caller_asleep is {asleep / wake:.2f} x a bare futex wake ({wake:.0f} ns), best of five each")
 planner = json.loads(sys.stdin.read())
 for row in planner["plan"]:
     print(f"plan {row['blocks']:3} x {row['clocks']:2}: {row['cpu_ms']:9.1f} ms CPU, gap {100 * row['gap']:.3f} %")

@@ -9,15 +9,20 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::io::Read as _;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
 use jetpace::runtime::control::{Look, Schedule, Tended};
-use jetpace::runtime::follow::{Follow, Writer};
+use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
+use jetpace::runtime::follow::{Asked, Follow, Writer};
 use jetpace::runtime::open;
+use jetpace::runtime::page::What;
+use jetpace::runtime::remote::Remote;
 use jetpace::runtime::tend::BoardClock;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::table::{MAX_CLOCKS, Table, TableClock};
+use jetpace_tables::table::{Digest, MAX_CLOCKS, Table, TableClock};
 use jetpace_tables::trace::Fault;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
@@ -58,7 +63,7 @@ fn blocks_to_run() -> u64 {
 }
 
 /// Neighbouring blocks want different clocks.
-fn table(clocks: &[Hertz]) -> Box<Table> {
+fn table(board: Digest, clocks: &[Hertz]) -> Box<Table> {
     let listed: Vec<_> = clocks
         .iter()
         .enumerate()
@@ -68,7 +73,7 @@ fn table(clocks: &[Hertz]) -> Box<Table> {
     let names: Vec<String> = (0..BLOCKS).map(|i| format!("b{i}")).collect();
     let wanted: Vec<_> = names.iter().enumerate().map(|(i, n)| (n.as_str(), ClockIndex((i % 2) as u8 + 1))).collect();
     let pace = (Nanos::from_millis(600_000), Nanos::from_millis(600_000));
-    Box::new(Table::plain([0; 32], &listed, &wanted, pace, Nanos::ZERO).unwrap())
+    Box::new(Table::plain(board, &listed, &wanted, pace, Nanos::ZERO).unwrap())
 }
 
 /// A board on which writes are refused now and then, and caps come and go.
@@ -102,9 +107,9 @@ impl GpuClock for Failing {
 }
 
 impl Tended for Failing {
-    fn look(&mut self) -> io::Result<Look> {
+    fn look(&mut self, whole: bool) -> io::Result<Look> {
         self.looks += 1;
-        let look = self.clock.look().map_err(io::Error::other)?;
+        let look = self.clock.look(whole).map_err(io::Error::other)?;
         let cap = if self.looks.is_multiple_of(2) { ClockIndex(1) } else { look.cap };
         Ok(Look { cap, ..look })
     }
@@ -175,8 +180,8 @@ fn run<C: Tended + Send + 'static>(follow: &mut Follow<C>, blocks: u64, mistakes
 #[test]
 fn faults_are_counted_and_nothing_is_allocated() {
     let board = Board::new("tx2", 1).unwrap();
-    let (clock, _) = open::take(board.nodes(), board.timer(), None).unwrap();
-    let table = table(&board.clocks());
+    let (clock, digest) = open::take(board.nodes(), board.timer(), None).unwrap();
+    let table = table(digest, &board.clocks());
     let failing = Failing { clock, sets: 0, looks: 0 };
     let mut follow = Follow::start(table, failing, Writer::Thread, Schedule::default()).unwrap();
     follow.lock_in_memory();
@@ -235,8 +240,8 @@ impl GpuClock for FileClock {
 }
 
 impl Tended for FileClock {
-    fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(2), stale: false })
+    fn look(&mut self, _: bool) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(2), board: [0; 32] })
     }
 }
 
@@ -249,7 +254,7 @@ fn inline_writes_allocate_nothing_either() {
     let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
     let node = SysfsRoot::new("/").open(&path).unwrap();
     let clock = FileClock { node, texts, clocks: clocks.clone() };
-    let mut follow = Follow::start(table(&clocks), clock, Writer::Inline, Schedule::default()).unwrap();
+    let mut follow = Follow::start(table([0; 32], &clocks), clock, Writer::Inline, Schedule::default()).unwrap();
     follow.lock_in_memory();
     run(&mut follow, 1_000, false);
     let blocks = blocks_to_run() / 10;
@@ -262,4 +267,51 @@ fn inline_writes_allocate_nothing_either() {
     assert_eq!(counters.faults.iter().sum::<u64>(), 0);
     assert!(follow.desk().written.writes() > done.blocks / 2, "not written at every boundary");
     assert_eq!(fs::read_to_string(&path).unwrap().len(), clocks[0].get().to_string().len());
+}
+
+/// The client's part: its page is mapped, populated and, where that is allowed, locked.
+#[test]
+fn telling_a_daemon_allocates_nothing_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set_freq");
+    fs::write(&path, "0").unwrap();
+    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
+    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
+    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
+    let socket = folder.path().join("jetpace.sock");
+    let options = Options {
+        socket: socket.clone(),
+        access: Access::new(None),
+        table: Some(table([0; 32], &clocks)),
+        events_per_s: u32::MAX,
+        writer: Asked::default(),
+        schedule: Schedule::default(),
+    };
+    let daemon = Daemon::new(clock, options).unwrap();
+    let (stop, told) = UnixStream::pair().unwrap();
+    let thread = std::thread::spawn(move || daemon.run(told.as_fd(), &mut Unmanaged));
+    let mut client = Remote::open(&socket, &[]).unwrap();
+    let mut frames = |count: u64| {
+        for _ in 0..count {
+            client.tell(What::FrameStart).unwrap();
+            for block in 0..BLOCKS {
+                client.tell(What::BlockStart(BlockId(block), Size(1))).unwrap();
+            }
+            client.tell(What::FrameEnd).unwrap();
+            // As a network's own time would: the daemon keeps up.
+            while !client.page().is_drained() {
+                std::hint::spin_loop();
+            }
+        }
+        (client.lost(), client.figures())
+    };
+    frames(100);
+    let count = blocks_to_run() / 10 / u64::from(BLOCKS);
+    let (faults, before) = (page_faults(), allocated());
+    let (lost, figures) = frames(count);
+    assert_eq!(allocated() - before, 0, "telling allocated");
+    assert_eq!(page_faults(), faults, "telling met page faults");
+    assert_eq!((lost, figures.frames, figures.faults), (0, 100 + count, 0));
+    drop((client, stop));
+    thread.join().unwrap().unwrap();
 }

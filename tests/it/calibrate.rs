@@ -1,15 +1,16 @@
 //! Calibration of the virtual boards against what they truly are, and going on where it was cut off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use jetpace::calibrate::{Done, Settings, Subject};
+use jetpace::calibrate::{Done, EmcAsk, Settings, Subject};
 use jetpace::failure::Failure;
 use jetpace::signals::Stop;
 use jetpace::sweep;
 use jetpace_devfreq::board;
 use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails::RailSource;
 use jetpace_devfreq::sim::{Board, NAMES, Runner, VirtualNodes, VirtualTimer};
 use jetpace_kernels::net::network;
 use jetpace_tables::hw::{BlockRunner, Timer};
@@ -160,6 +161,43 @@ fn a_calibration_leaves_no_trace() {
     let before = state();
     let settings = Settings { frames: 30, passes: 1, changes: 1, ..short(&board) };
     calibrate(&board, &dir.path().join("s.csv"), &settings).unwrap();
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn the_memory_is_locked_at_every_clock_and_rails_read_faster_and_both_are_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::new("orin-nano", 1).unwrap();
+    let (nodes, found) = (board.nodes(), board::Board::discover(&board.nodes()).unwrap());
+    let emc = found.emc.as_ref().unwrap();
+    let chip = found.rails.iter().find_map(|rail| match &rail.source {
+        RailSource::VoltsAmps { volts, .. } => volts.parent(),
+        RailSource::Power(_) => None,
+    });
+    let paths = [emc.dir.join("mrq_rate_locked"), emc.dir.join("state"), chip.unwrap().join("update_interval")];
+    let state = || paths.clone().map(|path| nodes.read(&path).unwrap());
+    let before = state();
+    let usual = Settings { frames: 12, passes: 1, changes: 1, ..short(&board) };
+    let settings = Settings { emc: EmcAsk::All, fast_rails: true, ..usual };
+    let path = dir.path().join("s.csv");
+    let done = calibrate(&board, &path, &settings).unwrap();
+    assert_eq!((done.rejected, state()), (0, before.clone()));
+    let sweep = sweep::read(&path).unwrap();
+    let clocks: BTreeSet<Option<Hertz>> = sweep.rows.iter().map(|row| row.emc_freq).collect();
+    assert_eq!(clocks, emc.clocks.iter().copied().map(Some).collect());
+    // A sixth of the memory's clock tells where the GPU's is high.
+    let top = board.clocks().last().copied();
+    let time = |emc: Hertz| {
+        let rows = kind(&sweep, Kind::Block).filter(|row| row.block == "stage1" || row.block == "stage5");
+        rows.filter(|row| (row.gpu_freq, row.emc_freq) == (top, Some(emc))).filter_map(Row::latency_s).sum::<f64>()
+    };
+    assert!(time(emc.clocks[0]) > 1.2 * time(*emc.clocks.last().unwrap()), "{}", time(emc.clocks[0]));
+    assert_eq!(calibrate(&board, &path, &settings).unwrap().measured, 0, "nothing is left to measure");
+
+    // At one that the board does not have, nothing is changed.
+    let asked = Settings { emc: EmcAsk::One(Hertz::new(123_000_000)), ..usual };
+    let message = calibrate(&board, &dir.path().join("t.csv"), &asked).unwrap_err().to_string();
+    assert!(message.contains("not among its clocks"), "{message}");
     assert_eq!(state(), before);
 }
 

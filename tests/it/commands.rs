@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use jetpace::args::{Cli, Command};
-use jetpace::calibrate::{Settings, Subject};
+use jetpace::calibrate::{EmcAsk, Settings, Subject};
 use jetpace::commands::restore;
 use jetpace::dry_run::DryRun;
 use jetpace::frames::{Course, Pace, Starts};
 use jetpace::rail_meter::RailMeter;
-use jetpace::runtime::control::Schedule;
+use jetpace::runtime::control::{Desk, Schedule};
 use jetpace::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Options, Unmanaged};
+use jetpace::runtime::follow::Asked;
 use jetpace::runtime::open;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
@@ -24,7 +25,7 @@ use jetpace::session::{Drive, Machine};
 use jetpace::signals::Stop;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
-use jetpace_devfreq::guard::{self, Guard};
+use jetpace_devfreq::guard::Guard;
 use jetpace_devfreq::rails::Rails;
 use jetpace_devfreq::sim::tree::{Tree, TreeTimer};
 use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
@@ -33,7 +34,6 @@ use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use crate::boards::{lines, recorded, tree};
-use crate::rivals::{BOARDS, jetson_clocks, jtop, nvpmodel, read};
 
 /// Two blocks of 10 ms each, on a board whose files stand still but for the kernel's rules.
 struct Blocks(TreeTimer);
@@ -74,7 +74,7 @@ impl BlockRunner for Blocks {
 }
 
 /// A table that runs the first block at the cap and the second one at the lowest clock.
-fn table(tree: &Tree) -> Table {
+pub fn table(tree: &Tree) -> Table {
     let board = Board::discover(tree).unwrap();
     let top = board.gpu.clocks.iter().rposition(|clock| *clock <= board.gpu.cap).unwrap();
     let clock =
@@ -90,21 +90,40 @@ fn command(line: &[&str]) -> Command {
     Cli::try_parse_from(["jetpace"].iter().chain(line)).unwrap().command
 }
 
-type Ran = Result<(), Box<dyn std::error::Error>>;
+pub type Ran = Result<(), Box<dyn std::error::Error>>;
 
-fn probe(tree: &Tree) -> Ran {
+pub fn probe(tree: &Tree) -> Ran {
     let Command::Probe(args) = command(&["probe", "--test-write"]) else { panic!() };
     args.look(tree, tree.timer())?;
     Ok(())
 }
 
-fn hold(tree: &Tree) -> Ran {
+pub fn hold(tree: &Tree) -> Ran {
+    hold_for(tree, &["true"])
+}
+
+pub fn hold_for(tree: &Tree, what: &[&str]) -> Ran {
     let clock = Board::discover(tree)?.gpu.clocks[1].to_string().replace(' ', "");
-    let Command::Hold(args) = command(&["hold", "--clock", &clock, "--", "true"]) else { panic!() };
+    let line = [&["hold", "--clock", &clock, "--"], what].concat();
+    let Command::Hold(args) = command(&line) else { panic!() };
     Ok(args.hold(tree.clone(), tree.timer(), &Stop::never())?)
 }
 
-fn calibrate(tree: &Tree) -> Ran {
+pub fn calibrate(tree: &Tree) -> Ran {
+    calibrate_at(tree, EmcAsk::Free, false)
+}
+
+/// At every EMC clock that the board lists, or at its highest.
+fn calibrate_with_emc(tree: &Tree) -> Ran {
+    let emc = Board::discover(tree)?.emc.ok_or("no EMC clock")?;
+    let asked = match emc.clocks.is_empty() {
+        true => EmcAsk::One(emc.cap.ok_or("no EMC cap")?),
+        false => EmcAsk::All,
+    };
+    calibrate_at(tree, asked, true)
+}
+
+fn calibrate_at(tree: &Tree, emc: EmcAsk, fast_rails: bool) -> Ran {
     let folder = tempfile::tempdir()?;
     let subject = Subject {
         nodes: tree.clone(),
@@ -116,7 +135,8 @@ fn calibrate(tree: &Tree) -> Ran {
         model: "blocks".to_owned(),
         evidence: "virtual",
     };
-    let settings = Settings { frames: 1, passes: 1, changes: 0, spacing: Nanos::ZERO, ..subject.settings() };
+    let usual = Settings { emc, fast_rails, ..subject.settings() };
+    let settings = Settings { frames: 1, passes: 1, changes: 0, spacing: Nanos::ZERO, ..usual };
     subject.calibrate(&folder.path().join("sweep.csv"), &settings, &Stop::never(), &mut |_| {})?;
     Ok(())
 }
@@ -134,7 +154,7 @@ fn course<'a>(table: &Table, stop: &'a Stop) -> Course<'a> {
     Course { frames: 2, pace, starts: Starts::Timer, stop }
 }
 
-fn run(tree: &Tree) -> Ran {
+pub fn run(tree: &Tree) -> Ran {
     let table = table(tree);
     machine(tree).run(Drive::Table(&table), course(&table, &Stop::never()), |_| Ok(()))?;
     Ok(())
@@ -142,14 +162,39 @@ fn run(tree: &Tree) -> Ran {
 
 /// One frame of one client, which waits for every write: a later wish may take an earlier one's place.
 fn serve(tree: &Tree) -> Ran {
+    serving(tree, |mut client, desk| {
+        let wait = |wanted: Option<ClockIndex>| until(|| desk.written.clock() == wanted);
+        let clocks = client.table().clocks().to_vec();
+        let (low, top) = (Some(clocks[0].index), clocks.last().map(|clock| clock.index));
+        client.tell(What::FrameStart)?;
+        client.tell(What::BlockStart(BlockId(0), Size::default()))?;
+        wait(top);
+        client.tell(What::BlockStart(BlockId(1), Size::default()))?;
+        wait(low);
+        client.tell(What::FrameEnd)?;
+        wait(top);
+        Ok(())
+    })
+}
+
+pub fn until(done: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < patience, "it did not come about");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A daemon on the board while a client of its has something to do; when that has gone, so does the daemon.
+pub fn serving(tree: &Tree, client: impl FnOnce(Remote, &Desk) -> Ran) -> Ran {
     let (folder, table) = (tempfile::tempdir()?, table(tree));
-    let (clock, digest) = open::take(tree.clone(), tree.timer(), None)?;
+    let (clock, _) = open::take(tree.clone(), tree.timer(), None)?;
     let options = Options {
         socket: folder.path().join("jetpace.sock"),
         access: Access::new(None),
-        board: digest,
         table: Some(Box::new(table)),
         events_per_s: EVENTS_PER_S,
+        writer: Asked::default(),
         schedule: Schedule::default(),
     };
     let socket = options.socket.clone();
@@ -157,25 +202,8 @@ fn serve(tree: &Tree) -> Ran {
     let desk = daemon.desk();
     let (stop, told) = UnixStream::pair()?;
     let thread = std::thread::spawn(move || daemon.run(told.as_fd(), &mut Unmanaged));
-    let mut client = Remote::open(&socket, &[])?;
-    let wait = |wanted: Option<ClockIndex>| {
-        let patience = Instant::now() + Duration::from_secs(20);
-        while desk.written.clock() != wanted && Instant::now() < patience {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(desk.written.clock(), wanted);
-    };
-    let clocks = client.table().clocks().to_vec();
-    let (low, top) = (Some(clocks[0].index), clocks.last().map(|clock| clock.index));
-    client.tell(What::FrameStart)?;
-    client.tell(What::BlockStart(BlockId(0), Size::default()))?;
-    wait(top);
-    client.tell(What::BlockStart(BlockId(1), Size::default()))?;
-    wait(low);
-    client.tell(What::FrameEnd)?;
-    wait(top);
-    drop(client);
-    wait(None);
+    client(Remote::open(&socket, &[])?, &desk)?;
+    until(|| desk.written.clock().is_none());
     drop(stop);
     thread.join().map_err(|_| "the daemon panicked")??;
     Ok(())
@@ -222,6 +250,11 @@ fn hold_writes() {
 #[test]
 fn calibrate_writes() {
     insta::assert_snapshot!(writes(calibrate));
+}
+
+#[test]
+fn calibrate_writes_with_the_memory_locked_and_rails_made_faster() {
+    insta::assert_snapshot!(writes(calibrate_with_emc));
 }
 
 #[test]
@@ -297,42 +330,5 @@ fn a_dry_run_of_run_says_what_run_writes() {
         assert!(
             machine(&dry).dry_run(Drive::Stock, course(&table, &Stop::never())).unwrap().starts_with("# the stock")
         );
-    }
-}
-
-#[test]
-fn another_program_in_the_middle_of_a_command_keeps_what_it_set() {
-    for name in BOARDS {
-        for (what, command) in [("run", run as fn(&Tree) -> Ran), ("probe", probe)] {
-            let fresh = tree(name);
-            let board = Board::discover(&fresh).unwrap();
-            let (lowest, bound) = (board.gpu.clocks[0].get(), read(&fresh, &board.gpu.node("max_freq")));
-            let cap = board.gpu.clocks[2];
-            for moment in 0..60 {
-                for rival in ["nvpmodel", "jetson_clocks", "jtop"] {
-                    let (tree, there) = (fresh.copy(), board.clone());
-                    tree.before_write(moment, move |outside| match rival {
-                        "nvpmodel" => nvpmodel(outside, &there, cap),
-                        "jetson_clocks" => jetson_clocks(outside, &there),
-                        _ => jtop(outside, &there),
-                    });
-                    // A way that was switched away while it was tried is an error, and everything is put back.
-                    drop(command(&tree));
-                    guard::restore(&tree).unwrap();
-                    let context =
-                        format!("{what} on {name} beside {rival} at {moment}\n{}", lines(&tree.log(), &board));
-                    let wanted = if rival == "nvpmodel" && tree.log().iter().any(|e| e.who == rival) {
-                        cap.get().to_string()
-                    } else {
-                        bound.clone()
-                    };
-                    assert_eq!(read(&tree, &board.gpu.node("max_freq")), wanted, "{context}");
-                    assert_eq!(read(&tree, &board.gpu.node("governor")), board.gpu.governor, "{context}");
-                    if rival != "jetson_clocks" {
-                        assert_eq!(read(&tree, &board.gpu.node("min_freq")), lowest.to_string(), "{context}");
-                    }
-                }
-            }
-        }
     }
 }

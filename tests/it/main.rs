@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may fail by panicking
 
 mod bad_trees;
+mod beside;
 mod boards;
 mod calibrate;
 mod commands;

@@ -285,12 +285,13 @@ fn the_memory_clock_is_locked_and_let_go() {
 
 #[test]
 fn rails_convert_faster_and_are_put_back() {
-    for (name, chips) in [("nano-r32.7", 1), ("agx-xavier-r32.7", 2), (ORIN, 1), ("thor-r38.2", 1)] {
+    // One of Thor's two chips has no node for it.
+    for (name, all) in [("nano-r32.7", true), ("agx-xavier-r32.7", true), (ORIN, true), ("thor-r38.2", false)] {
         let tree = tree(name);
         let before = tree.settings();
         let board = Board::discover(&tree).unwrap();
         let (guard, _) = Guard::take(tree.clone()).unwrap();
-        assert_eq!(rails::sample_faster(&tree, &guard, &board.rails).unwrap(), chips, "{name}");
+        assert_eq!(rails::sample_faster(&tree, &guard, &board.rails).unwrap(), all, "{name}");
         assert_ne!(tree.settings(), before, "{name}");
         drop(guard);
         assert_eq!(tree.settings(), before, "{name}");

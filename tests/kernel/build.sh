@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares the newest arm64 kernel of this Debian with the modules of the tests. Everything comes from Debian packages,
 # is unpacked and not installed, and is kept per version.
-#   usage: build.sh FOLDER     prints FOLDER/VERSION, which then holds vmlinuz, busybox, *.ko and modules/*.ko
+#   usage: build.sh FOLDER     prints FOLDER/VERSION, which then holds vmlinuz, busybox, *.ko, modules/*.ko and python/
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -41,6 +41,26 @@ fetch() {
     rm -rf "$out/debs" "$unpacked/boot" "$unpacked/lib" "$unpacked/usr/src/"linux-source-* "$unpacked/usr/share"
 }
 
+# The smallest Python, for what people write clocks with today: 14 MB unpacked, its libraries among them.
+python() {
+    local debs=$out/python-debs root=$out/python libs=lib/aarch64-linux-gnu
+    rm -rf "$debs" "$root"
+    mkdir -p "$debs" "$root/bin" "$root/$libs" "$root/usr/lib"
+    (cd "$debs" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" \
+        {python3.11-minimal,libpython3.11-minimal,libc6,libexpat1,zlib1g}:arm64)
+    local deb
+    for deb in "$debs"/*.deb; do
+        dpkg-deb -x "$deb" "$debs/x"
+    done
+    cp -L "$debs/x/$libs"/{libc.so.6,libm.so.6,libz.so.1,libexpat.so.1} "$root/$libs/"
+    cp -L "$debs/x/$libs/ld-linux-aarch64.so.1" "$root/lib/"
+    cp -r "$debs/x/usr/lib/python3.11" "$root/usr/lib/"
+    # Needs libraries of its own, and nothing here needs it.
+    rm -r "$root/usr/lib/python3.11/lib-dynload"
+    cp "$debs/x/usr/bin/python3.11" "$root/bin/python3"
+    rm -rf "$debs"
+}
+
 modules() {
     local m=$out/modules drivers=$unpacked/drivers
     mkdir -p "$m"
@@ -63,5 +83,6 @@ modules() {
     [ -e "$out/vmlinuz" ] && [ -e "$headers" ] || fetch
     [ -e "$out/modules/built" ] && [ -z "$(find "$here" -newer "$out/modules/built" \( -name '*.c' -o -name Kbuild \))" ] ||
         modules
+    [ -e "$out/python/bin/python3" ] || python
 } >&2
 echo "$out"

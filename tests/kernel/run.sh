@@ -16,6 +16,7 @@ root=$kernel/root
 rm -rf "$root"
 mkdir -p "$root"/{bin,dev,etc,m,proc,run,sys,tmp}
 cp "$kernel/busybox" "$root/bin/busybox"
+cp -r "$kernel/python/." "$root/"
 cp "$agent" "$root/bin/jetpace"
 cp "$cases" "$root/bin/jetpace-kernel-cases"
 cp "$here"/guest/* "$root/"

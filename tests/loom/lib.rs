@@ -53,7 +53,7 @@ mod tests {
                         assert_ne!(last, Some(Request::Set(ClockIndex(2))), "an old request came after the latest");
                         last = Some(request);
                     }
-                    None => mailbox.sleep(None),
+                    None => mailbox.sleep(None, || false),
                 }
             }
             posting.join().unwrap();
@@ -72,7 +72,7 @@ mod tests {
                 })
                 .into();
             while mailbox.take().is_none() {
-                mailbox.sleep(None);
+                mailbox.sleep(None, || false);
             }
             for thread in posting {
                 thread.join().unwrap();
@@ -98,7 +98,7 @@ mod tests {
                 match mailbox.take() {
                     Some(request) => released = request == Request::Release,
                     None if closed => break,
-                    None => mailbox.sleep(None),
+                    None => mailbox.sleep(None, || false),
                 }
             }
             assert!(released);

@@ -47,7 +47,7 @@ where
             self.go_on()?;
             let start = self.timer.now();
             let times = self.frame()?;
-            let rejected = self.spoilt(clock, book.emc())?;
+            let rejected = self.spoilt(clock, book)?;
             let temp = self.surroundings.temperature();
             for (block, time) in times.into_iter().enumerate() {
                 let row = self.block_row(book, BlockId(block as u16), clock, repeat);
@@ -84,7 +84,7 @@ where
                 break;
             }
             let time = self.frame()?.into_iter().fold(Nanos::ZERO, Nanos::saturating_add);
-            let rejected = self.spoilt(clock, book.emc())?;
+            let rejected = self.spoilt(clock, book)?;
             let temp = self.surroundings.temperature();
             book.add(&Row { latency: Some(time), samples: Some(1), temp, rejected, ..row(book, repeat, hz) })?;
             self.timer.sleep_until(start.saturating_add(settings.spacing));
@@ -114,7 +114,8 @@ where
             self.go_on()?;
             let row = self.block_row(book, block, clock, repeat);
             let row = self.dwell(settings, block, row)?;
-            let rejected = self.spoilt(clock, book.emc())?;
+            book.expect_no_emc();
+            let rejected = self.spoilt(clock, book)?;
             book.add(&Row { rejected, temp: self.surroundings.temperature(), ..row })?;
         }
         Ok(())
@@ -170,6 +171,7 @@ where
         for _ in 0..WARM_UP_FRAMES {
             self.frame()?;
         }
+        book.expect_no_emc();
         Ok(())
     }
 

@@ -12,6 +12,8 @@ pub struct Book<'a> {
     there: BTreeSet<Key>,
     write: &'a mut dyn FnMut(&Row) -> Result<(), Failure>,
     template: Row,
+    emc_locked: bool,
+    emc_expected: bool,
 }
 
 impl std::fmt::Debug for Book<'_> {
@@ -29,7 +31,8 @@ impl<'a> Book<'a> {
         write: &'a mut dyn FnMut(&Row) -> Result<(), Failure>,
     ) -> Self {
         let template = Row { device: device.to_owned(), model: model.to_owned(), ..Row::default() };
-        Self { there: there.iter().map(Row::key).collect(), write, template }
+        let there = there.iter().map(Row::key).collect();
+        Self { there, write, template, emc_locked: false, emc_expected: false }
     }
 
     /// The memory's clock for all rows from here on.
@@ -37,8 +40,27 @@ impl<'a> Book<'a> {
         self.template.emc_freq = emc;
     }
 
-    /// The memory's clock that rows are written with.
-    pub fn emc(&self) -> Option<Hertz> {
+    /// The memory's clock is locked at this one.
+    pub fn lock_emc(&mut self, emc: Hertz) {
+        (self.emc_locked, self.emc_expected) = (true, true);
+        self.set_emc(Some(emc));
+    }
+
+    /// Whether the memory's clock is locked.
+    pub fn is_emc_locked(&self) -> bool {
+        self.emc_locked
+    }
+
+    /// What comes now may have another clock of the memory than what was before, where that is not locked.
+    pub fn expect_no_emc(&mut self) {
+        self.emc_expected = self.emc_locked;
+    }
+
+    /// The memory's clock that rows are written with: what it is now, where none was expected.
+    pub fn expect_emc(&mut self, now: Option<Hertz>) -> Option<Hertz> {
+        if !std::mem::replace(&mut self.emc_expected, true) {
+            self.template.emc_freq = now;
+        }
         self.template.emc_freq
     }
 
@@ -52,12 +74,13 @@ impl<'a> Book<'a> {
         Row { kind, ..self.template.clone() }
     }
 
-    /// Whether a row with this key, but for the CPU's clock, is there.
+    /// Whether a row with this key, but for the CPU's clock and for a clock of the memory that is not locked, is there.
     pub fn has(&self, row: &Row) -> bool {
-        let mut low = Row { cpu_freq: None, ..row.clone() }.key();
-        let mut high = low.clone();
-        // The CPU's clock lies in the middle of the key's clocks, so the range holds other changes' clocks as well.
-        (low.clocks[2], high.clocks[2]) = (None, Some(Hertz::MAX));
+        let (mut low, mut high) = (row.key(), row.key());
+        // They lie in the middle of the key's clocks, so the range holds other changes' clocks as well.
+        for free in if self.emc_locked { 2..3 } else { 1..3 } {
+            (low.clocks[free], high.clocks[free]) = (None, Some(Hertz::MAX));
+        }
         self.there.range(low.clone()..=high).any(|key| key.clocks[3..] == low.clocks[3..])
     }
 
@@ -66,8 +89,50 @@ impl<'a> Book<'a> {
         self.has(&Row { repeat, from: Some(from), to: Some(to), ..self.row(Kind::Settle) })
     }
 
-    /// Writes a row.
+    /// Writes a row, with the memory's clock that it was measured at.
     pub fn add(&mut self, row: &Row) -> Result<(), Failure> {
-        (self.write)(row)
+        (self.write)(&Row { emc_freq: self.template.emc_freq, ..row.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOW: Option<Hertz> = Some(Hertz::new(665_600_000));
+    const HIGH: Option<Hertz> = Some(Hertz::new(2_133_000_000));
+
+    #[test]
+    fn the_memorys_clock_is_taken_anew_where_it_may_have_moved() {
+        let mut written = Vec::new();
+        let mut write = |row: &Row| {
+            written.push(row.emc_freq);
+            Ok(())
+        };
+        let mut book = Book::new("d", "m", &[], &mut write);
+        book.set_emc(LOW);
+        let row = book.row(Kind::Block);
+        // What the next clock of the GPU brings about is no fault; what comes in the middle of a visit is.
+        book.expect_no_emc();
+        assert_eq!(book.expect_emc(HIGH), HIGH);
+        book.add(&row).unwrap();
+        assert_eq!(book.expect_emc(LOW), HIGH);
+        book.lock_emc(Hertz::new(665_600_000));
+        book.expect_no_emc();
+        assert_eq!(book.expect_emc(HIGH), LOW, "locked, it may not move at all");
+        book.add(&row).unwrap();
+        assert_eq!(written, [HIGH, LOW]);
+    }
+
+    #[test]
+    fn a_row_is_there_at_any_clock_of_a_memory_that_is_not_locked() {
+        let there = Row { emc_freq: HIGH, ..Row::default() };
+        let mut write = |_: &Row| Ok(());
+        let mut book = Book::new("", "", std::slice::from_ref(&there), &mut write);
+        let at = |emc_freq| Row { emc_freq, ..Row::default() };
+        assert!(book.has(&at(LOW)) && book.has(&at(None)) && book.has(&at(HIGH)));
+        book.lock_emc(Hertz::new(665_600_000));
+        assert!(!book.has(&at(LOW)));
+        assert!(book.has(&at(HIGH)));
     }
 }

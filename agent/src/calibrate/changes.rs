@@ -68,7 +68,8 @@ where
                 break;
             }
         }
-        let mut rejected = self.spoilt(to, book.emc())?;
+        book.expect_no_emc();
+        let mut rejected = self.spoilt(to, book)?;
         if found.is_none() && rejected.is_empty() {
             rejected = "no change seen in block times".to_owned();
         }

@@ -44,7 +44,8 @@ where
             self.nudge()?;
             let mean = self.read_idle(settings, true)?;
             let row = self.idle_row(awake, &mean);
-            let rejected = self.spoilt(clock, book.emc())?;
+            book.expect_no_emc();
+            let rejected = self.spoilt(clock, book)?;
             book.add(&Row { rejected, ..row })?;
         }
         if !book.has(&gated) {

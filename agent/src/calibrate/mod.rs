@@ -47,6 +47,33 @@ pub struct Settings {
     pub changes: u32,
     /// How power is read.
     pub power: PowerPace,
+    /// At which clocks of the memory.
+    pub emc: EmcAsk,
+    /// Whether the rails' chips are to convert as fast as they can meanwhile.
+    pub fast_rails: bool,
+}
+
+/// The memory's clocks during a calibration: `--emc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmcAsk {
+    /// As each GPU clock and the load bring them about; recorded with every row.
+    #[default]
+    Free,
+    /// Locked at one.
+    One(Hertz),
+    /// Locked at each that the board lists, up to its cap: everything is measured at each.
+    All,
+}
+
+impl std::str::FromStr for EmcAsk {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            clock => clock.parse().map(Self::One).map_err(|e| format!("{e}; or `all`")),
+        }
+    }
 }
 
 /// Frames timed as a whole for each of which every block is timed.
@@ -57,7 +84,7 @@ impl Settings {
     pub fn usual(power: PowerPace) -> Self {
         let frames = 1200;
         let (late, spacing) = (LATE_PER_FRAME * frames, Nanos::from_millis(80));
-        Self { frames, late, spacing, passes: 3, changes: 10, power }
+        Self { frames, late, spacing, passes: 3, changes: 10, power, emc: EmcAsk::Free, fast_rails: false }
     }
 }
 
@@ -115,8 +142,9 @@ where
         book: &mut Book<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
-        let emc = self.surroundings.emc();
-        book.set_emc(emc);
+        if !book.is_emc_locked() {
+            book.set_emc(self.surroundings.emc());
+        }
         book.set_cpu(self.surroundings.cpu());
         let steps = steps(settings, clocks);
         let mut probe = None;
@@ -161,7 +189,8 @@ where
     }
 
     /// Why what was just measured at a clock may be wrong; empty where nothing speaks against it.
-    fn spoilt(&mut self, clock: ClockIndex, emc: Option<Hertz>) -> Result<String, Failure> {
+    /// The memory's clock is the book's, or where that does not expect any the one of now from here on.
+    fn spoilt(&mut self, clock: ClockIndex, book: &mut Book<'_>) -> Result<String, Failure> {
         let runs = self.gpu.current().map_err(Failure::failed)?;
         let wanted = self.hz(clock);
         if runs != wanted {
@@ -171,6 +200,7 @@ where
             return Ok("throttled".to_owned());
         }
         let now = self.surroundings.emc();
+        let emc = book.expect_emc(now);
         if now != emc {
             let text = |emc: Option<Hertz>| emc.map_or("unknown".to_owned(), |emc| emc.to_string());
             return Ok(format!("EMC moved from {} to {}", text(emc), text(now)));

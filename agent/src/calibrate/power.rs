@@ -36,6 +36,18 @@ impl PowerPace {
         passes: 1,
     };
 
+    /// hwmon, where every conversion takes 140 us: a new reading every millisecond.
+    const HWMON_FAST: Self = Self { settle: Nanos::from_millis(5), every: Nanos::from_millis(1), ..Self::HWMON };
+
+    /// iio, where every reading is a conversion of its own.
+    const IIO_FAST: Self = Self { settle: Nanos::from_millis(5), ..Self::IIO };
+
+    /// The pace where the chips convert as fast as they can.
+    #[must_use]
+    pub fn fast(self) -> Self {
+        if self == Self::IIO { Self::IIO_FAST } else { Self::HWMON_FAST }
+    }
+
     /// The pace of a board's rails.
     pub fn of(rails: &[Rail]) -> Self {
         let averaged = rails.iter().any(|rail| matches!(rail.source, RailSource::Power(_)));

@@ -5,14 +5,16 @@ use std::path::Path;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Leftover, Store, log_foreign};
+use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_devfreq::rails::Rails;
-use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
+use jetpace_devfreq::rails::{Rails, sample_faster};
+use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, Timer};
 use jetpace_tables::sample::{Row, Sweep};
+use jetpace_tables::units::Hertz;
 use jetpace_tables::work::ClockIndex;
 
-use super::{Bench, BoardSurroundings, Book, PowerPace, Progress, Settings};
-use crate::failure::Failure;
+use super::{Bench, BoardSurroundings, Book, EmcAsk, PowerPace, Progress, Settings};
+use crate::failure::{Failure, Reason};
 use crate::signals::Stop;
 use crate::sweep::SweepWriter;
 
@@ -88,6 +90,15 @@ where
             log::warn!("an earlier instance was killed; its clocks were put back first");
             log_foreign(&report);
         }
+        let emc_clocks = self.emc_clocks(settings.emc)?;
+        let mut mem = MemNode::new(self.nodes.clone(), self.timer.clone(), &self.board, &guard);
+        let mut settings = *settings;
+        if settings.fast_rails {
+            match sample_faster(&self.nodes, &guard, &self.board.rails)? {
+                true => settings.power = settings.power.fast(),
+                false => log::warn!("not every power monitor may be told to convert faster: rails are read as usual"),
+            }
+        }
         let gpu = GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, &guard, None)?;
         let mut bench = Bench {
             gpu,
@@ -105,12 +116,40 @@ where
             writer.append(row)
         };
         let mut book = Book::new(&self.device, &self.model, &there.rows, &mut write);
-        let measured = bench.calibrate(settings, &clocks, &mut book, progress);
+        let measure = || -> Result<(), Failure> {
+            for emc in emc_clocks {
+                if let Some(emc) = emc {
+                    mem.pin(emc)?;
+                    book.lock_emc(emc);
+                }
+                bench.calibrate(&settings, &clocks, &mut book, progress)?;
+            }
+            Ok(())
+        };
+        let measured = measure();
         bench.gpu.release()?;
         log_foreign(&guard.restore()?);
         measured?;
         writer.finish()?;
         Ok(done)
+    }
+
+    /// The memory's clocks to measure at, one after the other; `None` is unlocked.
+    pub(crate) fn emc_clocks(&self, asked: EmcAsk) -> Result<Vec<Option<Hertz>>, Failure> {
+        let emc = self.board.emc.as_ref();
+        let listed = emc.map_or(&[][..], |emc| &emc.clocks);
+        match asked {
+            EmcAsk::Free => Ok(vec![None]),
+            EmcAsk::One(clock) => Ok(vec![Some(clock)]),
+            EmcAsk::All if listed.is_empty() => Err(Failure::new(
+                Reason::Unsupported,
+                "--emc all: this board does not list its EMC clocks; name one, as --emc 1600MHz",
+            )),
+            EmcAsk::All => {
+                let cap = emc.and_then(|emc| emc.cap).unwrap_or(Hertz::MAX);
+                Ok(listed.iter().copied().filter(|clock| *clock <= cap).map(Some).collect())
+            }
+        }
     }
 
     /// The first line of the sweep. The settings stand in it, so that a sweep goes on as it began.
@@ -127,7 +166,14 @@ where
             ("passes", settings.passes.to_string()),
             ("changes", settings.changes.to_string()),
         ];
-        let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let emc = match settings.emc {
+            EmcAsk::Free => None,
+            EmcAsk::One(clock) => Some(clock.get().to_string()),
+            EmcAsk::All => Some("all".to_owned()),
+        };
+        let fast = settings.fast_rails.then(|| "fast".to_owned());
+        let asked = [("emc", emc), ("rails", fast)].into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let fields = fields.into_iter().chain(asked).map(|(key, value)| (key.to_owned(), value)).collect();
         Sweep { board: Some(self.board.digest()), fields, rows: Vec::new() }
     }
 }

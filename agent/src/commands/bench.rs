@@ -101,6 +101,7 @@ fn measure(node: &Path, folder: &Path) -> std::io::Result<Document> {
     let (caller, written) = daemon::caller_asleep(&watch, clock()?, &socket)?;
     operations.insert("daemon_caller_asleep", Some(caller));
     operations.insert("daemon_written", Some(written));
+    operations.insert("futex_wake_bare", Some(daemon::futex_wake_bare(&watch)));
     operations.insert("reopen_write", Some(compare::reopen_write(&watch, node, &values)?));
     operations.insert("shell_echo", compare::shell_echo(node, &values));
     operations.insert("python_write", compare::python_write(node, &values));

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Store};
+use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
+use jetpace_devfreq::rails::sample_faster;
+use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, Timer};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 
 use crate::args::{BoardArg, network};
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
-use crate::calibrate::{Done, LATE_PER_FRAME, Progress, Settings, Step, Subject, steps};
+use crate::calibrate::{Done, EmcAsk, LATE_PER_FRAME, Progress, Settings, Step, Subject, steps};
 use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::output::print_text;
@@ -49,6 +51,14 @@ pub struct Args {
     /// How often every change from one clock to another is made; 0 leaves settle times out
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1000))]
     changes: Option<u32>,
+    /// Lock the memory's clock at this one, or at each of `all` in turn, where the board lets it be locked; everything is
+    /// measured at each. By default it is left free, and every row says what it was
+    #[arg(long, value_name = "CLOCK|all")]
+    emc: Option<EmcAsk>,
+    /// Let the power monitors convert as fast as they can meanwhile, where this user may say so; their usual pace is put
+    /// back afterwards
+    #[arg(long)]
+    fast_rails: bool,
     /// Weights as a safetensors file with torchvision's names, for a real GPU; random ones by default
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -150,6 +160,8 @@ impl Args {
             spacing: self.spacing.unwrap_or(usual.spacing),
             passes: self.passes.unwrap_or(usual.passes),
             changes: self.changes.unwrap_or(usual.changes),
+            emc: self.emc.unwrap_or_default(),
+            fast_rails: self.fast_rails,
             ..usual
         };
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
@@ -209,12 +221,27 @@ where
 {
     let dry = DryRun::new(subject.nodes.clone(), &subject.board.gpu.devfreq);
     let (guard, _) = Guard::take(dry.clone())?;
+    if settings.fast_rails {
+        dry.comment("power monitors convert as fast as they can");
+        sample_faster(&dry, &guard, &subject.board.rails)?;
+    }
     dry.comment("which way of fixing the clock works");
     let mut gpu = GpuNode::open(dry.clone(), subject.timer.clone(), &subject.board, &guard, None)?;
-    for step in steps(settings, &subject.clocks()) {
-        dry.comment(&what(step));
-        for clock in step.writes() {
-            gpu.set(clock)?;
+    let mut mem = MemNode::new(dry.clone(), subject.timer.clone(), &subject.board, &guard);
+    for emc in subject.emc_clocks(settings.emc)? {
+        if let Some(emc) = emc {
+            dry.comment(&format!("EMC clock {emc}"));
+            match mem.pin(emc) {
+                // Some boards tell the clock that runs elsewhere, which no write here brings about.
+                Err(jetpace_devfreq::Error::DoesNotFollow { .. }) => {}
+                pinned => drop(pinned?),
+            }
+        }
+        for step in steps(settings, &subject.clocks()) {
+            dry.comment(&what(step));
+            for clock in step.writes() {
+                gpu.set(clock)?;
+            }
         }
     }
     dry.comment("everything put back");

@@ -249,7 +249,9 @@ impl Args {
         };
         let holds =
             Holds { board, model: digest, network: &made.network, emc: made.emc, board_clocks: &model.clocks_hz };
+        let write_time = Nanos::from_secs_f64(model.write.map_or(0.0, |write| write.p50_s));
         let list = plan::list_table(&made.problem, &made.plan, &holds).map_err(Failure::usage)?;
+        let list = list.with_write_time(write_time);
         if self.list {
             return Ok(list);
         }

@@ -13,6 +13,7 @@ use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
 use crate::frames::{Course, Pace, Starts};
 use crate::output::{print_json, print_text};
+use crate::runtime::follow::Asked;
 use crate::session::Drive;
 use crate::signals::Stop;
 use crate::triggers::{Source, Triggers};
@@ -52,6 +53,16 @@ pub struct Args {
     /// Accepted share of missed frames, for choosing the best fixed clock; by default the table's, or 0.01
     #[arg(long)]
     risk: Option<f64>,
+    /// Who writes the clock on this machine: the thread that launches the blocks (inline), the control thread (thread), or
+    /// the one that is cheaper by the write time in the table (auto). A virtual board knows inline only
+    #[arg(long, default_value = "auto", value_name = "auto|inline|thread")]
+    writer: Asked,
+    /// Run the control thread under SCHED_FIFO at this priority
+    #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99))]
+    fifo: Option<u8>,
+    /// Run the control thread on this CPU
+    #[arg(long, value_name = "CPU")]
+    cpu: Option<usize>,
     /// Seed of a virtual board, or of random weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -104,6 +115,7 @@ impl Args {
         use jetpace_devfreq::timer::Monotonic;
 
         use crate::rail_meter::RailMeter;
+        use crate::runtime::control::Schedule;
         use crate::session::Machine;
 
         jetpace_kernels::cuda::probe()?;
@@ -134,7 +146,15 @@ impl Args {
         let mut triggers = self.trigger.as_ref().map(Triggers::open).transpose()?;
         let starts = triggers.as_mut().map_or(Starts::Timer, Starts::Triggers);
         let course = Course { frames: self.frames(), pace, starts, stop: &stop };
-        let ours = machine.run(drive, course, |frame| log.add(frame))?;
+        let ours = match &table {
+            Some(table) => {
+                let schedule = Schedule { fifo: self.fifo, cpu: self.cpu };
+                let (ours, writer) = machine.follow(table, (self.writer, schedule), course, |frame| log.add(frame))?;
+                log::info!("who writes: {}", writer.text());
+                ours
+            }
+            None => machine.run(drive, course, |frame| log.add(frame))?,
+        };
         log.end()?;
         // The baselines would run the network for minutes more; `--net` without a table measures the stock governor.
         let baselines = Baselines::default();
@@ -145,11 +165,18 @@ impl Args {
 
     #[cfg(feature = "sim")]
     fn run_virtual(&self, name: &str) -> Result<(), Failure> {
+        use crate::runtime::follow::Writer;
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::sim;
 
         use crate::virtual_board::{Case, best_fixed, machine};
 
+        if self.writer == Asked(Some(Writer::Thread)) || self.fifo.is_some() || self.cpu.is_some() {
+            return Err(Failure::usage(
+                "--writer thread, --fifo and --cpu: a virtual board has no thread that writes, its time stands still \
+                 meanwhile; leave them away, or run on a Jetson",
+            ));
+        }
         // The board is looked at first: a table tells nothing of use on a machine that is not there.
         let nodes = sim::Board::new(name, self.seed).map_err(Failure::usage)?.nodes();
         let table = self.read_table(&Board::discover(&nodes)?.digest())?;

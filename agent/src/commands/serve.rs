@@ -18,6 +18,7 @@ use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::runtime::control::Schedule;
 use crate::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Manager, Options};
+use crate::runtime::follow::Asked;
 use crate::runtime::{open, sys, wire};
 use crate::signals::Stop;
 
@@ -39,6 +40,10 @@ pub struct Args {
     /// Take this way of fixing the clock instead of the cheapest that works
     #[arg(long)]
     way: Option<Way>,
+    /// Who writes: a client's own thread (inline), the control thread (thread), or for each client the one that is
+    /// cheaper by the write time in its table (auto)
+    #[arg(long, default_value = "auto", value_name = "auto|inline|thread")]
+    writer: Asked,
     /// Run the threads that follow the clients and write under SCHED_FIFO at this priority
     #[arg(long, value_name = "PRIORITY", value_parser = clap::value_parser!(u8).range(1..=99))]
     fifo: Option<u8>,
@@ -92,9 +97,9 @@ impl Args {
         let options = Options {
             socket: self.socket.clone(),
             access: Access::new(group),
-            board,
             table,
             events_per_s: EVENTS_PER_S,
+            writer: self.writer,
             schedule: Schedule { fifo: self.fifo, cpu: self.cpu },
         };
         let named = |e: std::io::Error| Failure::file(&self.socket, &e);

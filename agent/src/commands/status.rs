@@ -61,7 +61,7 @@ impl Args {
         );
         for client in status["clients"].as_array().into_iter().flatten() {
             text.push_str(&format!(
-                "client {}: process {} of user {}, {}: {}{}, {} frames, {} missed, {} shared, {} switches, {} events lost\n",
+                "client {}: process {} of user {}, {}: {}{}, {} frames, {} missed, {} shared, {} switches ({}), {} events lost\n",
                 number(&client["client"]),
                 number(&client["pid"]),
                 number(&client["uid"]),
@@ -72,8 +72,12 @@ impl Args {
                 number(&client["missed"]),
                 number(&client["shared_frames"]),
                 number(&client["switches"]),
+                client["writer"].as_str().unwrap_or("?"),
                 number(&client["lost_events"]),
             ));
+            if let tries @ 1.. = number(&client["tries"]) {
+                text.push_str(&format!("    tries to follow again: {tries}\n"));
+            }
             for (fault, count) in client["faults"].as_object().into_iter().flatten() {
                 if number(count) > 0 {
                     text.push_str(&format!("    {fault}: {}\n", number(count)));

@@ -6,10 +6,11 @@ mod seen;
 mod tests;
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use jetpace_tables::hw::GpuClock;
+use jetpace_tables::table::Digest;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -23,8 +24,9 @@ use super::sys;
 
 /// A clock with a board around it, on which caps move and power modes change.
 pub trait Tended: GpuClock {
-    /// Looks at what someone else may have changed, and obeys it. Called off the hot path, every [`LOOK_EVERY`].
-    fn look(&mut self) -> Result<Look, Self::Error>;
+    /// Looks at what someone else may have changed, and obeys it. Called off the hot path, every [`LOOK_EVERY`], and
+    /// where it matters now which board this is with `whole`.
+    fn look(&mut self, whole: bool) -> Result<Look, Self::Error>;
 }
 
 /// What a look found.
@@ -32,12 +34,15 @@ pub trait Tended: GpuClock {
 pub struct Look {
     /// The highest clock allowed now.
     pub cap: ClockIndex,
-    /// The board is no longer the one that the table was made for.
-    pub stale: bool,
+    /// What tables have to be made for now.
+    pub board: Digest,
 }
 
 /// How often the control thread looks at the board while the GPU is not with the stock governor.
 pub const LOOK_EVERY: Nanos = Nanos::from_millis(50);
+
+/// How often a hand-back that was refused is tried again.
+const RELEASE_AGAIN: Nanos = Nanos::from_millis(1_000);
 
 /// How a thread runs that writes the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +90,8 @@ impl<C: Tended + Send + 'static> Control<C> {
                 // Set once, here.
                 let _ = started.set(applied.err());
                 if go {
-                    Thread { desk: &desk, clock: &clock, silence, pending: None, look_at: Nanos::ZERO }.serve();
+                    Thread { desk: &desk, clock: &clock, silence, pending: None, owed: None, look_at: Nanos::ZERO }
+                        .serve();
                 }
             })?
         };
@@ -99,6 +105,11 @@ impl<C: Tended + Send + 'static> Control<C> {
     /// Where to post requests and see what came of them.
     pub fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Looks at the board now, on the calling thread, which may wait for a write.
+    pub fn look(&self) {
+        look(&self.desk, &self.clock, true);
     }
 
     /// For writing inline.
@@ -121,8 +132,7 @@ impl<C: GpuClock> Control<C> {
         if self.desk.written.clock().is_none() && self.desk.written.writes() > 0 {
             return Ok(());
         }
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let released = clock.release();
+        let released = lock(&self.clock).release();
         self.desk.note(&released, None, sys::now());
         released
     }
@@ -177,6 +187,8 @@ struct Thread<'a, C> {
     clock: &'a Mutex<C>,
     silence: Nanos,
     pending: Option<(ClockIndex, Nanos)>,
+    /// A hand-back that was refused, and when to try again.
+    owed: Option<Nanos>,
     look_at: Nanos,
 }
 
@@ -200,13 +212,18 @@ impl<C: Tended> Thread<'_, C> {
             if self.pending.is_none() {
                 self.desk.set_settled(posted);
             }
+            if self.desk.take_look_asked() {
+                look(self.desk, self.clock, true);
+            }
             let wake = self.tend(now);
-            self.desk.mailbox.sleep(earliest(self.pending.map(|(_, at)| at), wake));
+            let until = earliest(self.pending.map(|(_, at)| at), wake);
+            self.desk.mailbox.sleep(until, || self.desk.is_look_asked());
         }
     }
 
     fn carry_out(&mut self, request: Request) {
         self.pending = None;
+        self.owed = None;
         match request {
             Request::Set(to) => self.set(to),
             Request::SetAt(to, at) => self.pending = Some((to, at)),
@@ -224,14 +241,21 @@ impl<C: Tended> Thread<'_, C> {
         self.desk.note(&written, Some(to), sys::now());
     }
 
-    fn release(&self) {
-        let mut clock = self.lock();
-        let released = clock.release();
-        self.desk.note(&released, None, sys::now());
+    fn release(&mut self) {
+        let released = self.lock().release();
+        let now = sys::now();
+        self.desk.note(&released, None, now);
+        self.owed = released.is_err().then(|| now.saturating_add(RELEASE_AGAIN));
     }
 
     /// Looks after silence and the board; when to look again. Nothing while the stock governor has the GPU.
     fn tend(&mut self, now: Nanos) -> Option<Nanos> {
+        if let Some(at) = self.owed {
+            if now >= at {
+                self.release();
+            }
+            return self.owed;
+        }
         self.desk.written.clock()?;
         let silent_at = self.desk.heartbeat().saturating_add(self.silence);
         let watched = self.silence > Nanos::ZERO;
@@ -239,24 +263,32 @@ impl<C: Tended> Thread<'_, C> {
             self.pending = None;
             self.desk.set_silenced();
             self.release();
-            return None;
+            return self.owed;
         }
         if now >= self.look_at {
             self.look_at = now.saturating_add(LOOK_EVERY);
-            let looked = self.lock().look();
-            match looked {
-                Ok(look) => self.desk.set_look(look),
-                // The nodes are gone or refuse: the next write will say so, and is counted.
-                Err(e) => log::debug!("{e}"),
-            }
+            look(self.desk, self.clock, false);
         }
         earliest(watched.then_some(silent_at), Some(self.look_at))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, C> {
-        // A writer that panicked left at worst an unwritten clock behind.
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, C> {
+        lock(self.clock)
     }
+}
+
+fn look<C: Tended>(desk: &Desk, clock: &Mutex<C>, whole: bool) {
+    let looked = lock(clock).look(whole);
+    match looked {
+        Ok(look) => desk.set_look(look),
+        // The nodes are gone or refuse: the next write will say so, and is counted.
+        Err(e) => log::debug!("{e}"),
+    }
+}
+
+fn lock<C>(clock: &Mutex<C>) -> MutexGuard<'_, C> {
+    // A writer that panicked left at worst an unwritten clock behind.
+    clock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn earliest(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {

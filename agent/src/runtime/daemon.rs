@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jetpace_tables::image;
-use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -35,6 +35,7 @@ use hub::Hub;
 use served::Served;
 
 use super::control::{Control, Desk, Schedule, Tended};
+use super::follow::{Asked, Writer};
 use super::map::Mapping;
 use super::sys;
 use super::wire::{self, Request};
@@ -51,12 +52,12 @@ pub struct Options {
     pub socket: PathBuf,
     /// Who may connect.
     pub access: Access,
-    /// The board's digest: tables for other boards are refused.
-    pub board: Digest,
     /// The table for clients that bring none.
     pub table: Option<Box<Table>>,
     /// Events a second that a client may send for long; more is a flood.
     pub events_per_s: u32,
+    /// Who writes; by default for each client the cheaper one by its table, and without that its own thread.
+    pub writer: Asked,
     /// How the threads run that follow the clients and write the clock.
     pub schedule: Schedule,
 }
@@ -114,6 +115,7 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         let clocks: Vec<Hertz> = clock.clocks().to_vec();
         // Clients are watched one by one; the control thread itself hands back only when told.
         let control = Control::start(clock, Nanos::ZERO, options.schedule)?;
+        control.look();
         let hub = Arc::new(Hub::new(control.pen(), clocks));
         let listener = listen_at(&options.socket, options.access.group())?;
         Ok(Self { listener, control, hub, options, connections: Vec::new() })
@@ -264,7 +266,9 @@ impl<C: Tended + Send + 'static> Daemon<C> {
             Ok(made) => made,
             Err(e) => return refuse(libc::ENOMEM, &format!("shared memory: {e}")),
         };
-        let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), self.options.events_per_s));
+        let writer = Writer::choose(self.options.writer, &table).unwrap_or(Writer::Inline);
+        let events_per_s = self.options.events_per_s;
+        let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), writer, events_per_s));
         let thread = {
             let (served, hub, schedule) = (Arc::clone(&served), Arc::clone(&self.hub), self.options.schedule);
             std::thread::Builder::new()
@@ -293,7 +297,12 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         };
         let clocks = self.hub.clocks();
         let fits = table.clocks().iter().all(|c| clocks.get(c.index.index()) == Some(&c.clock));
-        if *table.board() != self.options.board || !fits {
+        let is_of_now = || self.control.desk().board() == Some(*table.board());
+        if fits && !is_of_now() {
+            // The board may have changed while nobody was served: only then it is not looked at.
+            self.control.look();
+        }
+        if !fits || !is_of_now() {
             let why = "the table is for another board, power mode or release: calibrate and plan again";
             return Err((libc::ESTALE, why.to_owned()));
         }

@@ -4,6 +4,7 @@
 //! and either nothing or one write of prepared bytes (inline) or one post (to the control thread). The governor's
 //! caller never waits: where the control thread holds the clock just now, the write is left to it.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use jetpace_tables::governor::{Action, Governor, State};
@@ -13,6 +14,7 @@ use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::control::{Control, Desk, Pen, Schedule, Seen, Tended};
 use super::mailbox::Request;
+use super::page::What;
 use super::sys;
 
 /// Who writes the clock.
@@ -31,6 +33,37 @@ impl Writer {
     /// The cheaper one for the launching thread, by what one write costs on this board.
     pub fn by_cost(write: Nanos) -> Self {
         if write <= WORTH_A_WAKE { Self::Inline } else { Self::Thread }
+    }
+
+    /// The one that is asked for, else the cheaper one by what calibration measured; `None` where the table, which
+    /// tells it, does not.
+    pub fn choose(asked: Asked, table: &Table) -> Option<Self> {
+        asked.0.or_else(|| table.write_time().map(Self::by_cost))
+    }
+
+    /// As the command line and the daemon's status call it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+            Self::Thread => "thread",
+        }
+    }
+}
+
+/// `--writer auto|inline|thread`; `None` is auto.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked(pub Option<Writer>);
+
+impl FromStr for Asked {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self(None)),
+            "inline" => Ok(Self(Some(Writer::Inline))),
+            "thread" => Ok(Self(Some(Writer::Thread))),
+            _ => Err("auto, inline or thread is meant"),
+        }
     }
 }
 
@@ -64,6 +97,15 @@ impl<C: Tended + Send + 'static> Follow<C> {
         let control = Control::start(clock, silence, schedule)?;
         let (desk, pen) = (Arc::clone(control.desk()), control.pen());
         Ok(Self { governor: Governor::new(table), control, desk, pen, writer, seen: Seen::default() })
+    }
+
+    /// Something happens, by its name.
+    pub fn tell(&mut self, what: What) {
+        match what {
+            What::FrameStart => self.frame_start(),
+            What::BlockStart(block, size) => self.block_start(block, size),
+            What::FrameEnd => self.frame_end(),
+        }
     }
 
     /// A frame starts.
@@ -154,6 +196,7 @@ impl<C: Tended + Send + 'static> Follow<C> {
             Action::SetAt(clock, at) => self.desk.post(Request::SetAt(clock, at)),
             Action::SetThenAt(clock, then, at) => self.desk.post(Request::SetThenAt(clock, then, at)),
             Action::Release => self.desk.post(Request::Release),
+            Action::Look => self.desk.ask_to_look(),
         }
     }
 

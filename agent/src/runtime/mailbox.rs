@@ -87,10 +87,16 @@ impl Mailbox {
     }
 
     /// Sleeps until something is posted, the mailbox is closed, or the monotonic time `until`; may return early.
-    pub fn sleep(&self, until: Option<Nanos>) {
+    /// `stay` is asked after the bell says that this side sleeps: for what [`Mailbox::wake`] was called for.
+    pub fn sleep(&self, until: Option<Nanos>, stay: impl FnOnce() -> bool) {
         self.bell.sleep(Scope::Process, until, || {
-            self.word.load(Ordering::Relaxed) != 0 || self.closed.load(Ordering::Relaxed)
+            self.word.load(Ordering::Relaxed) != 0 || self.closed.load(Ordering::Relaxed) || stay()
         });
+    }
+
+    /// Wakes the control thread, if it sleeps, for something said elsewhere.
+    pub fn wake(&self) {
+        self.bell.ring(Scope::Process);
     }
 
     /// Asks the control thread to end; a request left before is still carried out.

@@ -25,8 +25,9 @@ pub fn take<N: Nodes + Store + Clone, T: Timer>(
         log::warn!("a killed instance left clocks changed; they were put back first");
         guard::log_foreign(&report);
     }
-    let digest = digest(&board.digest())?;
-    Ok((BoardClock::open(nodes, timer, &board, &guard, way)?, digest))
+    let clock = BoardClock::open(nodes, timer, &board, &guard, way)?;
+    let digest = clock.board();
+    Ok((clock, digest))
 }
 
 /// Refuses a table that was made for another board.
@@ -39,28 +40,4 @@ pub fn check(table: &Table, board: &Digest) -> Result<(), Failure> {
     }
     let why = "the table is for another board, power mode, EMC clock or release: calibrate and plan again";
     Err(Failure::new(Reason::Calibration, why))
-}
-
-/// A digest from its 64 hex digits.
-fn digest(hex: &str) -> Result<Digest, Failure> {
-    let mut digest = [0; 32];
-    for (i, byte) in digest.iter_mut().enumerate() {
-        *byte = hex
-            .get(2 * i..2 * i + 2)
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            .ok_or_else(|| Failure::failed(format_args!("{hex} is no digest")))?;
-    }
-    Ok(digest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_are_64_hex_digits() {
-        assert_eq!(digest(&"0f".repeat(32)).unwrap(), [15; 32]);
-        assert!(digest("0f").is_err());
-        assert!(digest(&"0é".repeat(32)).is_err());
-    }
 }

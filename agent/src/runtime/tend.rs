@@ -1,4 +1,4 @@
-//! A board's GPU as the control thread tends it: the clock, its cap, and whether the table still holds.
+//! A board's GPU as the control thread tends it: the clock, its cap, and which tables hold on it.
 
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::hw::{GpuClock, Timer};
+use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
@@ -23,9 +24,8 @@ const TIMED_WRITES: usize = 16;
 pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
-    digest: String,
+    board: Digest,
     looks: u32,
-    stale: bool,
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
@@ -35,7 +35,12 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     /// Where no way works.
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
-        Ok(Self { node, nodes, digest: board.digest(), looks: 0, stale: false })
+        Ok(Self { node, nodes, board: board.digest_bytes(), looks: 0 })
+    }
+
+    /// What tables have to be made for, as last looked at.
+    pub fn board(&self) -> Digest {
+        self.board
     }
 
     /// What one write costs here: the median over a few between the two lowest clocks.
@@ -80,12 +85,12 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for BoardClock<N, T> {
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> Tended for BoardClock<N, T> {
-    fn look(&mut self) -> Result<Look, Error> {
+    fn look(&mut self, whole: bool) -> Result<Look, Error> {
         self.node.watch()?;
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
-            self.stale = Board::discover(&self.nodes)?.digest() != self.digest;
+        self.looks = self.looks.wrapping_add(1);
+        if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
+            self.board = Board::discover(&self.nodes)?.digest_bytes();
         }
-        Ok(Look { cap: self.node.cap(), stale: self.stale })
+        Ok(Look { cap: self.node.cap(), board: self.board })
     }
 }

@@ -1,6 +1,7 @@
 //! A client as another process: this test program, called once more with a socket to speak to.
 
 use std::env;
+use std::io::Read as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,7 @@ use jetpace::runtime::remote::Remote;
 use jetpace_tables::work::{BlockId, Size};
 
 const SOCKET: &str = "JETPACE_TEST_SOCKET";
+const WAITS: &str = "JETPACE_TEST_WAITS";
 
 /// Frames that a client runs.
 pub const FRAMES: u64 = 20;
@@ -34,6 +36,15 @@ fn client() {
         remote.tell(What::FrameEnd).unwrap();
     }
     println!("client: {} frames, {} faults", remote.figures().frames, remote.figures().faults);
+    if env::var_os(WAITS).is_some() {
+        // To the end of its input.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    }
+}
+
+/// The client's command line, for one that stays connected until its input ends.
+pub fn waiting<'a>(command: &'a mut Command, socket: &Path) -> &'a mut Command {
+    command.args(["--exact", "client::client", "--nocapture"]).env(SOCKET, socket).env(WAITS, "1")
 }
 
 /// What a command line that ends in the client's comes to, as its one line.

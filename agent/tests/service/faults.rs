@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
-use jetpace::runtime::follow::{Follow, Writer};
+use jetpace::runtime::follow::{Asked, Follow, Writer};
 use jetpace::runtime::map::Mapping;
 use jetpace::runtime::open;
 use jetpace::runtime::page::{Event, Page, State as PageState, What, Writer as PageWriter};
@@ -69,6 +69,7 @@ struct Seen {
     state: String,
     why: Option<String>,
     faults: BTreeMap<String, u64>,
+    tries: u64,
 }
 
 impl Seen {
@@ -121,7 +122,12 @@ impl Subject for InProcess {
         };
         let counted = |fault: &Fault| (fault.text().to_owned(), governor.counters().fault(*fault));
         let why = why.map(|why| why.text().to_owned());
-        Seen { state: state.to_owned(), why, faults: Fault::ALL.iter().map(counted).collect() }
+        Seen {
+            state: state.to_owned(),
+            why,
+            faults: Fault::ALL.iter().map(counted).collect(),
+            tries: governor.counters().tries,
+        }
     }
 }
 
@@ -135,15 +141,15 @@ struct Served {
 
 impl Served {
     fn start(tree: &Tree) -> Self {
-        let (clock, board) = clock_of(tree);
+        let (clock, _) = clock_of(tree);
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("jetpace.sock");
         let options = Options {
             socket: socket.clone(),
             access: Access::new(None),
-            board,
             table: None,
             events_per_s: 50_000,
+            writer: Asked::default(),
             schedule: Schedule::default(),
         };
         let daemon = Daemon::new(clock, options).unwrap();
@@ -195,6 +201,7 @@ impl Subject for ByDaemon {
             state: client["state"].as_str().unwrap().to_owned(),
             why: client["why"].as_str().map(str::to_owned),
             faults: faults.iter().map(|(fault, count)| (fault.clone(), count.as_u64().unwrap())).collect(),
+            tries: client["tries"].as_u64().unwrap(),
         }
     }
 }
@@ -251,26 +258,40 @@ fn begin(tree: &Tree, subject: &mut dyn Subject) {
     frames_until(subject, "the first frame", |seen| is_well(seen) && node(tree, "cur_freq") == "510000000");
 }
 
+/// Well again by itself: the table is followed, and its clock runs.
+fn comes_back(tree: &Tree, subject: &mut dyn Subject) {
+    let well = |seen: &Seen| seen.is("following", None) && node(tree, "cur_freq") == "510000000";
+    let seen = frames_until(subject, "the way back", well);
+    assert!(seen.tries > 0, "{seen:?}");
+    let faults = seen.total();
+    (0..20).for_each(|_| subject.frame());
+    let seen = subject.seen();
+    assert!(seen.is("following", None) && seen.total() == faults, "a fault more: {seen:?}");
+}
+
 #[test]
-fn a_node_that_vanishes_ends_with_the_stock_governor() {
+fn a_node_that_vanishes_ends_with_the_stock_governor_until_it_is_there_again() {
     both(LONG, |tree, subject| {
         begin(tree, subject);
         tree.outside(|outside| outside.unbind());
-        let seen = frames_until(subject, "the hand-back", |seen| seen.is("handed back", Some(Fault::WriteFailed)));
+        let handed_back = |seen: &Seen| seen.is("handed back", Some(Fault::WriteFailed));
+        let seen = frames_until(subject, "the hand-back", handed_back);
         assert!(seen.count(Fault::WriteFailed) >= 3, "{seen:?}");
-        // And stays there, whatever frames come.
-        (0..100).for_each(|_| subject.frame());
-        assert!(subject.seen().is("handed back", Some(Fault::WriteFailed)));
+        // Every try is in vain.
+        frames_until(subject, "a second try", |seen| seen.tries == 2 && handed_back(seen));
+        tree.outside(|outside| outside.bind());
+        comes_back(tree, subject);
     });
 }
 
 #[test]
-fn refused_writes_are_held_safe_and_then_handed_back() {
+fn refused_writes_are_held_safe_and_then_handed_back_until_one_goes_through() {
     both(LONG, |tree, subject| {
         begin(tree, subject);
         tree.outside(|outside| outside.gpu(|rules| rules.set_failing(Some(libc::EIO))));
         frames_until(subject, "the hand-back", |seen| seen.is("handed back", Some(Fault::WriteFailed)));
         tree.outside(|outside| outside.gpu(|rules| rules.set_failing(None)));
+        comes_back(tree, subject);
     });
 }
 
@@ -303,21 +324,41 @@ const CHANGES: [(&str, &str, &str); 3] = [
 ];
 
 #[test]
-fn a_table_that_becomes_stale_is_followed_no_more() {
+fn a_table_that_becomes_stale_is_followed_no_more_until_it_holds_again() {
     std::thread::scope(|scope| {
         for (what, file, text) in CHANGES {
             scope.spawn(move || {
                 both(LONG, |tree, subject| {
                     begin(tree, subject);
+                    let found = tree.outside(|outside| outside.read(Path::new(file))).unwrap();
                     tree.outside(|outside| outside.put(file, text));
                     let handed_back = |seen: &Seen| seen.is("handed back", Some(Fault::TableStale));
                     let seen = frames_until(subject, what, handed_back);
                     assert_eq!(seen.count(Fault::TableStale), 1, "{what}: {seen:?}");
                     until("the stock governor", || node(tree, "governor") != "userspace");
+                    frames_until(subject, "a look in vain", |seen| seen.tries == 1 && handed_back(seen));
+                    tree.outside(|outside| outside.put(file, &found));
+                    comes_back(tree, subject);
                 });
             });
         }
     });
+}
+
+#[test]
+fn a_daemon_that_nobody_used_serves_tables_for_the_board_of_now() {
+    let (what, file, text) = CHANGES[0];
+    let tree = tree();
+    let before = table(&tree, open_digest(&tree), LONG);
+    let served = Served::start(&tree);
+    tree.outside(|outside| outside.put(file, text));
+    let after = table(&tree, open_digest(&tree), LONG);
+    assert_ne!(before.board(), after.board(), "{what} is not in the digest");
+    let mut client = Remote::open(&served.socket, &bytes(&after)).unwrap();
+    client.tell(What::FrameStart).unwrap();
+    until("its frame", || client.figures().frames == 1);
+    let refusal = Remote::open(&served.socket, &bytes(&before)).unwrap_err().to_string();
+    assert!(refusal.contains("another board"), "{refusal}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod idle;
 mod notify;
 mod run;
 mod users;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

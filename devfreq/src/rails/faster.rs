@@ -10,11 +10,11 @@ use crate::nodes::Nodes;
 
 /// Lets every chip convert as fast as it can: hwmon's `update_interval` at its shortest (0.84 ms for three channels, read
 /// back as 1), and R32's iio driver one conversion of 0.84 ms per reading instead of an average over 54 or 430 ms.
-/// How many chips took it; those whose node is missing, or not this user's to write, stay as they are.
+/// Whether all chips took it; those whose node is missing, or not this user's to write, stay as they are.
 ///
 /// # Errors
 /// Where a node that may be written could not be recorded first, or answers with an error.
-pub fn sample_faster<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, rails: &[Rail]) -> Result<usize, Error> {
+pub fn sample_faster<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, rails: &[Rail]) -> Result<bool, Error> {
     let mut chips = BTreeSet::new();
     for rail in rails {
         let (path, node, value) = match &rail.source {
@@ -23,13 +23,11 @@ pub fn sample_faster<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, rails: &[Rai
         };
         chips.extend(path.parent().map(|chip| (chip.join(node), value)));
     }
-    let mut faster = 0;
+    let mut all = !chips.is_empty();
     for (path, value) in chips {
-        if nodes.mode(&path).is_ok() && set(nodes, guard, path, value)? {
-            faster += 1;
-        }
+        all &= nodes.mode(&path).is_ok() && set(nodes, guard, path, value)?;
     }
-    Ok(faster)
+    Ok(all)
 }
 
 fn set<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, path: PathBuf, value: &str) -> Result<bool, Error> {

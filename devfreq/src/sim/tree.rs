@@ -52,6 +52,8 @@ struct Device {
     devfreq: PathBuf,
     device: PathBuf,
     rules: Devfreq,
+    /// As it was loaded: what a driver that is bound anew begins with.
+    fresh: Devfreq,
     /// Whether it sleeps while `power/control` is `auto`.
     sleeps: bool,
     /// Counts bindings of the driver: a handle on an older one is dead.

@@ -4,6 +4,7 @@
 //! what went wrong, and carries out the [`Action`]s. Nothing here allocates, locks, formats or panics; time is an
 //! argument.
 
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -14,80 +15,18 @@ use crate::trace::{Event, Fault, Ring};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex, Size};
 
+pub use state::{Action, Counters, State};
+
 /// Refused writes in a row after which the clock is handed back.
 const MAX_REFUSED: u32 = 3;
 
+/// After a hand-back that needs something repaired: how long until the first try to come back, and at most between two
+/// tries. Every try in vain doubles the pause.
+const FIRST_PAUSE: Nanos = Nanos::from_millis(1_000);
+const LONGEST_PAUSE: Nanos = Nanos::from_millis(60_000);
+
 /// Events that a governor's trace keeps.
 pub const TRACE: usize = 256;
-
-/// What the shell is to do now. Anything but `Hold` takes the place of a write that an earlier action scheduled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Action {
-    /// Nothing; what is scheduled stays scheduled.
-    Hold,
-    /// Write this clock now.
-    Set(ClockIndex),
-    /// Write this clock at this time.
-    SetAt(ClockIndex, Nanos),
-    /// Between frames: write the first clock now, and at the time the second.
-    SetThenAt(ClockIndex, ClockIndex, Nanos),
-    /// Hand the GPU back to the stock governor and write no more until the next action.
-    Release,
-}
-
-/// Whose the clock is.
-///
-/// ```text
-///              new
-///               |
-///               v    block out of order, unknown block,
-///         +-----------+  time backwards, write failed   +-----------+
-///         | Following | ------------------------------> | Safe(why) |
-///         |           | <------------------------------ |           |
-///         +-----------+        next frame_start         +-----------+
-///            |     ^                                          |
-///  silence,  |     | next frame_start                         | silence,
-///  stale,    |     | (after stale: `renewed` first;           | stale,
-///  3 writes  |     |  after 3 refused writes: `renewed`)      | 3 writes
-///  refused   v     |                                          | refused
-///         +------------------+                                |
-///         | HandedBack(why)  | <------------------------------+
-///         +------------------+
-/// ```
-/// In `Safe` the safe clock is held to the end of the frame; in `HandedBack` the stock governor has the GPU and every
-/// event is only counted. A lowered cap changes no state: choices are held to it, and it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The table decides.
-    Following,
-    /// The safe clock (or the cap, if lower) is held to the end of the frame.
-    Safe(Fault),
-    /// The stock governor decides.
-    HandedBack(Fault),
-}
-
-/// What happened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Frames started.
-    pub frames: u64,
-    /// Frames that ended behind their deadline.
-    pub missed: u64,
-    /// Blocks started.
-    pub blocks: u64,
-    /// Writes asked for, also those scheduled.
-    pub writes: u64,
-    /// By [`Fault`], in the order of [`Fault::ALL`].
-    pub faults: [u64; Fault::ALL.len()],
-}
-
-impl Counters {
-    /// How often a fault came.
-    pub fn fault(&self, fault: Fault) -> u64 {
-        self.faults.get(fault as usize).copied().unwrap_or(0)
-    }
-}
 
 /// The clock as the governor knows it from its own writes.
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +65,12 @@ pub struct Governor<T> {
     went_back: bool,
     last: Nanos,
     refused: u32,
-    /// After a hand-back that needs a new table or board.
-    locked: bool,
+    /// What has to be repaired after a hand-back.
+    broken: Option<Fault>,
+    /// When to try next whether it is.
+    try_at: Nanos,
+    /// How long to wait behind that try.
+    pause: Nanos,
     counters: Counters,
     trace: Ring<TRACE>,
 }
@@ -145,7 +88,9 @@ impl<T: Deref<Target = Table>> Governor<T> {
             went_back: false,
             last: Nanos::ZERO,
             refused: 0,
-            locked: false,
+            broken: None,
+            try_at: Nanos::ZERO,
+            pause: FIRST_PAUSE,
             counters: Counters::default(),
             trace: Ring::new(),
         }
@@ -188,8 +133,18 @@ impl<T: Deref<Target = Table>> Governor<T> {
         }
         self.frame = Some(Frame { start: now, next: 0 });
         self.trace.push(now, Event::FrameStart);
-        if self.locked {
-            return Action::Hold;
+        if let Some(why) = self.broken {
+            if now < self.try_at {
+                return Action::Hold;
+            }
+            self.counters.tries += 1;
+            if why == Fault::TableStale {
+                self.plan_try(now);
+                return Action::Look;
+            }
+            // The first write of this frame is the try: one more refusal hands back again.
+            self.broken = None;
+            self.refused = MAX_REFUSED - 1;
         }
         if self.state != State::Following {
             self.state = State::Following;
@@ -282,7 +237,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
             return Action::Hold;
         }
         self.frame = None;
-        self.hand_back(now, Fault::Silence, false)
+        self.hand_back(now, Fault::Silence)
     }
 
     /// The board now allows clocks up to `cap` only (the board's index), or again.
@@ -303,30 +258,47 @@ impl<T: Deref<Target = Table>> Governor<T> {
     /// The write of the last action was refused.
     pub fn write_failed(&mut self, now: Nanos) -> Action {
         let now = self.advance(now);
+        if matches!(self.state, State::HandedBack(_)) {
+            // The hand-back itself was refused, or a write that came before it.
+            self.note(now, Fault::WriteFailed);
+            return Action::Hold;
+        }
         self.refused += 1;
         // What is in effect is anyone's guess; the next frame takes the clock anew.
         self.clock = None;
         if self.refused >= MAX_REFUSED {
-            return self.hand_back(now, Fault::WriteFailed, true);
+            return self.hand_back(now, Fault::WriteFailed);
         }
         self.safe(now, Fault::WriteFailed)
     }
 
-    /// The last write went through.
+    /// The last write of a clock went through.
+    #[inline]
     pub fn write_done(&mut self) {
         self.refused = 0;
+        if self.broken.is_none() {
+            self.pause = FIRST_PAUSE;
+        }
     }
 
     /// The table no longer holds: the board's power mode, EMC clock or release changed.
     pub fn stale(&mut self, now: Nanos) -> Action {
         let now = self.advance(now);
-        self.hand_back(now, Fault::TableStale, true)
+        self.hand_back(now, Fault::TableStale)
     }
 
-    /// What made the hand-back necessary is repaired; the next frame is followed.
+    /// The board is the table's again; the next frame is followed.
     pub fn renewed(&mut self) {
-        self.locked = false;
-        self.refused = 0;
+        if self.broken == Some(Fault::TableStale) {
+            self.broken = None;
+            self.refused = 0;
+        }
+    }
+
+    /// The next try comes behind the pause.
+    fn plan_try(&mut self, now: Nanos) {
+        self.try_at = now.saturating_add(self.pause);
+        self.pause = Nanos::new(self.pause.get().saturating_mul(2)).min(LONGEST_PAUSE);
     }
 
     /// Moves the known clock on to `now`.
@@ -367,6 +339,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         if let Some(frame) = &mut self.frame {
             frame.start = now;
         }
+        self.try_at = self.try_at.min(now.saturating_add(self.pause));
         if let Some(clock) = &mut self.clock {
             clock.pending = clock.pending.map(|(to, at)| (to, at.min(now)));
             clock.scheduled = clock.scheduled.map(|(to, at)| (to, at.min(now)));
@@ -437,16 +410,17 @@ impl<T: Deref<Target = Table>> Governor<T> {
     }
 
     #[cold]
-    fn hand_back(&mut self, now: Nanos, why: Fault, locked: bool) -> Action {
+    fn hand_back(&mut self, now: Nanos, why: Fault) -> Action {
         self.count(why);
-        self.locked |= locked;
-        self.clock = None;
-        if matches!(self.state, State::HandedBack(_)) {
-            return Action::Hold;
+        let handed_back = matches!(self.state, State::HandedBack(_));
+        if why != Fault::Silence && self.broken != Some(why) {
+            self.broken = Some(why);
+            self.plan_try(now);
         }
+        self.clock = None;
         self.state = State::HandedBack(why);
         self.trace.push(now, Event::HandBack(why));
-        Action::Release
+        if handed_back { Action::Hold } else { Action::Release }
     }
 
     #[cold]

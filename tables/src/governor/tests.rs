@@ -144,12 +144,68 @@ fn refused_writes_lead_to_the_safe_clock_and_then_to_the_stock_governor() {
     assert_eq!(g.write_failed(ms(2)), Action::Set(SAFE));
     assert_eq!(g.write_failed(ms(3)), Action::Release);
     let _ = g.frame_end(ms(4));
-    assert_eq!(g.frame_start(ms(40)), Action::Hold, "stays away until told");
-    g.renewed();
-    assert_eq!(g.frame_start(ms(80)), Action::Set(SAFE));
-    assert_eq!(g.state(), State::Following);
-    g.write_done();
+    assert_eq!(g.frame_start(ms(40)), Action::Hold, "stays away for the pause");
     assert_eq!(g.counters().fault(Fault::WriteFailed), 3);
+}
+
+/// Frames from `from` on, 40 ms apart, until the governor wants something.
+fn next_wish(g: &mut Governor<&Table>, from: Nanos) -> (Action, Nanos) {
+    let mut at = from;
+    loop {
+        match g.frame_start(at) {
+            Action::Hold => at = at.saturating_add(ms(40)),
+            action => return (action, at),
+        }
+    }
+}
+
+/// So long, and no longer than to the next frame.
+fn is_pause(took: Nanos, wanted_ms: u64) -> bool {
+    took >= ms(wanted_ms) && took <= ms(wanted_ms + 40)
+}
+
+#[test]
+fn refused_writes_are_tried_again_after_a_pause_that_grows_until_one_goes_through() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    let (_, _, handed_back) = (g.write_failed(ms(1)), g.write_failed(ms(2)), g.write_failed(ms(3)));
+    assert_eq!(handed_back, Action::Release);
+    // 1 s behind the hand-back, then 2, 4, ... and a minute at most.
+    let mut last = ms(3);
+    for (tries, pause) in (1..).zip([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+        let (action, at) = next_wish(&mut g, last);
+        assert_eq!(action, Action::Set(SAFE));
+        assert!(is_pause(at.saturating_sub(last), pause), "try {tries} at {at}, after {last}");
+        assert_eq!((g.state(), g.counters().tries), (State::Following, tries));
+        assert_eq!(g.write_failed(at), Action::Release, "one refusal is enough for a try");
+        last = at;
+    }
+    let (action, at) = next_wish(&mut g, last);
+    assert_eq!(action, Action::Set(SAFE));
+    g.write_done();
+    assert_eq!(block(&mut g, 0, at), Action::Hold);
+    assert_eq!(g.state(), State::Following);
+    // Well again: the next trouble starts from the beginning.
+    let safe = g.write_failed(at);
+    assert!(matches!(safe, Action::Set(_)), "{safe:?}");
+    let _ = g.write_failed(at);
+    assert_eq!(g.write_failed(at), Action::Release);
+    let (_, again) = next_wish(&mut g, at);
+    assert!(is_pause(again.saturating_sub(at), 1_000), "{again}");
+}
+
+#[test]
+fn a_refused_hand_back_is_counted_and_changes_nothing() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    assert_eq!(g.stale(ms(1)), Action::Release);
+    for _ in 0..5 {
+        assert_eq!(g.write_failed(ms(2)), Action::Hold);
+    }
+    assert_eq!(g.state(), State::HandedBack(Fault::TableStale));
+    assert_eq!(g.counters().fault(Fault::WriteFailed), 5);
 }
 
 #[test]
@@ -168,15 +224,23 @@ fn three_periods_of_silence_hand_back_and_a_frame_takes_the_clock_again() {
 }
 
 #[test]
-fn a_stale_table_is_not_followed_until_renewed() {
+fn a_stale_table_is_looked_after_now_and_then_and_followed_once_renewed() {
     let table = small(2);
     let mut g = Governor::new(&table);
     let _ = g.frame_start(ms(0));
     assert_eq!(g.stale(ms(1)), Action::Release);
     assert_eq!(block(&mut g, 0, ms(2)), Action::Hold);
-    assert_eq!(g.frame_start(ms(40)), Action::Hold);
+    let (action, first) = next_wish(&mut g, ms(2));
+    assert_eq!(action, Action::Look);
+    assert!(is_pause(first.saturating_sub(ms(1)), 1_000), "{first}");
+    assert_eq!(block(&mut g, 0, first), Action::Hold);
+    let (action, second) = next_wish(&mut g, first);
+    assert_eq!(action, Action::Look);
+    assert!(is_pause(second.saturating_sub(first), 2_000), "{second}");
+    assert_eq!((g.state(), g.counters().tries), (State::HandedBack(Fault::TableStale), 2));
     g.renewed();
-    assert_eq!(g.frame_start(ms(80)), Action::Set(SAFE));
+    assert_eq!(g.frame_start(second), Action::Set(SAFE), "without a pause more");
+    assert_eq!(g.state(), State::Following);
 }
 
 #[test]
@@ -211,7 +275,7 @@ fn whatever_comes_in_whatever_order_no_clock_outside_the_table_is_asked_for() {
         };
         let known = |c: ClockIndex| table.clocks().iter().any(|t| t.index == c);
         match action {
-            Action::Hold | Action::Release => {}
+            Action::Hold | Action::Look | Action::Release => {}
             Action::Set(c) | Action::SetAt(c, _) => assert!(known(c)),
             Action::SetThenAt(a, b, _) => assert!(known(a) && known(b)),
         }

@@ -46,6 +46,7 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
     let mut table = Table {
         board: holds.board,
         model: holds.model,
+        write_ns: 0,
         deadline,
         period: Nanos::from_secs_f64(problem.period_s),
         risk_ppm: (problem.risk * 1e6).round() as u32,

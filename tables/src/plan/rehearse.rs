@@ -104,7 +104,8 @@ impl Machine<'_> {
     fn carry_out(&mut self, table: &Table, action: Action) {
         let index = |clock: ClockIndex| table.rung_below(clock).map_or(0, Rung::index);
         match action {
-            Action::Hold => {}
+            // A rehearsal's board stays what it is.
+            Action::Hold | Action::Look => {}
             Action::Set(clock) => {
                 self.scheduled = None;
                 self.write(index(clock));

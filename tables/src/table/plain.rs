@@ -42,6 +42,7 @@ impl Table {
         let table = Self {
             board,
             model: [0; 32],
+            write_ns: 0,
             deadline,
             period,
             risk_ppm: 0,

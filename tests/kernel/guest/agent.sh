@@ -30,6 +30,7 @@ fresh() {
 }
 # Waits until a command succeeds, 5 s at most.
 until_true() { for _ in $(seq 250); do "$@" && return; usleep 20000; done; false; }
+governed() { [ "$(cat $gpu/governor)" = "$1" ]; }
 runs() { [ "$(cat $gpu/cur_freq 2>/dev/null)" = "$1" ]; }
 # hold CLOCK WAY: in the background, as $holder, and running at that clock.
 hold() {
@@ -100,6 +101,23 @@ for signal in TERM INT HUP QUIT; do
     check "left behind after SIG$signal" "$(settings)" "$originals"
 done
 
+echo "agent: a panic that aborts"
+mkfifo /tmp/input
+for way in userspace performance min-max; do
+    fresh
+    jetpace-kernel-cases panic $way </tmp/input >/tmp/clock 2>/tmp/panic &
+    holder=$!
+    exec 9>/tmp/input
+    until_true grep -q . /tmp/clock
+    check "held by $way" "$(cat $gpu/cur_freq) $(cat /tmp/clock)" "510000000 510000000"
+    check "to be put back" "$([ -e $state ] && echo yes)" yes
+    exec 9>&-
+    ended
+    # 134 is SIGABRT: the process did not unwind.
+    check "the panic" "$code $(grep -c 'on purpose' /tmp/panic)" "134 1"
+    check "left behind" "$(settings)" "$originals"
+done
+
 echo "agent: a second instance"
 fresh
 hold 510MHz min-max
@@ -133,7 +151,7 @@ echo "agent: others act while the clock is held"
 fresh
 hold 510MHz userspace
 echo simple_ondemand >$gpu/governor
-until_true [ "$(cat $gpu/governor)" = userspace ] ; until_true runs 510000000
+until_true governed userspace ; until_true runs 510000000
 check "stock governor switched under it: taken again" "$(cat $gpu/governor $gpu/cur_freq | tr '\n' ' ')" "userspace 510000000 "
 kill $holder
 ended
@@ -192,7 +210,9 @@ done
 echo "agent: what a block boundary costs on the real set_freq (emulated: compare within the table only)"
 fresh
 echo userspace >$gpu/governor
-jetpace-kernel-cases bench $gpu/userspace/set_freq || failed=1
+jetpace-kernel-cases bench $gpu/userspace/set_freq >/tmp/bench || failed=1
+cat /tmp/bench
+check "Python's and the shell's writes among them" "$(grep -c '^\(python_write\|shell_echo\) *[0-9]' /tmp/bench)" 2
 check "every write taken" "$(cat $gpu/cur_freq | grep -c '^\(408\|510\)000000$')" 1
 fresh
 exit $failed

@@ -3,6 +3,7 @@
 //! - `jetpace-kernel-cases`: the cases, on the real devfreq core and the test module, one line each.
 //! - `jetpace-kernel-cases orders WAY`: every clock after every other by one way of fixing the clock.
 //! - `jetpace-kernel-cases rails`: every rail as the agent reads it.
+//! - `jetpace-kernel-cases panic WAY`: takes the clock as `jetpace hold` does, says which, and panics when its input ends.
 //! - `jetpace-kernel-cases bench NODE`: `jetpace bench switch`, which the static release leaves out.
 
 mod guest;
@@ -15,7 +16,7 @@ use clap::Parser;
 use jetpace::args::Cli;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
-use jetpace_devfreq::guard::Guard;
+use jetpace_devfreq::guard::{self, Guard};
 use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
 use jetpace_devfreq::rails::{self, Rails};
 use jetpace_devfreq::timer::Monotonic;
@@ -30,8 +31,9 @@ fn main() -> ExitCode {
         [] => cases(),
         ["orders", way] => orders(way),
         ["rails"] => print_rails(),
+        ["panic", way] => panic(way),
         ["bench", node] => bench(node),
-        _ => Err(io::Error::other("usage: jetpace-kernel-cases [orders WAY | rails | bench NODE]").into()),
+        _ => Err(io::Error::other("usage: jetpace-kernel-cases [orders WAY | rails | panic WAY | bench NODE]").into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +91,18 @@ fn orders(way: &str) -> Result<(), Box<dyn Error>> {
     guard.restore()?;
     println!("{changes} changes by {way}");
     Ok(())
+}
+
+/// With the hook that every command of the agent sets, in a binary of the same profile: nothing is dropped on the way out.
+fn panic(way: &str) -> Result<(), Box<dyn Error>> {
+    let nodes = SysfsRoot::new("/");
+    guard::restore_on_panic(nodes.clone());
+    let board = Board::discover(&nodes)?;
+    let (guard, _) = Guard::take(nodes.clone())?;
+    let mut gpu = GpuNode::open(nodes, Monotonic::new(), &board, &guard, Some(way.parse::<Way>()?))?;
+    println!("{}", gpu.pin(ClockIndex(2))?.get());
+    io::stdin().read_line(&mut String::new())?;
+    panic!("on purpose");
 }
 
 fn bench(node: &str) -> Result<(), Box<dyn Error>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::table::{MAX_CLOCKS, Table, TableClock};
+use jetpace_tables::table::{Digest, MAX_CLOCKS, Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
@@ -70,10 +70,13 @@ impl GpuClock for FileClock {
 }
 
 impl Tended for FileClock {
-    fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(u8::MAX), stale: false })
+    fn look(&mut self, _: bool) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD })
     }
 }
+
+/// There is none.
+const BOARD: Digest = [0; 32];
 
 /// Blocks in a frame.
 pub const BLOCKS: u16 = 50;
@@ -92,5 +95,5 @@ pub fn table(clocks: &[Hertz], odd: ClockIndex) -> io::Result<Box<Table>> {
         .map(|(i, name)| (name.as_str(), if i % 2 == 0 { ClockIndex(0) } else { odd }))
         .collect();
     let pace = (Nanos::from_millis(60_000), Nanos::from_millis(60_000));
-    Table::plain([0; 32], &listed, &wanted, pace, Nanos::ZERO).map(Box::new).map_err(io::Error::other)
+    Table::plain(BOARD, &listed, &wanted, pace, Nanos::ZERO).map(Box::new).map_err(io::Error::other)
 }

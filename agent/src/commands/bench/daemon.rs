@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use jetpace_tables::hw::GpuClock;
@@ -16,6 +17,8 @@ use super::clock::{BLOCKS, FileClock, table};
 use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::{Desk, Schedule};
 use crate::runtime::daemon::{Access, Daemon, Options, Unmanaged};
+use crate::runtime::doorbell::Scope;
+use crate::runtime::follow::Asked;
 use crate::runtime::page::What;
 use crate::runtime::remote::{Gone, Remote};
 use crate::runtime::sys;
@@ -34,9 +37,9 @@ impl Served {
         let options = Options {
             socket: socket.to_owned(),
             access: Access::new(None),
-            board: *table.board(),
             table: Some(table),
             events_per_s: u32::MAX,
+            writer: Asked::default(),
             schedule,
         };
         let daemon = Daemon::new(clock, options)?;
@@ -154,4 +157,29 @@ pub fn caller_asleep(watch: &Stopwatch, clock: FileClock, socket: &Path) -> io::
         number += 1;
     }
     Ok((Figures::of(caller, 1), Figures::of(written, 1)))
+}
+
+/// A futex wake of a thread that sleeps, and nothing else: the part of [`caller_asleep`] that is the kernel's.
+pub fn futex_wake_bare(watch: &Stopwatch) -> Figures {
+    // 1 while the other thread sleeps, or is about to.
+    let (word, done) = (AtomicU32::new(0), AtomicBool::new(false));
+    let mut taken = Vec::with_capacity(SINGLES);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                word.store(1, Ordering::SeqCst);
+                sys::futex_wait(&word, 1, Scope::Shared, None);
+            }
+        });
+        for last in (0..SINGLES).rev() {
+            while word.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(FALLING_ASLEEP);
+            done.store(last == 0, Ordering::Release);
+            word.store(0, Ordering::SeqCst);
+            taken.push(watch.time(|| sys::futex_wake(&word, Scope::Shared)));
+        }
+    });
+    Figures::of(taken, 1)
 }

@@ -1,7 +1,10 @@
-//! What the control thread and the launching thread tell each other: atomics only.
+//! What the control thread and the launching thread tell each other: atomics only, but for the board, which is asked
+//! for when it is another.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jetpace_tables::table::Digest;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
@@ -15,6 +18,7 @@ const NO_CAP: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct Written {
     writes: AtomicU64,
+    sets: AtomicU64,
     faults: AtomicU64,
     at: AtomicU64,
     /// The clock of the last write, plus one; 0 when the GPU is with the stock governor.
@@ -25,6 +29,11 @@ impl Written {
     /// Writes that the kernel took, releases among them.
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::Acquire)
+    }
+
+    /// Writes of a clock that it took.
+    pub fn sets(&self) -> u64 {
+        self.sets.load(Ordering::Acquire)
     }
 
     /// Writes that it refused.
@@ -56,8 +65,9 @@ pub struct Desk {
     posted: AtomicU64,
     settled: AtomicU64,
     silenced: AtomicU32,
-    stale: AtomicBool,
-    stales: AtomicU32,
+    look_asked: AtomicBool,
+    /// The board as last looked at.
+    board: Mutex<Option<Digest>>,
     cap: AtomicU32,
 }
 
@@ -71,8 +81,8 @@ impl Default for Desk {
             posted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             silenced: AtomicU32::new(0),
-            stale: AtomicBool::new(false),
-            stales: AtomicU32::new(0),
+            look_asked: AtomicBool::new(false),
+            board: Mutex::new(None),
             cap: AtomicU32::new(NO_CAP),
         }
     }
@@ -109,9 +119,23 @@ impl Desk {
         self.silenced.load(Ordering::Acquire)
     }
 
-    /// How often the board was found to be another than the table's.
-    pub fn stales(&self) -> u32 {
-        self.stales.load(Ordering::Acquire)
+    /// The board as last looked at, once it was. Waits for a lock, but for the time of a copy at most.
+    pub fn board(&self) -> Option<Digest> {
+        *self.lock_board()
+    }
+
+    /// Asks the control thread to look at the board, also where the GPU is with the stock governor.
+    pub fn ask_to_look(&self) {
+        self.look_asked.store(true, Ordering::Release);
+        self.mailbox.wake();
+    }
+
+    pub(super) fn is_look_asked(&self) -> bool {
+        self.look_asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take_look_asked(&self) -> bool {
+        self.look_asked.swap(false, Ordering::AcqRel)
     }
 
     /// The highest clock allowed, once it was looked at.
@@ -131,6 +155,9 @@ impl Desk {
             self.written.clock.store(clock.map_or(0, |clock| u32::from(clock.0) + 1), Ordering::Release);
             self.written.at.store(at.get(), Ordering::Release);
             count(&self.written.writes);
+            if clock.is_some() {
+                count(&self.written.sets);
+            }
         } else {
             count(&self.written.faults);
             self.tell();
@@ -159,10 +186,14 @@ impl Desk {
         if self.cap.swap(cap, Ordering::AcqRel) != cap {
             self.tell();
         }
-        if self.stale.swap(look.stale, Ordering::AcqRel) != look.stale && look.stale {
-            self.stales.fetch_add(1, Ordering::AcqRel);
+        if self.lock_board().replace(look.board) != Some(look.board) {
             self.tell();
         }
+    }
+
+    fn lock_board(&self) -> MutexGuard<'_, Option<Digest>> {
+        // A digest is whole or was not written.
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self) {

@@ -16,21 +16,21 @@ pub struct Seen {
     pub news: u32,
     /// Refused writes.
     pub faults: u64,
-    writes: u64,
+    sets: u64,
     silenced: u32,
-    stales: u32,
+    stale: bool,
     cap: Option<ClockIndex>,
 }
 
 impl Seen {
-    /// As of now: what was before is nobody's business.
+    /// As of now: what was written before is nobody's business.
     pub fn now(desk: &Desk) -> Self {
         Self {
             news: 0,
             faults: desk.written.faults(),
-            writes: desk.written.writes(),
+            sets: desk.written.sets(),
             silenced: desk.silenced(),
-            stales: desk.stales(),
+            stale: false,
             cap: None,
         }
     }
@@ -53,12 +53,12 @@ impl Seen {
                 action => take(action),
             }
         }
-        let (writes, faults) = (desk.written.writes(), desk.written.faults());
+        let (sets, faults) = (desk.written.sets(), desk.written.faults());
         if faults != self.faults {
-            if writes != self.writes {
+            if sets != self.sets {
                 governor.write_done();
             }
-            self.writes = writes;
+            self.sets = sets;
             self.faults = faults;
             take(governor.write_failed(now));
         }
@@ -67,9 +67,13 @@ impl Seen {
         {
             take(governor.cap(cap, now));
         }
-        let stales = desk.stales();
-        if std::mem::replace(&mut self.stales, stales) != stales {
-            take(governor.stale(now));
+        let stale = desk.board().is_some_and(|board| board != *governor.table().board());
+        if std::mem::replace(&mut self.stale, stale) != stale {
+            if stale {
+                take(governor.stale(now));
+            } else {
+                governor.renewed();
+            }
         }
         answer
     }

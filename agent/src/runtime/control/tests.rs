@@ -5,8 +5,8 @@ use std::time::Duration;
 
 type Write = (Option<ClockIndex>, Nanos);
 
-/// Says what was written and when.
-struct Told(Sender<Write>);
+/// Says what was written and when, and refuses that many releases first.
+struct Told(Sender<Write>, u32);
 
 impl GpuClock for Told {
     type Error = io::Error;
@@ -26,19 +26,23 @@ impl GpuClock for Told {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn release(&mut self) -> io::Result<()> {
+        if self.1 > 0 {
+            self.1 -= 1;
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         self.0.send((None, sys::now())).map_err(io::Error::other)
     }
 }
 
 impl Tended for Told {
-    fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(7), stale: false })
+    fn look(&mut self, whole: bool) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32] })
     }
 }
 
 fn start(silence: Nanos) -> (Control<Told>, Receiver<Write>) {
     let (told, writes) = channel();
-    (Control::start(Told(told), silence, Schedule::default()).unwrap(), writes)
+    (Control::start(Told(told, 0), silence, Schedule::default()).unwrap(), writes)
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -96,8 +100,32 @@ fn silence_hands_the_gpu_back_and_a_look_tells_the_cap() {
 }
 
 #[test]
+fn a_refused_hand_back_is_tried_again() {
+    let (told, writes) = channel();
+    let control = Control::start(Told(told, 2), Nanos::ZERO, Schedule::default()).unwrap();
+    control.desk().post(Request::Set(ClockIndex(2)));
+    assert_eq!(writes.recv_timeout(LONG).unwrap().0, Some(ClockIndex(2)));
+    control.desk().post(Request::Release);
+    assert_eq!(writes.recv_timeout(LONG).unwrap().0, None);
+    assert_eq!(control.desk().written.faults(), 2);
+}
+
+#[test]
+fn a_look_is_taken_when_asked_for_while_the_stock_governor_has_the_gpu() {
+    let (control, _writes) = start(Nanos::ZERO);
+    assert_eq!(control.desk().board(), None);
+    control.desk().ask_to_look();
+    let asked = sys::now();
+    while control.desk().board() != Some([1; 32]) {
+        assert!(sys::now().saturating_sub(asked) < Nanos::from_millis(60_000), "nobody looked");
+        std::thread::yield_now();
+    }
+    assert!(control.desk().news(0).is_some());
+}
+
+#[test]
 fn a_schedule_that_cannot_be_is_refused() {
     let (told, _writes) = channel();
     let nowhere = Schedule { cpu: Some(CpuSet::count() - 1), fifo: None };
-    assert!(Control::start(Told(told), Nanos::ZERO, nowhere).is_err());
+    assert!(Control::start(Told(told, 0), Nanos::ZERO, nowhere).is_err());
 }

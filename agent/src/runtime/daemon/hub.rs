@@ -8,11 +8,12 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::super::control::{Desk, Pen};
+use super::super::follow::Writer;
 use super::super::mailbox::Request;
 use super::MAX_CLIENTS;
 
-/// Between the clients' threads and the clock. A client's thread writes itself where it can: waking the control thread
-/// for it would take longer than the write, and on a busy machine more of the clients' time.
+/// Between the clients' threads and the clock. A client's thread writes itself where it can and writes are short: waking
+/// the control thread for it would take longer than the write, and on a busy machine more of the clients' time.
 pub struct Hub<C> {
     pen: Pen<C>,
     clocks: Vec<Hertz>,
@@ -48,8 +49,8 @@ impl<C: GpuClock> Hub<C> {
         written.and_then(|clock| self.clocks.get(clock.index())).copied().unwrap_or_default()
     }
 
-    /// A client asks for a clock, or for none.
-    pub fn wish(&self, slot: usize, clock: Option<ClockIndex>) {
+    /// A client asks for a clock, or for none, and has it written by this writer if it changes anything.
+    pub fn wish(&self, slot: usize, clock: Option<ClockIndex>, writer: Writer) {
         let mut wishes = self.wishes();
         let Some(wish) = wishes.by_client.get_mut(slot) else { return };
         *wish = clock;
@@ -59,7 +60,7 @@ impl<C: GpuClock> Hub<C> {
         }
         // A refused write is on the desk, where every client's governor hears of it.
         match highest {
-            Some(clock) if self.pen.write(clock, super::now).is_some() => {}
+            Some(clock) if writer == Writer::Inline && self.pen.write(clock, super::now).is_some() => {}
             Some(clock) => self.desk().post(Request::Set(clock)),
             None => self.desk().post(Request::Release),
         }
@@ -73,7 +74,7 @@ impl<C: GpuClock> Hub<C> {
     /// A client has gone.
     pub fn forget(&self, slot: usize) {
         self.set_busy(slot, false);
-        self.wish(slot, None);
+        self.wish(slot, None, Writer::Thread);
     }
 
     /// A client is within a frame, or no longer.
@@ -103,17 +104,17 @@ mod tests {
     fn the_highest_wish_wins_and_the_last_one_to_go_releases() {
         let hub = Hub::new(Pen::new(Untouched), vec![Hertz::new(1); 8]);
         let taken = || hub.desk().mailbox.take();
-        hub.wish(0, Some(ClockIndex(3)));
+        hub.wish(0, Some(ClockIndex(3)), Writer::Inline);
         assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
-        hub.wish(1, Some(ClockIndex(2)));
+        hub.wish(1, Some(ClockIndex(2)), Writer::Inline);
         assert_eq!(taken(), None, "a lower wish changes nothing");
-        hub.wish(1, Some(ClockIndex(5)));
+        hub.wish(1, Some(ClockIndex(5)), Writer::Inline);
         assert_eq!(taken(), Some(Request::Set(ClockIndex(5))));
         hub.forget(1);
         assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
-        hub.wish(0, None);
+        hub.wish(0, None, Writer::Inline);
         assert_eq!(taken(), Some(Request::Release));
-        hub.wish(MAX_CLIENTS, Some(ClockIndex(7)));
+        hub.wish(MAX_CLIENTS, Some(ClockIndex(7)), Writer::Inline);
         assert_eq!(taken(), None, "no such client");
     }
 

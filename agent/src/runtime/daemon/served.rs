@@ -12,7 +12,7 @@ use jetpace_tables::work::ClockIndex;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::super::control::{Schedule, Seen};
-use super::super::follow::state_code;
+use super::super::follow::{Writer, state_code};
 use super::super::map::Mapping;
 use super::super::page::{Event, Figures, Page, Reader, State, What};
 use super::super::sys;
@@ -64,6 +64,7 @@ pub struct Served {
     governor: Mutex<Governor<Box<Table>>>,
     shared: AtomicU64,
     socket: Arc<OwnedFd>,
+    writer: Writer,
     events_per_s: u32,
     stopping: AtomicBool,
 }
@@ -75,11 +76,12 @@ impl Served {
         page: Mapping<Page>,
         table: Box<Table>,
         socket: Arc<OwnedFd>,
+        writer: Writer,
         events_per_s: u32,
     ) -> Self {
         let governor = Mutex::new(Governor::new(table));
         let (shared, stopping) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { slot, peer, page, governor, shared, socket, events_per_s, stopping }
+        Self { slot, peer, page, governor, shared, socket, writer, events_per_s, stopping }
     }
 
     pub fn slot(&self) -> usize {
@@ -88,6 +90,11 @@ impl Served {
 
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Who writes what it asks for.
+    pub fn writer(&self) -> Writer {
+        self.writer
     }
 
     /// Frames in which another client was busy, too.
@@ -253,7 +260,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
     }
 
     fn carry_out(&mut self, action: Action) {
-        if action != Action::Hold {
+        if !matches!(action, Action::Hold | Action::Look) {
             self.pending = None;
         }
         match action {
@@ -265,11 +272,12 @@ impl<'a, C: GpuClock> Thread<'a, C> {
                 self.pending = Some((then, at));
             }
             Action::Release => self.wish(None),
+            Action::Look => self.hub.desk().ask_to_look(),
         }
     }
 
     fn wish(&mut self, clock: Option<ClockIndex>) {
-        self.hub.wish(self.served.slot, clock);
+        self.hub.wish(self.served.slot, clock, self.served.writer);
     }
 
     /// Silence: between frames the request is released, within one the client hangs and is dropped.

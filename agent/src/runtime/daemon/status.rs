@@ -27,12 +27,14 @@ struct Client<'a> {
     pid: i32,
     uid: u32,
     network: String,
+    writer: &'static str,
     state: &'a str,
     why: Option<&'static str>,
     frames: u64,
     missed: u64,
     blocks: u64,
     switches: u64,
+    tries: u64,
     shared_frames: u64,
     lost_events: u64,
     faults: Map<String, Value>,
@@ -80,7 +82,7 @@ pub fn document<'a, C: GpuClock>(hub: &Hub<C>, clients: impl Iterator<Item = &'a
 
 fn client(served: &Served) -> Client<'static> {
     let governor = served.governor();
-    let Counters { frames, missed, blocks, writes, .. } = *governor.counters();
+    let Counters { frames, missed, blocks, writes, tries, .. } = *governor.counters();
     let (state, why) = match governor.state() {
         State::Following => ("following", None),
         State::Safe(why) => ("safe", Some(why.text())),
@@ -91,12 +93,14 @@ fn client(served: &Served) -> Client<'static> {
         pid: served.peer().pid,
         uid: served.peer().uid,
         network: governor.table().network().to_owned(),
+        writer: served.writer().text(),
         state,
         why,
         frames,
         missed,
         blocks,
         switches: writes,
+        tries,
         shared_frames: served.shared(),
         lost_events: served.lost(),
         faults: Fault::ALL

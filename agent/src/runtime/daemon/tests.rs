@@ -6,20 +6,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::table::{Table, TableClock};
+use jetpace_tables::table::{Digest, Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::super::control::{Look, Tended};
+use super::super::follow::{Asked, Writer as Who};
 use super::super::page::{Event, State, What, Writer};
 use super::super::remote::{Remote, document};
 use super::super::{map::Mapping, page::Page, wire};
 use super::*;
 
-/// Remembers what was written.
+/// Remembers what was written, and by which thread.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Option<ClockIndex>>>>);
+struct Log(Arc<Mutex<Vec<Option<ClockIndex>>>>, Arc<Mutex<Vec<String>>>);
 
 const CLOCKS: [Hertz; 4] = [Hertz::new(100), Hertz::new(200), Hertz::new(300), Hertz::new(400)];
 
@@ -30,6 +31,7 @@ impl GpuClock for Log {
     }
     fn set(&mut self, clock: ClockIndex) -> io::Result<()> {
         self.0.lock().unwrap().push(Some(clock));
+        self.1.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
         Ok(())
     }
     fn pin(&mut self, _: ClockIndex) -> io::Result<Hertz> {
@@ -45,8 +47,8 @@ impl GpuClock for Log {
 }
 
 impl Tended for Log {
-    fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(3), stale: false })
+    fn look(&mut self, _: bool) -> io::Result<Look> {
+        Ok(Look { cap: ClockIndex(3), board: BOARD })
     }
 }
 
@@ -54,13 +56,17 @@ const BOARD: Digest = [7; 32];
 
 /// Two blocks: the first at `first`, the second at `second`.
 fn table(first: u8, second: u8, period: Nanos) -> Vec<u8> {
+    encode(&plain(first, second, period))
+}
+
+fn plain(first: u8, second: u8, period: Nanos) -> Table {
     let clocks: Vec<_> = CLOCKS
         .iter()
         .enumerate()
         .map(|(i, clock)| TableClock { index: ClockIndex(i as u8), clock: *clock, relative_time: 1 })
         .collect();
     let wanted = [("a", ClockIndex(first)), ("b", ClockIndex(second))];
-    encode(&Table::plain(BOARD, &clocks, &wanted, (period, period), Nanos::ZERO).unwrap())
+    Table::plain(BOARD, &clocks, &wanted, (period, period), Nanos::ZERO).unwrap()
 }
 
 struct Running {
@@ -72,15 +78,19 @@ struct Running {
 }
 
 fn start() -> Running {
+    start_with(Asked::default())
+}
+
+fn start_with(writer: Asked) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("jetpace.sock");
     let log = Log::default();
     let options = Options {
         socket: socket.clone(),
         access: Access::new(None),
-        board: BOARD,
         table: None,
         events_per_s: 5_000,
+        writer,
         schedule: Schedule::default(),
     };
     let daemon = Daemon::new(log.clone(), options).unwrap();
@@ -147,6 +157,33 @@ fn a_frame_sets_its_clocks_and_the_end_hands_back() {
     daemon.wait_for("the release", |writes| writes.last() == Some(&None));
     daemon.stop();
     assert!(!daemon.socket.exists());
+}
+
+#[test]
+fn the_writer_is_the_cheaper_one_by_the_table_unless_one_is_asked_for() {
+    let (short, long) = (Some(Nanos::from_micros(2)), Some(Nanos::from_micros(200)));
+    for (asked, write_time, writes, name) in [
+        (None, short, "jetpace-client0", Who::Inline),
+        (None, long, "jetpace-control", Who::Thread),
+        (None, None, "jetpace-client0", Who::Inline),
+        (Some(Who::Inline), long, "jetpace-client0", Who::Inline),
+        (Some(Who::Thread), short, "jetpace-control", Who::Thread),
+    ] {
+        let daemon = start_with(Asked(asked));
+        let table = plain(2, 1, LONG).with_write_time(write_time.unwrap_or_default());
+        let mut client = Remote::open(&daemon.socket, &encode(&table)).unwrap();
+        // The first one is the control thread's in any case: it has to begin to look after the board.
+        for (what, clock) in [(What::FrameStart, 2), (block(0), 2), (block(1), 1), (What::FrameEnd, 2)] {
+            client.tell(what).unwrap();
+            daemon.wait_for("the clock", |writes| writes.last() == Some(&set(clock)));
+        }
+        let threads = daemon.log.1.lock().unwrap().clone();
+        assert_eq!(threads[0], "jetpace-control");
+        assert!(threads[1..].iter().all(|thread| thread == writes), "{asked:?}, {write_time:?}: {threads:?}");
+        let status = document(&daemon.socket, &wire::Request::Status).unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        assert_eq!(status["clients"][0]["writer"], name.text());
+    }
 }
 
 #[test]

@@ -84,5 +84,5 @@ fn device(files: &Files, kernel: Kernel, link: &Path) -> Option<Device> {
     let bound = |file: &str| text(file).and_then(|text| parse_hertz(&text));
     let rules = Devfreq::new(kernel, &table, &governors, governor.trim());
     let rules = rules.with_bounds(bound("min_freq")?, bound("max_freq")?);
-    Some(Device { devfreq, device, rules, sleeps: false, binding: 0, bound: true })
+    Some(Device { devfreq, device, fresh: rules.clone(), rules, sleeps: false, binding: 0, bound: true })
 }

@@ -55,4 +55,12 @@ impl Outside<'_> {
             (device.bound, device.binding) = (false, device.binding + 1);
         }
     }
+
+    /// It is bound again: another device of the same name, as new.
+    pub fn bind(&mut self) {
+        if let Some(device) = self.0.devices.first_mut() {
+            (device.bound, device.binding) = (true, device.binding + 1);
+            device.rules = device.fresh.clone();
+        }
+    }
 }
