@@ -28,9 +28,9 @@ pub const OTHER_BYTES: usize = HEADER
     + CRC
     + (10 + 10 + 5 + 11) // deadline, period, risk, EMC clock
     + (1 + 12 + 1 + 1 + 1) // safe clock, gap, slack unit, blocks, no class sizes
-    + (1 + MAX_CLOCKS * (1 + 10 + 3))
+    + (1 + MAX_CLOCKS * (1 + 5 + 3))
     + (2 + MAX_CLOCKS * MAX_CLOCKS) // settle times
-    + (1 + MAX_LEADS * (3 + 1 + 1 + 10))
+    + (1 + MAX_LEADS * (1 + 1 + 1 + 5))
     + (1 + NETWORK_BYTES)
     + (2 + NAME_BYTES)
     + 2 // how many entries
@@ -146,6 +146,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::MAX_NUMBER;
     use crate::table::tests::small;
     use crate::table::{Entry, Lead, Rung};
     use crate::units::{Hertz, Nanos};
@@ -187,14 +188,14 @@ mod tests {
         }
         table.clocks.clear();
         for i in 0..MAX_CLOCKS as u8 {
-            let clock = Hertz::new(u64::MAX - 20 + u64::from(i));
+            let clock = Hertz::new(MAX_NUMBER - 20 + u64::from(i));
             table
                 .clocks
                 .push(crate::table::TableClock { index: ClockIndex(i + 200), clock, relative_time: 65535 })
                 .unwrap();
         }
         table.settle.resize(MAX_CLOCKS * MAX_CLOCKS, 255).unwrap();
-        let lead = Lead { block: BlockId(63), from: Rung(15), to: Rung(15), delay: Nanos::MAX };
+        let lead = Lead { block: BlockId(63), from: Rung(15), to: Rung(15), delay: Nanos::new(MAX_NUMBER - 1) };
         table.leads.resize(MAX_LEADS, lead).unwrap();
         table.entries.resize(MAX_BLOCKS * MAX_CLOCKS, Entry::always(Rung(15))).unwrap();
         table

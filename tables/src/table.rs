@@ -18,8 +18,10 @@ pub const MAX_BLOCKS: usize = 64;
 pub const MAX_CLOCKS: usize = 16;
 /// The most size classes.
 pub const MAX_CLASSES: usize = 4;
-/// The most changes that are written a lead before a boundary.
-pub const MAX_LEADS: usize = 16;
+/// The most changes that are written a lead before a boundary: one lands in every second block at most.
+pub const MAX_LEADS: usize = MAX_BLOCKS / 2;
+/// Clocks in hertz and leads in nanoseconds lie below this: five bytes in the image.
+pub const MAX_NUMBER: u64 = 1 << 35;
 /// All block names together, with a line feed behind each.
 pub const NAME_BYTES: usize = 1152;
 
@@ -350,6 +352,7 @@ impl Table {
         sound((1..=MAX_BLOCKS).contains(&self.blocks()), "number of blocks")?;
         sound(self.names.lines().count() == self.blocks(), "a name for every block")?;
         sound(clocks > 0 && self.clocks.is_sorted_by(|a, b| a.index < b.index && a.clock < b.clock), "clocks ascend")?;
+        sound(self.clocks.iter().all(|c| c.clock.get() < MAX_NUMBER), "clock in hertz")?;
         sound(self.settle.len() == clocks * clocks, "a settle time for every pair of clocks")?;
         sound(self.deadline > Nanos::ZERO && self.deadline <= self.period, "0 < deadline <= period")?;
         sound(self.risk_ppm <= 1_000_000, "risk is a probability")?;
@@ -364,6 +367,7 @@ impl Table {
                     && l.from.index() < clocks
                     && l.to.index() < clocks
                     && l.delay <= self.period
+                    && l.delay.get() < MAX_NUMBER
             }),
             "leads",
         )?;

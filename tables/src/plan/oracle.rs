@@ -231,6 +231,25 @@ fn above_twelve_blocks_the_gap_is_small() {
 }
 
 #[test]
+fn a_plan_fits_into_a_table_however_often_it_switches() {
+    // Pairs of blocks that follow the clock and pairs that do not, at a deadline that needs the high clock for the first.
+    let mut problem = random_problem(&mut Random(1), 64, 2);
+    problem.noise = Noise::Moments { correlation: 1.0 };
+    problem.idle_w = vec![1.0, 1.0];
+    problem.changes.fill(Change { settle_s: 1e-3, settle_sd_s: 0.0, settle_late_s: 1e-3, stall_s: 0.0 });
+    (problem.deadline_s, problem.period_s) = (0.6401, 0.6401);
+    for (i, block) in problem.blocks.iter_mut().enumerate() {
+        let (low_s, low_w) = if i / 2 % 2 == 0 { (0.020, 6.0) } else { (0.010, 3.0) };
+        (block.time_s, block.time_sd_s, block.power_w) = (vec![low_s, 0.010], vec![0.0, 0.0], vec![low_w, 10.0]);
+    }
+    let plan = plan(&problem).unwrap();
+    let clocks = problem.clocks.clone();
+    let holds = Holds { board: [0; 32], model: [0; 32], network: "n", emc: None, board_clocks: &clocks };
+    let table = list_table(&problem, &plan, &holds).unwrap();
+    assert!(table.leads().len() >= 30, "{}", table.leads().len());
+}
+
+#[test]
 fn laws_that_every_plan_keeps() {
     for seed in 0..200 {
         let mut random = Random(seed);

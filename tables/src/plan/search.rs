@@ -14,8 +14,12 @@ use super::{Problem, Schedule};
 
 /// The search is exhaustive up to this many blocks; above, it stops within [`GAP`].
 pub const EXHAUSTIVE_BLOCKS: usize = 12;
-/// The gap allowed above [`EXHAUSTIVE_BLOCKS`].
+/// The gap allowed above [`EXHAUSTIVE_BLOCKS`], and the one aimed at until this many arcs have been looked at.
 pub const GAP: f64 = 1e-3;
+const FINE: f64 = 1e-4;
+/// About how often a part looks at each arc.
+const PASSES: usize = 8;
+const FINE_ARCS: usize = 5_000_000;
 /// A line that is off by more than this fraction of the deadline is split.
 const LOOSE: f64 = 2e-3;
 /// A line that is off by less than this is not split: what it allows wrongly is told by exact labels.
@@ -52,11 +56,10 @@ struct Part {
 /// no schedule goes below.
 pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, known_j: f64) -> (Option<Schedule>, f64) {
     let exhaustive = graph.blocks <= EXHAUSTIVE_BLOCKS;
-    let tolerance = if exhaustive { 0.0 } else { GAP };
     let frames: Vec<Frame> = (0..graph.clocks).map(|idle| Frame::new(problem, graph, idle)).collect();
     let Some(root) = Part::root(problem, graph, spread, exhaustive) else { return (None, known_j) };
     let mut best: Option<Schedule> = None;
-    let (mut reachable_j, mut least_j, mut labels) = (known_j, f64::INFINITY, 0);
+    let (mut reachable_j, mut least_j, mut labels, mut arcs) = (known_j, f64::INFINITY, 0, 0);
     // One idle clock first, until a plan is found; its ranges then serve the others.
     let first = promising(&frames, root);
     let (mut parts, mut closed) = (vec![Part { idle: first, ..root }], Vec::new());
@@ -72,6 +75,11 @@ pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, kno
             }
         }
         let Some(next) = next(&parts, alone) else { break };
+        let tolerance = match exhaustive {
+            true => 0.0,
+            false if arcs < FINE_ARCS => FINE,
+            false => GAP,
+        };
         let enough_j = reachable_j * (1.0 - 0.9 * tolerance);
         let mut part = parts.swap_remove(next);
         if part.bound_j >= enough_j || (!exhaustive && labels > LABELS) {
@@ -80,6 +88,7 @@ pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, kno
             continue;
         }
         let frame = &frames[part.idle];
+        arcs += PASSES * graph.arcs.len();
         if !part.priced {
             if part.price(frame, spread, enough_j) {
                 parts.push(part);
