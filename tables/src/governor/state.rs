@@ -19,7 +19,7 @@ pub enum Action {
     /// Hand the GPU back to the stock governor and write no more until the next action.
     Release,
     /// Look whether the board is again the one that the table was made for; if it is, say so by
-    /// [`Governor::renewed`]. Nothing is to be written.
+    /// [`renewed`](super::Governor::renewed). Nothing is to be written.
     Look,
 }
 

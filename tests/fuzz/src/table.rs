@@ -50,7 +50,7 @@ fn follow(table: Table) {
 
 fn check(table: &Table, action: Action) {
     let written = match action {
-        Action::Hold | Action::Release => [None, None],
+        Action::Hold | Action::Look | Action::Release => [None, None],
         Action::Set(clock) | Action::SetAt(clock, _) => [Some(clock), None],
         Action::SetThenAt(first, second, _) => [Some(first), Some(second)],
     };
