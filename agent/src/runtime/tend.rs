@@ -12,6 +12,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::control::{Look, Tended};
+use crate::emc;
 
 /// Looks between two discoveries of the board: at 50 ms a look, one in five seconds.
 const LOOKS_PER_DISCOVERY: u32 = 100;
@@ -24,6 +25,8 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
     digest: String,
+    /// The clock that the memory was locked at when the GPU was taken.
+    emc: Option<Hertz>,
     looks: u32,
     stale: bool,
 }
@@ -35,7 +38,8 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     /// Where no way works.
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
-        Ok(Self { node, nodes, digest: board.digest(), looks: 0, stale: false })
+        let emc = board.emc.as_ref().and_then(|emc| emc::locked(&nodes, emc));
+        Ok(Self { node, nodes, digest: board.digest(), emc, looks: 0, stale: false })
     }
 
     /// What one write costs here: the median over a few between the two lowest clocks.
@@ -84,7 +88,9 @@ impl<N: Nodes + Store + Clone, T: Timer> Tended for BoardClock<N, T> {
         self.node.watch()?;
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
-            self.stale = Board::discover(&self.nodes)?.digest() != self.digest;
+            let board = Board::discover(&self.nodes)?;
+            let emc = board.emc.as_ref().and_then(|emc| emc::locked(&self.nodes, emc));
+            self.stale = board.digest() != self.digest || emc != self.emc;
         }
         Ok(Look { cap: self.node.cap(), stale: self.stale })
     }
