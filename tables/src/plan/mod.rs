@@ -17,7 +17,7 @@ mod problem;
 mod rehearse;
 mod search;
 
-pub use feedback::{Expected, Feedback, feedback};
+pub use feedback::{Expected, Feedback, expected, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use granularity::granularity;
