@@ -260,7 +260,6 @@ impl Args {
 
 /// # Errors
 /// Exit code 4 where the table held no longer, 1 where the clock was handed back for another reason.
-#[cfg(any(feature = "cuda", feature = "sim"))]
 fn followed(ours: &Summary) -> Result<(), Failure> {
     let Some(why) = ours.handed_back else { return Ok(()) };
     let reason = if why == Fault::TableStale { Reason::Calibration } else { Reason::Failed };
