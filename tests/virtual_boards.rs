@@ -12,7 +12,7 @@ use jetpace::virtual_board::Case;
 use jetpace_devfreq::sim;
 use jetpace_tables::image;
 use jetpace_tables::units::{Hertz, Nanos};
-use jetpace_tables::work::{BlockId, ClockIndex, Size};
+use jetpace_tables::work::{BlockId, ClockIndex, Network, Size};
 
 /// Every virtual board.
 pub const BOARDS: [&str; 4] = ["tx2", "xavier-nx", "orin-nano", "orin-nano-super"];
@@ -176,11 +176,7 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
     let net = jetpace_kernels::net::network(network).expect("a built-in network");
     let truth = sim::Board::new(board, 1).expect("a virtual board");
     let clocks = truth.clocks();
-    let frame_at = |clock: usize| -> f64 {
-        let blocks = 0..net.blocks.len() as u16;
-        let time = |block| truth.true_time(&net, BlockId(block), Size(1), ClockIndex(clock as u8)).as_secs_f64();
-        blocks.map(time).sum()
-    };
+    let frame_at = |clock: usize| frame_at(&truth, &net, clock);
     let judged = factors.iter().map(|&factor| {
         let deadline = Nanos::from_secs_f64(factor * frame_at(clocks.len() - 1));
         let path = file(&format!("table-{factor}.jpt"));
@@ -223,7 +219,13 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
     judged.collect()
 }
 
-fn command(words: &[&str]) -> Result<(), Failure> {
+/// A frame's true time at a clock, without noise.
+pub(crate) fn frame_at(board: &sim::Board, network: &Network, clock: usize) -> f64 {
+    let time = |block| board.true_time(network, BlockId(block), Size(1), ClockIndex(clock as u8)).as_secs_f64();
+    (0..network.blocks.len() as u16).map(time).sum()
+}
+
+pub(crate) fn command(words: &[&str]) -> Result<(), Failure> {
     let line = std::iter::once("jetpace").chain(words.iter().copied());
     Cli::try_parse_from(line).expect("a command line").command.run()
 }

@@ -101,12 +101,14 @@ pub struct Course<'a> {
 
 /// Runs frames and gives each to `done`.
 ///
-/// `meanwhile` is called at the times that it asks for, to sample rails.
+/// `meanwhile` is called at the times that it asks for, to sample rails; `holds` behind every frame, to say whether the
+/// table still holds: where it does not, the governor hands the clock back.
 pub fn run<G, R, T>(
     (gpu, runner, timer): (&mut G, &mut R, &mut T),
     course: Course<'_>,
     policy: &mut Policy<'_, '_>,
     meanwhile: impl FnMut(Nanos) -> Option<Nanos>,
+    mut holds: impl FnMut(Nanos) -> bool,
     mut done: impl FnMut(&Frame) -> Result<(), Failure>,
 ) -> Result<(), Failure>
 where
@@ -154,6 +156,9 @@ where
         }
         let end = timer.now();
         shell.tell(end, What::FrameEnd)?;
+        if !holds(end) {
+            shell.writes.tell(end, |governor| governor.stale(end))?;
+        }
         let time = end.saturating_sub(start);
         let switches = shell.writes.take_count();
         done(&Frame { index, start, time, missed: time > pace.deadline, switches })?;

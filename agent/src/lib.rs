@@ -7,6 +7,7 @@ pub mod commands;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dry_run;
+pub mod emc;
 pub mod failure;
 pub mod frames;
 pub mod model_file;

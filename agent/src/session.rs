@@ -4,13 +4,15 @@ use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_tables::governor::Governor;
+use jetpace_tables::governor::{Governor, State};
 use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::table::Table;
+use jetpace_tables::trace::Fault;
 use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use crate::dry_run::DryRun;
+use crate::emc;
 use crate::failure::{Failure, Reason};
 use crate::frames::{self, Course, Frame, Policy, Starts};
 use crate::runtime::control::Schedule;
@@ -53,6 +55,8 @@ pub struct Summary {
     pub switches: u64,
     /// Every counted frame's time, ascending.
     pub times: Vec<Nanos>,
+    /// Why the governor handed the clock to the stock governor, where it did for good.
+    pub handed_back: Option<Fault>,
 }
 
 impl Summary {
@@ -72,6 +76,17 @@ impl Summary {
 const WARM_UP_FRAMES: u64 = 5;
 /// And for at least this long.
 const WARM_UP: Nanos = Nanos::from_millis(500);
+
+/// Why the stock governor has the clock.
+fn handed_back(state: State) -> Option<Fault> {
+    match state {
+        State::HandedBack(why) => Some(why),
+        _ => None,
+    }
+}
+
+/// Between two looks at whether the table still holds.
+const LOOK: Nanos = Nanos::from_millis(1000);
 
 /// A board with everything that a session needs.
 #[derive(Debug)]
@@ -103,30 +118,48 @@ where
         course: Course<'_>,
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
-        let mut governor;
-        let (clock, mut policy) = match drive {
-            Drive::Stock => return self.count(&mut Untouched, &mut Policy::Held, course, done),
-            Drive::Fixed(clock) => (Some(clock), Policy::Held),
-            Drive::Table(table) => {
-                governor = Governor::new(table);
-                (None, Policy::Table(&mut governor))
-            }
+        let clock = match drive {
+            Drive::Stock => return self.count(&mut Untouched, &mut Policy::Held, course, |_| true, done),
+            Drive::Fixed(clock) => Some(clock),
+            Drive::Table(_) => None,
         };
-        let board = self.board.as_ref().ok_or_else(|| {
+        let board = self.board.clone().ok_or_else(|| {
             Failure::new(Reason::Unsupported, "this machine's GPU has no devfreq node, so its clock cannot be set")
         })?;
+        let mut governor = match drive {
+            Drive::Table(table) => {
+                emc::check(&self.nodes, &board, table)?;
+                Some(Governor::new(table))
+            }
+            Drive::Fixed(_) | Drive::Stock => None,
+        };
         let (guard, leftover) = Guard::take(self.nodes.clone())?;
         if let Leftover::Restored(_) = leftover {
             log::warn!("an earlier instance was killed; its clocks were put back first");
         }
-        let mut held = GpuNode::open(self.nodes.clone(), self.timer.clone(), board, &guard, None)?;
+        let mut held = GpuNode::open(self.nodes.clone(), self.timer.clone(), &board, &guard, None)?;
         if let Some(clock) = clock {
             held.pin(clock)?;
         }
-        let summary = self.count(&mut held, &mut policy, course, done);
+        let (nodes, mut next) = (self.nodes.clone(), Nanos::ZERO);
+        let holds = |now: Nanos| {
+            let Drive::Table(table) = drive else { return true };
+            if now < next {
+                return true;
+            }
+            next = now.saturating_add(LOOK);
+            let found = emc::check(&nodes, &board, table);
+            if let Err(failure) = &found {
+                log::warn!("{failure}; the stock governor has the clock from here on");
+            }
+            found.is_ok()
+        };
+        let mut policy = governor.as_mut().map_or(Policy::Held, Policy::Table);
+        let summary = self.count(&mut held, &mut policy, course, holds, done);
         drop(held);
         guard.restore()?;
-        summary
+        let handed_back = governor.and_then(|governor| handed_back(governor.state()));
+        summary.map(|summary| Summary { handed_back, ..summary })
     }
 
     /// Runs a course as [`Self::run`] does, at the clocks of a table that the runtime follows with its own threads. For
@@ -147,6 +180,9 @@ where
         N::Lock: Send + Sync,
         T: Send + 'static,
     {
+        if let Some(board) = &self.board {
+            emc::check(&self.nodes, board, table)?;
+        }
         let (mut clock, board) = open::take(self.nodes.clone(), self.timer.clone(), None)?;
         open::check(table, &board)?;
         let writer = match Writer::choose(asked, table) {
@@ -155,9 +191,10 @@ where
         };
         let table = Box::new(table.clone());
         let mut follow = Follow::start(table, clock, writer, schedule).map_err(|e| refused(schedule, &e))?;
-        let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, done);
+        let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, |_| true, done);
+        let handed_back = handed_back(follow.governor().state());
         follow.stop()?;
-        summary.map(|summary| (summary, writer))
+        summary.map(|summary| (Summary { handed_back, ..summary }, writer))
     }
 
     /// What [`Self::run`] would write, in order; writes nothing. The blocks take the time that they take at the clock
@@ -187,16 +224,18 @@ where
         gpu: &mut G,
         policy: &mut Policy<'_, '_>,
         course: Course<'_>,
+        mut holds: impl FnMut(Nanos) -> bool,
         mut done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
         let Course { pace, stop, .. } = course;
         let frames = WARM_UP_FRAMES.max(WARM_UP.get().div_ceil(pace.period.get().max(1)));
         let warm_up = Course { frames, pace, starts: Starts::Timer, stop };
         let on = (&mut *gpu, &mut self.runner, &mut self.timer);
-        frames::run(on, warm_up, policy, |_| None, |_| Ok(()))?;
+        frames::run(on, warm_up, policy, |_| None, &mut holds, |_| Ok(()))?;
 
         self.meter.restart();
-        let mut summary = Summary { frames: 0, missed: 0, energy: None, switches: 0, times: Vec::new() };
+        let mut summary =
+            Summary { frames: 0, missed: 0, energy: None, switches: 0, times: Vec::new(), handed_back: None };
         let on = (gpu, &mut self.runner, &mut self.timer);
         let meter = &mut self.meter;
         frames::run(
@@ -204,6 +243,7 @@ where
             course,
             policy,
             |now| meter.sample(now),
+            holds,
             |frame| {
                 summary.frames += 1;
                 summary.missed += u64::from(frame.missed);

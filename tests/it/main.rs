@@ -8,6 +8,7 @@ mod boards;
 mod calibrate;
 mod commands;
 mod faults;
+mod feedback;
 mod kernel_cases;
 mod killed;
 mod layering;

@@ -9,8 +9,8 @@ mod front;
 use std::path::PathBuf;
 
 use jetpace_tables::image::{self, MAX_BYTES};
-use jetpace_tables::model::Model;
-use jetpace_tables::plan::{self, Ask, Holds, Objective, Plan, PlanError, Problem};
+use jetpace_tables::model::{BlockModel, Model};
+use jetpace_tables::plan::{self, Ask, Expected, Holds, Objective, Plan, PlanError, Problem};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
@@ -100,6 +100,17 @@ fn above_zero(text: &str) -> Result<f64, String> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }
 
+/// How often a table's energy is planned for before it is given up.
+const BUDGETS: usize = 5;
+
+/// What following the table comes to in rehearsal.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+struct Follows {
+    feedback: bool,
+    energy_j: f64,
+    miss_probability: f64,
+}
+
 /// A plan that was made, with all it was made from.
 struct Made {
     problem: Problem,
@@ -117,11 +128,13 @@ impl Args {
         if self.cut.is_some() {
             return self.cut(&model);
         }
-        let made = self.plan(&model)?;
-        let document = Document::new(&model, &made)?;
+        let (made, table) = self.made(&model, digest)?;
+        for warning in self.unmeasured(&model, &made) {
+            eprintln!("warning: {warning}");
+        }
+        let document = Document::new(&model, &made, table.as_ref().map(|(_, follows)| *follows))?;
         eprint!("{}", document.summary(&made));
-        if let Some(path) = &self.output {
-            let table = self.table(&model, digest, &made)?;
+        if let Some((path, (table, _))) = self.output.as_ref().zip(table) {
             let mut bytes = vec![0; MAX_BYTES];
             let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
             write_file(path, &bytes[..length])?;
@@ -130,6 +143,28 @@ impl Args {
             self.front(&made.problem)?;
         }
         if self.json { print_json(&document) } else { Ok(()) }
+    }
+
+    /// What the plan rests on that was not measured: sizes and clocks beyond those of the sweep.
+    fn unmeasured(&self, model: &Model, made: &Made) -> Vec<String> {
+        let blocks = model.blocks(&made.network, made.emc);
+        let sized = |block: &&BlockModel<'_>| {
+            let sizes = block.sizes();
+            sizes.first().is_some_and(|least| self.size < least.0)
+                || sizes.last().is_some_and(|most| self.size > most.0)
+        };
+        let clocked = |block: &&BlockModel<'_>| !made.problem.clocks.iter().all(|clock| block.covers(*clock));
+        let warning = |what: String, among: Vec<&BlockModel<'_>>| {
+            let first = among.first()?.name();
+            let count = among.len();
+            Some(format!(
+                "{what} was not measured but extrapolated, for {count} of {} blocks: {first} ..",
+                blocks.len()
+            ))
+        };
+        let size = warning(format!("size {}", self.size), blocks.iter().filter(sized).collect());
+        let clock = warning("the outermost clocks' time".to_owned(), blocks.iter().filter(clocked).collect());
+        size.into_iter().chain(clock).collect()
     }
 
     #[cfg(feature = "report")]
@@ -165,8 +200,49 @@ impl Args {
         }
     }
 
+    /// A plan and, where one is to be written, its table.
+    ///
+    /// A table of which an energy was asked for keeps it in rehearsal, where frames and changes of the clock vary: one
+    /// that does not is planned anew with as much less.
+    fn made(&self, model: &Model, digest: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
+        let mut objective = self.objective()?;
+        let mut least_j = f64::INFINITY;
+        let asked_j = match objective {
+            Objective::Time { energy_j } => energy_j,
+            Objective::Energy | Objective::EnergyDelay => f64::INFINITY,
+        };
+        for _ in 0..BUDGETS {
+            let made = match self.plan(model, objective) {
+                // Planned once within the energy, it is the table that cannot keep it: the most frugal one may.
+                Err(_) if least_j.is_finite() => break,
+                made => made?,
+            };
+            if self.output.is_none() {
+                return Ok((made, None));
+            }
+            let (table, follows) = self.table(model, digest, &made, asked_j)?;
+            if follows.energy_j <= asked_j {
+                return Ok((made, Some((table, follows))));
+            }
+            least_j = least_j.min(follows.energy_j);
+            if let Objective::Time { energy_j } = &mut objective {
+                *energy_j *= asked_j / follows.energy_j * (1.0 - 1e-4);
+            }
+        }
+        let made = self.plan(model, Objective::Energy)?;
+        let (table, follows) = self.table(model, digest, &made, asked_j)?;
+        if follows.energy_j <= asked_j {
+            return Ok((made, Some((table, follows))));
+        }
+        Err(Failure::failed(format_args!(
+            "no table stays within {asked_j:.6} J a period as frames vary: the most frugal one found takes {:.6} J; ask for \
+             that or more",
+            least_j.min(follows.energy_j)
+        )))
+    }
+
     /// Plans at each EMC clock that may be chosen and takes the one of least energy.
-    fn plan(&self, model: &Model) -> Result<Made, Failure> {
+    fn plan(&self, model: &Model, objective: Objective) -> Result<Made, Failure> {
         let network = self.network(model)?;
         let mut emcs = model.emc_clocks(network);
         if let Some(asked) = self.emc {
@@ -178,7 +254,6 @@ impl Args {
         if emcs.is_empty() {
             emcs.push(None);
         }
-        let objective = self.objective()?;
         let mut best: Option<Made> = None;
         let mut refused: Option<PlanError> = None;
         for emc in emcs {
@@ -239,7 +314,8 @@ impl Args {
         }
     }
 
-    fn table(&self, model: &Model, digest: Digest, made: &Made) -> Result<Table, Failure> {
+    /// The table, and what following it comes to: with feedback unless that takes more than `most_j` a period.
+    fn table(&self, model: &Model, digest: Digest, made: &Made, most_j: f64) -> Result<(Table, Follows), Failure> {
         let board = match &model.board {
             Some(board) => model_file::digest_from_hex(&board.digest).ok_or_else(|| {
                 Failure::usage(format_args!("{}: `{}` is no digest", self.model.display(), board.digest))
@@ -252,41 +328,79 @@ impl Args {
         let write_time = Nanos::from_secs_f64(model.write.map_or(0.0, |write| write.p50_s));
         let list = plan::list_table(&made.problem, &made.plan, &holds).map_err(Failure::usage)?;
         let list = list.with_write_time(write_time);
+        let follows = |feedback, Expected { energy_j, miss }| Follows { feedback, energy_j, miss_probability: miss };
         if self.list {
-            return Ok(list);
+            let expected = plan::expected(&made.problem, &list);
+            return Ok((list, follows(false, expected)));
         }
-        let made = plan::feedback(&made.problem, &made.plan, &list).map_err(Failure::usage)?;
+        let found = plan::feedback(&made.problem, &made.plan, &list).map_err(Failure::usage)?;
         eprintln!(
             "with feedback: {:.4} J and misses {:.4}; the list alone: {:.4} J and {:.4}; thresholds cost {:.3} % of energy",
-            made.expected.energy_j,
-            made.expected.miss,
-            made.list.energy_j,
-            made.list.miss,
-            made.form_cost * 1e2
+            found.expected.energy_j,
+            found.expected.miss,
+            found.list.energy_j,
+            found.list.miss,
+            found.form_cost * 1e2
         );
-        Ok(made.table)
+        if found.expected.energy_j > most_j && found.list.energy_j < found.expected.energy_j {
+            eprintln!("without feedback, as that takes more than {most_j:.4} J");
+            return Ok((list, follows(false, found.list)));
+        }
+        Ok((found.table, follows(true, found.expected)))
     }
 }
 
-/// Plans, and what the objective comes to. Where time counts, the plan's own time becomes the deadline: a governor that
-/// had until the one asked for would use it up.
+/// Plans, and what the objective comes to.
 fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64), PlanError> {
     let found = plan::plan_for(&problem, objective)?;
-    let bound_s = problem.bound_s(&found.outcome);
-    let problem = match objective {
-        Objective::Energy => problem,
-        Objective::Time { .. } | Objective::EnergyDelay => {
-            Problem { deadline_s: problem.deadline_s.min(bound_s * (1.0 + 1e-9)), ..problem }
+    let frugal = match objective {
+        Objective::Energy => None,
+        Objective::Time { .. } | Objective::EnergyDelay => Some(plan::plan(&problem)?),
+    };
+    let Some(frugal) = frugal else {
+        let plan = plan::dependable(&problem, found);
+        let energy_j = plan.outcome.energy_j;
+        return Ok((problem, plan, energy_j));
+    };
+    // A plan that is not dependable gives way to a fixed clock, and then another time may be better: that of a fixed
+    // clock, or the deadline itself.
+    let mut candidates = vec![by_its_own_time(&problem, found)];
+    for (_, outcome) in (0..problem.clocks.len()).filter_map(|clock| plan::fixed(&problem, clock)) {
+        let deadline_s = problem.bound_s(&outcome) * (1.0 + 1e-9);
+        if deadline_s <= problem.deadline_s {
+            let plan = plan::plan(&Problem { deadline_s, ..problem.clone() })?;
+            candidates.push(by_its_own_time(&problem, plan));
+        }
+    }
+    candidates.push((problem.clone(), plan::dependable(&problem, frugal)));
+    let least = |(problem, plan): &(Problem, Plan)| {
+        let (energy_j, bound_s) = (plan.outcome.energy_j, problem.bound_s(&plan.outcome));
+        match objective {
+            Objective::Energy => energy_j,
+            Objective::Time { energy_j: most_j } if energy_j > most_j => f64::INFINITY,
+            Objective::Time { .. } => bound_s,
+            Objective::EnergyDelay => energy_j * bound_s,
         }
     };
+    let judged = candidates.into_iter().map(|candidate| (least(&candidate), candidate));
+    let best = judged.filter(|(least, _)| least.is_finite()).min_by(|a, b| a.0.total_cmp(&b.0));
+    match (best, objective) {
+        (Some((least, (problem, plan))), _) => Ok((problem, plan, least)),
+        (None, Objective::Time { energy_j }) => {
+            let least_j = plan::dependable(&problem, plan::plan(&problem)?).outcome.energy_j;
+            Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j })
+        }
+        (None, _) => plan::plan(&problem).map(|plan| (problem, plan, f64::INFINITY)),
+    }
+}
+
+/// Where time counts, the plan's own time becomes the deadline: a governor that had until the one asked for would use it
+/// up.
+fn by_its_own_time(problem: &Problem, found: Plan) -> (Problem, Plan) {
+    let deadline_s = problem.deadline_s.min(problem.bound_s(&found.outcome) * (1.0 + 1e-9));
+    let problem = Problem { deadline_s, ..problem.clone() };
     let plan = plan::dependable(&problem, found);
-    let (energy_j, bound_s) = (plan.outcome.energy_j, problem.bound_s(&plan.outcome));
-    let least = match objective {
-        Objective::Energy => energy_j,
-        Objective::Time { .. } => bound_s,
-        Objective::EnergyDelay => energy_j * bound_s,
-    };
-    Ok((problem, plan, least))
+    (problem, plan)
 }
 
 /// Of two reasons the one that is nearer to a plan.

@@ -5,6 +5,7 @@ mod frame_log;
 
 use jetpace_tables::image;
 use jetpace_tables::table::Table;
+use jetpace_tables::trace::Fault;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::failure::{Failure, Reason};
 use crate::frames::{Course, Pace, Starts};
 use crate::output::{print_json, print_text};
 use crate::runtime::follow::Asked;
-use crate::session::Drive;
+use crate::session::{Drive, Summary};
 use crate::signals::Stop;
 use crate::triggers::{Source, Triggers};
 #[cfg(feature = "sim")]
@@ -160,7 +161,7 @@ impl Args {
         let baselines = Baselines::default();
         self.print(Document::new(evidence, &self.board, &network, drive, (pace, risk), &ours, baselines))?;
         stop.die();
-        Ok(())
+        followed(&ours)
     }
 
     #[cfg(feature = "sim")]
@@ -216,7 +217,7 @@ impl Args {
         self.print(Document::new("virtual", &self.board, &case.network, drive, (pace, risk), &ours, baselines))?;
         // By the signal that came, if one did.
         stop.die();
-        Ok(())
+        followed(&ours)
     }
 
     fn frames(&self) -> u64 {
@@ -282,4 +283,12 @@ impl Args {
         }
         Ok((network, Pace { deadline, period }, risk))
     }
+}
+
+/// # Errors
+/// Exit code 4 where the table held no longer, 1 where the clock was handed back for another reason.
+fn followed(ours: &Summary) -> Result<(), Failure> {
+    let Some(why) = ours.handed_back else { return Ok(()) };
+    let reason = if why == Fault::TableStale { Reason::Calibration } else { Reason::Failed };
+    Err(Failure::new(reason, format_args!("the table was not followed to the end: {}", why.text())))
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::{self, Store};
 use jetpace_devfreq::nodes::Nodes;
@@ -15,6 +16,7 @@ use sd_notify::NotifyState;
 
 use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
+use crate::emc;
 use crate::failure::Failure;
 use crate::runtime::control::Schedule;
 use crate::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Manager, Options};
@@ -83,13 +85,14 @@ impl Args {
         guard::restore_on_panic(nodes.clone());
         let stop = Stop::install()?;
         let group = self.group.as_deref().map(find_group).transpose()?;
-        let (clock, board) = open::take(nodes, timer, self.way)?;
+        let (clock, board) = open::take(nodes.clone(), timer, self.way)?;
         let table = match &self.table {
             Some(path) => {
                 let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
                 let named = |e| Failure::usage(format_args!("{}: {e}", path.display()));
                 let table = Box::new(image::decode(&bytes).map_err(named)?);
                 open::check(&table, &board)?;
+                emc::check(&nodes, &Board::discover(&nodes)?, &table)?;
                 Some(table)
             }
             None => None,

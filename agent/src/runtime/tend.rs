@@ -13,9 +13,13 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::control::{Look, Tended};
+use crate::emc;
 
 /// Looks between two discoveries of the board: at 50 ms a look, one in five seconds.
 const LOOKS_PER_DISCOVERY: u32 = 100;
+
+/// What no table is made for.
+const NO_BOARD: Digest = [0xff; 32];
 
 /// Writes that are timed to know what one costs.
 const TIMED_WRITES: usize = 16;
@@ -25,6 +29,8 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
     board: Digest,
+    /// The clock that the memory was locked at when the GPU was taken: tables that held then do not hold at another.
+    emc: Option<Hertz>,
     looks: u32,
 }
 
@@ -35,7 +41,8 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     /// Where no way works.
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
-        Ok(Self { node, nodes, board: board.digest_bytes(), looks: 0 })
+        let emc = board.emc.as_ref().and_then(|emc| emc::locked(&nodes, emc));
+        Ok(Self { node, nodes, board: board.digest_bytes(), emc, looks: 0 })
     }
 
     /// What tables have to be made for, as last looked at.
@@ -89,7 +96,9 @@ impl<N: Nodes + Store + Clone, T: Timer> Tended for BoardClock<N, T> {
         self.node.watch()?;
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
-            self.board = Board::discover(&self.nodes)?.digest_bytes();
+            let board = Board::discover(&self.nodes)?;
+            let emc = board.emc.as_ref().and_then(|emc| emc::locked(&self.nodes, emc));
+            self.board = if emc == self.emc { board.digest_bytes() } else { NO_BOARD };
         }
         Ok(Look { cap: self.node.cap(), board: self.board })
     }

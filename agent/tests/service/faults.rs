@@ -312,7 +312,10 @@ fn a_lowered_cap_is_obeyed_and_counted() {
     });
 }
 
-/// What makes a table stale while it is followed.
+/// Somebody locks the memory's clock.
+const EMC_LOCK: (&str, &str, &str) = ("EMC lock", "/sys/kernel/debug/bpmp/debug/clk/emc/mrq_rate_locked", "1\n");
+
+/// What makes a table stale while it is followed, and is refused from the start.
 const CHANGES: [(&str, &str, &str); 3] = [
     ("power mode", "/var/lib/nvpmodel/status", "pmode:0000\n"),
     ("EMC clock", "/sys/kernel/nvpmodel_clk_cap/emc", "2133000000\n"),
@@ -326,7 +329,7 @@ const CHANGES: [(&str, &str, &str); 3] = [
 #[test]
 fn a_table_that_becomes_stale_is_followed_no_more_until_it_holds_again() {
     std::thread::scope(|scope| {
-        for (what, file, text) in CHANGES {
+        for (what, file, text) in CHANGES.into_iter().chain([EMC_LOCK]) {
             scope.spawn(move || {
                 both(LONG, |tree, subject| {
                     begin(tree, subject);

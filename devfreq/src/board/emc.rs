@@ -53,6 +53,13 @@ impl Emc {
     }
 }
 
+impl Emc {
+    /// nvpmodel's cap as it is now, where that is readable.
+    pub fn cap_now<N: Nodes>(nodes: &N) -> Option<Hertz> {
+        configured_cap(nodes)
+    }
+}
+
 /// nvpmodel's cap; 0 and unbounded values mean none.
 fn configured_cap<N: Nodes>(nodes: &N) -> Option<Hertz> {
     ["/sys/kernel/nvpmodel_clk_cap/emc", "/sys/kernel/nvpmodel_emc_cap/emc_iso_cap"]

@@ -138,6 +138,11 @@ struct Tried {
     rehearsed: Expected,
 }
 
+/// What following a table comes to, by rehearsal.
+pub fn expected(problem: &Problem, table: &Table) -> Expected {
+    rehearse(problem, table, REHEARSAL)
+}
+
 /// Makes the feedback table. `list` is the plan's own table: what it holds besides entries is kept.
 pub fn feedback(problem: &Problem, plan: &Plan, list: &Table) -> Result<Feedback, TableError> {
     let graph = Graph::new(problem, 0.0);

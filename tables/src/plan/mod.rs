@@ -20,7 +20,7 @@ mod rehearse;
 mod relaxed;
 mod search;
 
-pub use feedback::{Expected, Feedback, feedback};
+pub use feedback::{Expected, Feedback, expected, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use granularity::granularity;

@@ -7,7 +7,7 @@ use jetpace_tables::plan::{self, Outcome, Problem};
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
-use super::Made;
+use super::{Follows, Made};
 use crate::failure::Failure;
 
 /// `plan --json` of FORMATS, and what it leaves open: the gain and the network.
@@ -32,6 +32,8 @@ pub struct Document {
     /// The part of it that alternating between clocks gains with blocks that do not differ.
     gain_by_granularity: Option<f64>,
     writes: Vec<WriteRow>,
+    /// The table that was written, as it does in rehearsal.
+    table: Option<Follows>,
 }
 
 /// A write within the frame.
@@ -65,7 +67,7 @@ struct Baseline {
 }
 
 impl Document {
-    pub fn new(model: &Model, made: &Made) -> Result<Self, Failure> {
+    pub fn new(model: &Model, made: &Made, table: Option<Follows>) -> Result<Self, Failure> {
         let (problem, plan) = (&made.problem, &made.plan);
         let blocks = problem.blocks.iter().enumerate().map(|(i, block)| BlockRow {
             block: block.name.clone(),
@@ -107,6 +109,7 @@ impl Document {
             gain_over_best_fixed: plan.gain(),
             gain_by_granularity: plan::granularity(problem, plan).map_err(Failure::failed)?,
             writes: writes.collect(),
+            table,
         })
     }
 

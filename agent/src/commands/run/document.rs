@@ -1,5 +1,6 @@
 //! What `run` prints.
 
+use jetpace_tables::trace::Fault;
 use jetpace_tables::units::Microjoules;
 use jetpace_tables::work::Network;
 use serde::Serialize;
@@ -27,6 +28,8 @@ pub struct Document {
     missed: u64,
     energy_j: Option<f64>,
     switches: u64,
+    /// Why the table was not followed to the end, where it was not.
+    handed_back: Option<&'static str>,
     time_s: Times,
     baselines: Baselines,
 }
@@ -93,6 +96,7 @@ impl Document {
             missed: ours.missed,
             energy_j: joules(ours.energy),
             switches: ours.switches,
+            handed_back: ours.handed_back.map(Fault::text),
             time_s: Times::of(ours),
             baselines,
         }

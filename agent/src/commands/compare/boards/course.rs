@@ -17,6 +17,9 @@ use crate::session::{Drive, Summary};
 use crate::signals::Stop;
 use crate::virtual_board;
 
+/// A time form and its power form.
+type Forms = (TimeForm, PowerForm);
+
 /// Accepted share of late frames.
 const RISK: f64 = 0.01;
 /// Seeds of the runs; calibration's is another.
@@ -54,7 +57,7 @@ impl Case<'_> {
         let ours = self.table(&problem, true)?;
         let knowing = self.table(&self.knowing(&problem), false)?;
 
-        let mut chosen: Vec<(String, Option<(TimeForm, PowerForm)>, usize)> = Vec::new();
+        let mut chosen: Vec<(String, Option<Forms>, usize)> = Vec::new();
         for forms in POLICIES {
             if let Some(clock) = self.clock(&problem, Some(forms)) {
                 chosen.push((forms.0.name().to_owned(), Some(forms), clock));
@@ -81,17 +84,16 @@ impl Case<'_> {
         let best = held.iter().filter(|(_, ran)| ran.meets_risk).min_by(|a, b| frugal(&a.1, &b.1));
         let all = held.values().chain(&ours).chain(&knowing).chain([&stock]);
         let oracle = all.filter(|ran| ran.meets_risk).min_by(frugal).copied();
-        let judged =
-            |name: &str, forms: Option<(TimeForm, PowerForm)>, clock: Option<usize>, ran: Option<Ran>| Policy {
-                name: name.to_owned(),
-                time_form: forms.map(|(time, _)| time),
-                power_form: forms.map(|(_, power)| power),
-                clock_hz: clock.map(|clock| clocks[clock]),
-                ran: ran.map(|ran| Ran {
-                    over_oracle: oracle.filter(|_| ran.meets_risk).map(|oracle| ran.energy_j / oracle.energy_j - 1.0),
-                    ..ran
-                }),
-            };
+        let judged = |name: &str, forms: Option<Forms>, clock: Option<usize>, ran: Option<Ran>| Policy {
+            name: name.to_owned(),
+            time_form: forms.map(|(time, _)| time),
+            power_form: forms.map(|(_, power)| power),
+            clock_hz: clock.map(|clock| clocks[clock]),
+            ran: ran.map(|ran| Ran {
+                over_oracle: oracle.filter(|_| ran.meets_risk).map(|oracle| ran.energy_j / oracle.energy_j - 1.0),
+                ..ran
+            }),
+        };
         let mut policies: Vec<Policy> = chosen
             .iter()
             .map(|(name, forms, clock)| judged(name, *forms, Some(*clock), held.get(clock).copied()))
@@ -112,13 +114,13 @@ impl Case<'_> {
         })
     }
 
-    fn defaults(&self) -> Option<(TimeForm, PowerForm)> {
+    fn defaults(&self) -> Option<Forms> {
         let series = self.model.blocks(&self.network.name, self.emc).first()?.series;
         Some((series.time_fit(None)?.model.form(), series.power_fit(None)?.model.form()))
     }
 
     /// The fixed clock by other forms, at the same risk and idle power; the top clock where none is believed to do.
-    fn clock(&self, problem: &Problem, forms: Option<(TimeForm, PowerForm)>) -> Option<usize> {
+    fn clock(&self, problem: &Problem, forms: Option<Forms>) -> Option<usize> {
         let (time, power) = forms?;
         let mut believed = problem.clone();
         for (cost, block) in believed.blocks.iter_mut().zip(self.model.blocks(&self.network.name, self.emc)) {

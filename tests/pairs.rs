@@ -1,0 +1,134 @@
+//! The governor that follows the feedback table against the one that follows the fixed list, on the same seeds.
+
+use std::path::Path;
+
+use jetpace::frames::Pace;
+use jetpace::session::Drive;
+use jetpace::signals::Stop;
+use jetpace::virtual_board::Case;
+use jetpace_devfreq::sim;
+use jetpace_tables::image;
+use jetpace_tables::table::Table;
+use jetpace_tables::units::Nanos;
+
+use crate::virtual_boards::{command, frame_at};
+
+/// Seeds below this are calibration's.
+const FIRST_SEED: u64 = 100;
+
+/// A difference, feedback less list, over pairs of runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// Its mean.
+    pub mean: f64,
+    /// Half of its 95 % interval.
+    pub half: f64,
+}
+
+impl Difference {
+    fn of(pairs: &[(f64, f64)]) -> Self {
+        let n = pairs.len() as f64;
+        let mean = pairs.iter().map(|(feedback, list)| feedback - list).sum::<f64>() / n;
+        let variance = pairs.iter().map(|(feedback, list)| (feedback - list - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        // Student's t at 97.5 %, for 100 seeds; for fewer it is too small, which is the strict side.
+        Self { mean, half: 1.984 * (variance / n).sqrt() }
+    }
+
+    /// Whether it is above zero beyond its interval.
+    pub fn is_higher(&self) -> bool {
+        self.mean - self.half > 0.0
+    }
+}
+
+/// One board, network and deadline.
+#[derive(Debug)]
+pub struct Paired {
+    /// "board network factor".
+    pub name: String,
+    /// Misses as a share of frames; `None` where both tables are the same.
+    pub misses: Option<Difference>,
+    /// Energy as a fraction of the list's.
+    pub energy: Option<Difference>,
+}
+
+impl Paired {
+    /// What does not hold; empty where feedback is no worse.
+    pub fn faults(&self) -> Vec<&'static str> {
+        let higher = |difference: &Option<Difference>| difference.is_some_and(|d| d.is_higher());
+        let faults = [("misses more", higher(&self.misses)), ("takes more energy", higher(&self.energy))];
+        faults.into_iter().filter(|(_, is)| *is).map(|(what, _)| what).collect()
+    }
+
+    /// Its line.
+    pub fn row(&self) -> String {
+        let said = |d: &Difference| format!("{:+.3} +- {:.3} %", d.mean * 100.0, d.half * 100.0);
+        match (&self.misses, &self.energy) {
+            (Some(misses), Some(energy)) => {
+                format!("{}: misses {}, energy {}  {}", self.name, said(misses), said(energy), self.faults().join(", "))
+            }
+            _ => format!("{}: the same table", self.name),
+        }
+    }
+}
+
+/// Calibrates, fits and plans with the commands themselves, with feedback and without, and runs both tables on the same
+/// seeds. Deadlines that no plan meets are left out.
+///
+/// # Panics
+/// Where a command fails: this is a test's tool.
+pub fn pairs(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: u64, frames: u64) -> Vec<Paired> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (sweep, model) = (file("sweep.csv"), file("model.json"));
+    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]).expect("calibrated");
+    command(&["fit", &sweep, "-o", &model]).expect("fitted");
+    let net = jetpace_kernels::net::network(network).expect("a built-in network");
+    let truth = sim::Board::new(board, 1).expect("a virtual board");
+    let top = truth.clocks().len() - 1;
+    let paired = factors.iter().filter_map(|&factor| {
+        let deadline = Nanos::from_secs_f64(factor * frame_at(&truth, &net, top));
+        let asked = format!("{}ns", deadline.get());
+        let table = |more: &[&str]| -> Option<Table> {
+            let path = file("table.jpt");
+            let words = ["plan", &model, "--deadline", &asked, "-o", &path];
+            match command(&[&words[..], more].concat()) {
+                Ok(()) => Some(image::decode(&std::fs::read(&path).expect("the table")).expect("a sound table")),
+                Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
+                Err(failure) => panic!("plan: {failure}"),
+            }
+        };
+        let (feedback, list) = (table(&[])?, table(&["--list"])?);
+        let name = format!("{board} {network} {factor:.2}x");
+        if feedback == list {
+            return Some(Paired { name, misses: None, energy: None });
+        }
+        let run = |table: &Table, seed| {
+            let pace = Pace { deadline, period: deadline };
+            let case = Case { board: board.to_owned(), seed, network: net.clone(), pace, frames, triggers: None };
+            let run = case.run(Drive::Table(table), &Stop::never(), |_| Ok(())).expect("a virtual run");
+            (run.miss_rate(), run.energy.map_or(f64::NAN, |energy| energy.as_joules_f64()))
+        };
+        let (mut misses, mut energy) = (Vec::new(), Vec::new());
+        for seed in FIRST_SEED..FIRST_SEED + seeds {
+            let (ours, theirs) = (run(&feedback, seed), run(&list, seed));
+            misses.push((ours.0, theirs.0));
+            energy.push((ours.1 / theirs.1, 1.0));
+        }
+        Some(Paired { name, misses: Some(Difference::of(&misses)), energy: Some(Difference::of(&energy)) })
+    });
+    paired.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_by_hand() {
+        let d = Difference::of(&[(1.0, 0.0), (3.0, 0.0), (2.0, 0.0), (2.0, 0.0)]);
+        // Variance 2/3 over 4 pairs.
+        assert!((d.mean - 2.0).abs() < 1e-12 && (d.half - 1.984 * (1.0_f64 / 6.0).sqrt()).abs() < 1e-12);
+        assert!(d.is_higher() && !Difference { mean: 0.5, half: 0.6 }.is_higher());
+        let with = |misses, energy| Paired { name: String::new(), misses: Some(misses), energy: Some(energy) };
+        assert_eq!(with(d, Difference::default()).faults(), ["misses more"]);
+    }
+}
