@@ -19,6 +19,7 @@ pub mod fit;
 pub mod governor;
 pub mod hw;
 pub mod image;
+mod math;
 pub mod model;
 #[cfg(feature = "std")]
 pub mod plan;

@@ -5,12 +5,14 @@ mod cut;
 mod document;
 #[cfg(feature = "report")]
 mod front;
+#[cfg(feature = "report")]
+mod objective;
 
 use std::path::PathBuf;
 
 use jetpace_tables::image::{self, MAX_BYTES};
 use jetpace_tables::model::{BlockModel, Model};
-use jetpace_tables::plan::{self, Ask, Expected, Holds, Objective, Plan, PlanError, Problem};
+use jetpace_tables::plan::{self, Ask, Expected, Holds, Plan, PlanError, Problem};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
@@ -100,9 +102,6 @@ fn above_zero(text: &str) -> Result<f64, String> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }
 
-/// How often a table's energy is planned for before it is given up.
-const BUDGETS: usize = 5;
-
 /// What following the table comes to in rehearsal.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 struct Follows {
@@ -177,7 +176,17 @@ impl Args {
         front::write(&self.pareto, &self.asked(problem))
     }
 
+    #[cfg(feature = "report")]
+    fn by_objective(&self, model: &Model, digest: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
+        objective::made(self, model, digest)
+    }
+
     // The static release has no room for what is done at a desk.
+    #[cfg(not(feature = "report"))]
+    fn by_objective(&self, _: &Model, _: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
+        Err(Failure::usage("this binary plans for the least energy only: use the full build of jetpace"))
+    }
+
     #[cfg(not(feature = "report"))]
     fn cut(&self, _: &Model) -> Result<(), Failure> {
         Err(Failure::usage("this binary is without --cut: use the full build of jetpace"))
@@ -201,48 +210,21 @@ impl Args {
     }
 
     /// A plan and, where one is to be written, its table.
-    ///
-    /// A table of which an energy was asked for keeps it in rehearsal, where frames and changes of the clock vary: one
-    /// that does not is planned anew with as much less.
     fn made(&self, model: &Model, digest: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
-        let mut objective = self.objective()?;
-        let mut least_j = f64::INFINITY;
-        let asked_j = match objective {
-            Objective::Time { energy_j } => energy_j,
-            Objective::Energy | Objective::EnergyDelay => f64::INFINITY,
-        };
-        for _ in 0..BUDGETS {
-            let made = match self.plan(model, objective) {
-                // Planned once within the energy, it is the table that cannot keep it: the most frugal one may.
-                Err(_) if least_j.is_finite() => break,
-                made => made?,
-            };
-            if self.output.is_none() {
-                return Ok((made, None));
-            }
-            let (table, follows) = self.table(model, digest, &made, asked_j)?;
-            if follows.energy_j <= asked_j {
-                return Ok((made, Some((table, follows))));
-            }
-            least_j = least_j.min(follows.energy_j);
-            if let Objective::Time { energy_j } = &mut objective {
-                *energy_j *= asked_j / follows.energy_j * (1.0 - 1e-4);
-            }
+        if self.objective != Least::Energy || self.energy.is_some() || self.power.is_some() {
+            return self.by_objective(model, digest);
         }
-        let made = self.plan(model, Objective::Energy)?;
-        let (table, follows) = self.table(model, digest, &made, asked_j)?;
-        if follows.energy_j <= asked_j {
-            return Ok((made, Some((table, follows))));
-        }
-        Err(Failure::failed(format_args!(
-            "no table stays within {asked_j:.6} J a period as frames vary: the most frugal one found takes {:.6} J; ask for \
-             that or more",
-            least_j.min(follows.energy_j)
-        )))
+        let made = self.plan(model, least_energy)?;
+        let table = self.output.is_some().then(|| self.table(model, digest, &made, f64::INFINITY)).transpose()?;
+        Ok((made, table))
     }
 
     /// Plans at each EMC clock that may be chosen and takes the one of least energy.
-    fn plan(&self, model: &Model, objective: Objective) -> Result<Made, Failure> {
+    fn plan(
+        &self,
+        model: &Model,
+        planned: impl Fn(Problem) -> Result<(Problem, Plan, f64), PlanError>,
+    ) -> Result<Made, Failure> {
         let network = self.network(model)?;
         let mut emcs = model.emc_clocks(network);
         if let Some(asked) = self.emc {
@@ -258,7 +240,7 @@ impl Args {
         let mut refused: Option<PlanError> = None;
         for emc in emcs {
             let ask = self.ask(network, emc);
-            match Problem::from_model(model, &ask).and_then(|problem| planned(problem, objective)) {
+            match Problem::from_model(model, &ask).and_then(&planned) {
                 Ok((problem, plan, least)) => {
                     if best.as_ref().is_none_or(|b| least < b.least) {
                         best = Some(Made { problem, plan, network: network.to_owned(), emc, least });
@@ -286,18 +268,6 @@ impl Args {
     #[cfg(feature = "report")]
     fn asked(&self, made: &Problem) -> Problem {
         Problem { deadline_s: self.deadline().as_secs_f64(), ..made.clone() }
-    }
-
-    fn objective(&self) -> Result<Objective, Failure> {
-        let period_s = self.period.unwrap_or(self.deadline()).as_secs_f64();
-        let budget = self.energy.or(self.power.map(|watts| watts * period_s));
-        match (self.objective, budget) {
-            (Least::Energy, None) => Ok(Objective::Energy),
-            (Least::Edp, None) => Ok(Objective::EnergyDelay),
-            (Least::Time, Some(energy_j)) => Ok(Objective::Time { energy_j }),
-            (Least::Time, None) => Err(Failure::usage("--objective time needs --energy J or --power W")),
-            (_, Some(_)) => Err(Failure::usage("--energy and --power go with --objective time")),
-        }
     }
 
     fn ask<'a>(&self, network: &'a str, emc: Option<Hertz>) -> Ask<'a> {
@@ -350,57 +320,11 @@ impl Args {
     }
 }
 
-/// Plans, and what the objective comes to.
-fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64), PlanError> {
-    let found = plan::plan_for(&problem, objective)?;
-    let frugal = match objective {
-        Objective::Energy => None,
-        Objective::Time { .. } | Objective::EnergyDelay => Some(plan::plan(&problem)?),
-    };
-    let Some(frugal) = frugal else {
-        let plan = plan::dependable(&problem, found);
-        let energy_j = plan.outcome.energy_j;
-        return Ok((problem, plan, energy_j));
-    };
-    // A plan that is not dependable gives way to a fixed clock, and then another time may be better: that of a fixed
-    // clock, or the deadline itself.
-    let mut candidates = vec![by_its_own_time(&problem, found)];
-    for (_, outcome) in (0..problem.clocks.len()).filter_map(|clock| plan::fixed(&problem, clock)) {
-        let deadline_s = problem.bound_s(&outcome) * (1.0 + 1e-9);
-        if deadline_s <= problem.deadline_s {
-            let plan = plan::plan(&Problem { deadline_s, ..problem.clone() })?;
-            candidates.push(by_its_own_time(&problem, plan));
-        }
-    }
-    candidates.push((problem.clone(), plan::dependable(&problem, frugal)));
-    let least = |(problem, plan): &(Problem, Plan)| {
-        let (energy_j, bound_s) = (plan.outcome.energy_j, problem.bound_s(&plan.outcome));
-        match objective {
-            Objective::Energy => energy_j,
-            Objective::Time { energy_j: most_j } if energy_j > most_j => f64::INFINITY,
-            Objective::Time { .. } => bound_s,
-            Objective::EnergyDelay => energy_j * bound_s,
-        }
-    };
-    let judged = candidates.into_iter().map(|candidate| (least(&candidate), candidate));
-    let best = judged.filter(|(least, _)| least.is_finite()).min_by(|a, b| a.0.total_cmp(&b.0));
-    match (best, objective) {
-        (Some((least, (problem, plan))), _) => Ok((problem, plan, least)),
-        (None, Objective::Time { energy_j }) => {
-            let least_j = plan::dependable(&problem, plan::plan(&problem)?).outcome.energy_j;
-            Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j })
-        }
-        (None, _) => plan::plan(&problem).map(|plan| (problem, plan, f64::INFINITY)),
-    }
-}
-
-/// Where time counts, the plan's own time becomes the deadline: a governor that had until the one asked for would use it
-/// up.
-fn by_its_own_time(problem: &Problem, found: Plan) -> (Problem, Plan) {
-    let deadline_s = problem.deadline_s.min(problem.bound_s(&found.outcome) * (1.0 + 1e-9));
-    let problem = Problem { deadline_s, ..problem.clone() };
-    let plan = plan::dependable(&problem, found);
-    (problem, plan)
+/// Plans for the least energy; and that energy.
+fn least_energy(problem: Problem) -> Result<(Problem, Plan, f64), PlanError> {
+    let plan = plan::dependable(&problem, plan::plan(&problem)?);
+    let energy_j = plan.outcome.energy_j;
+    Ok((problem, plan, energy_j))
 }
 
 /// Of two reasons the one that is nearer to a plan.

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use crate::math;
 use crate::model::{BlockModel, ClockLate, FrameNoise, Model};
 use crate::plan::LEVELS;
 use crate::sample::{Kind, Sweep};
@@ -97,7 +98,7 @@ fn unmoved(blocks: &[BlockModel<'_>], clock: Hertz) -> f64 {
     const STEP: f64 = 1.02;
     let frame = |hz: f64| blocks.iter().map(|b| b.time_s(Hertz::new(hz as u64), b.series.size)).sum::<f64>();
     let (slower, faster) = (frame(clock.as_f64() / STEP), frame(clock.as_f64() * STEP));
-    1.0 - (slower / faster).ln() / (2.0 * STEP.ln())
+    1.0 - math::ln(slower / faster) / (2.0 * math::ln(STEP))
 }
 
 /// The quantiles of lateness at every clock of `late`.

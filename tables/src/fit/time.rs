@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use super::least::{minimum, non_negative};
 use super::marquardt::descend;
+use crate::math;
 use crate::model::{TimeForm, TimeModel};
 
 /// One point: clocks relative to their references, and the measured seconds.
@@ -53,7 +54,7 @@ pub fn fit(form: TimeForm, points: &[Obs]) -> TimeModel {
             TimeModel::AdditiveEmc { w_s, m_s, c_s }
         }
         TimeForm::Power => {
-            let linear = |p: f64| non_negative(points.iter().map(|o| [(-p * o.x.ln()).exp() / o.t, 1.0 / o.t]));
+            let linear = |p: f64| non_negative(points.iter().map(|o| [math::exp(-p * math::ln(o.x)) / o.t, 1.0 / o.t]));
             let p = minimum(EXPONENT.0, EXPONENT.1, CELLS, FINE, |p| linear(p).squares);
             let [w_s, c_s, ..] = linear(p).coefficients;
             TimeModel::Power { w_s, p, c_s }
@@ -86,7 +87,7 @@ pub fn fit(form: TimeForm, points: &[Obs]) -> TimeModel {
 /// split at each of three q.
 fn free_q(points: &[Obs]) -> TimeModel {
     let unit = Unit::of(points);
-    let logs: Vec<f64> = points.iter().map(|o| o.x.ln()).collect();
+    let logs: Vec<f64> = points.iter().map(|o| math::ln(o.x)).collect();
     let mut best = ([0.0; 3], f64::INFINITY);
     for q in [1.5_f64, 3.0, 8.0] {
         let linear = |angle: f64| {
@@ -95,14 +96,14 @@ fn free_q(points: &[Obs]) -> TimeModel {
         };
         let angle = minimum(0.0, FRAC_PI_2, 8, 0.1, |angle| linear(angle).squares);
         let ([scale, ..], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
-        let start = [(scale * a).max(1e-12).ln(), (scale * b).max(1e-12).ln(), q.ln()];
-        let bounds = [(-30.0, 10.0), (-30.0, 10.0), (Q.0.ln(), Q.1.ln())];
+        let start = [math::ln((scale * a).max(1e-12)), math::ln((scale * b).max(1e-12)), math::ln(q)];
+        let bounds = [(-30.0, 10.0), (-30.0, 10.0), (math::ln(Q.0), math::ln(Q.1))];
         let found = descend(start, &bounds, |&[ln_w, ln_m, ln_q], out| {
-            let q = ln_q.exp();
+            let q = math::exp(ln_q);
             out.extend(points.iter().zip(&logs).map(|(o, ln_x)| {
                 // ln(t) = max + ln(1 + exp(-q |difference|)) / q
                 let (a, b) = (ln_w - ln_x, ln_m);
-                (a.max(b) + (-q * (a - b).abs()).exp().ln_1p() / q).exp() / o.t - 1.0
+                math::exp(a.max(b) + math::ln_1p(math::exp(-q * (a - b).abs())) / q) / o.t - 1.0
             }));
         });
         if found.1 < best.1 {
@@ -110,7 +111,7 @@ fn free_q(points: &[Obs]) -> TimeModel {
         }
     }
     let [ln_w, ln_m, ln_q] = best.0;
-    TimeModel::SmoothRooflineQ { w_s: ln_w.exp(), m_s: ln_m.exp(), q: ln_q.exp() }
+    TimeModel::SmoothRooflineQ { w_s: math::exp(ln_w), m_s: math::exp(ln_m), q: math::exp(ln_q) }
 }
 
 /// Splits a block into its compute and its memory side by one angle. The memory side is scaled so that the middle of
@@ -121,12 +122,12 @@ struct Unit {
 
 impl Unit {
     fn of(points: &[Obs]) -> Self {
-        let logs: f64 = points.iter().map(|o| o.x.ln()).sum();
-        Self { middle: (-logs / points.len().max(1) as f64).exp() }
+        let logs: f64 = points.iter().map(|o| math::ln(o.x)).sum();
+        Self { middle: math::exp(-logs / points.len().max(1) as f64) }
     }
 
     fn sides(&self, angle: f64) -> (f64, f64) {
-        (angle.cos(), angle.sin() * self.middle)
+        (math::cos(angle), math::sin(angle) * self.middle)
     }
 }
 
@@ -136,10 +137,10 @@ fn maximum4(a: f64, b: f64) -> f64 {
 }
 
 fn maximum3(a: f64, b: f64) -> f64 {
-    (a * a * a + b * b * b).cbrt()
+    math::cbrt(a * a * a + b * b * b)
 }
 
 fn smooth(a: f64, b: f64, q: f64) -> f64 {
     let high = a.max(b);
-    if high > 0.0 { high * (1.0 + (a.min(b) / high).powf(q)).powf(1.0 / q) } else { 0.0 }
+    if high > 0.0 { high * math::pow(1.0 + math::pow(a.min(b) / high, q), 1.0 / q) } else { 0.0 }
 }

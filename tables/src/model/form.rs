@@ -4,6 +4,7 @@
 //! joules at that clock and blocks can be compared. Which form fits what is measured is in the crate's documentation
 //! of [`crate::model`].
 
+use crate::math;
 use core::fmt;
 use core::str::FromStr;
 
@@ -224,7 +225,7 @@ impl TimeModel {
         match *self {
             Self::CpuDvfs { w_s } => w_s / x,
             Self::Additive { w_s, c_s } => w_s / x + c_s,
-            Self::Power { w_s, p, c_s } => w_s * libm::pow(x, -p) + c_s,
+            Self::Power { w_s, p, c_s } => w_s * math::pow(x, -p) + c_s,
             Self::SmoothRoofline { w_s, m_s, c_s, q } => smooth_max(w_s / x, m_s, q) + c_s,
             Self::SmoothRooflineQ { w_s, m_s, q } => smooth_max(w_s / x, m_s, q),
             Self::SmoothRooflineEmc { w_s, m_s, w1_s, c_s, q } => smooth_max(w_s / x, m_s / e, q) + w1_s / x + c_s,
@@ -236,7 +237,7 @@ impl TimeModel {
 /// (a^q + b^q)^(1/q) without overflow; a and b are not negative.
 pub(crate) fn smooth_max(a: f64, b: f64, q: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
-    if high <= 0.0 { 0.0 } else { high * libm::pow(1.0 + libm::pow(low / high, q), 1.0 / q) }
+    if high <= 0.0 { 0.0 } else { high * math::pow(1.0 + math::pow(low / high, q), 1.0 / q) }
 }
 
 /// The voltage against the clock, a constant of the device: flat up to the knee, then a line. Relative to the flat part.

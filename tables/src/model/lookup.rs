@@ -4,6 +4,7 @@ use std::vec::Vec;
 
 use super::document::{Change, Model, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
 use super::form::{PowerForm, PowerModel, TimeForm, TimeModel, Voltage, smooth_max};
+use crate::math;
 use crate::units::Hertz;
 use crate::work::Size;
 
@@ -68,7 +69,7 @@ impl Model {
 }
 
 fn nearest(changes: &[Change], from: Hertz, to: Hertz) -> Option<&Change> {
-    let far = |a: Hertz, b: Hertz| libm::fabs(libm::log(a.as_f64() / b.as_f64()));
+    let far = |a: Hertz, b: Hertz| math::ln(a.as_f64() / b.as_f64()).abs();
     let distance = |change: &Change| far(change.from_hz, from) + far(change.to_hz, to);
     changes.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }

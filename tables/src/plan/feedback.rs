@@ -19,6 +19,7 @@ use std::vec::Vec;
 use super::graph::{Cost, Graph};
 use super::rehearse::{REHEARSAL, rehearse};
 use super::{Noise, Plan, Problem};
+use crate::math;
 use crate::table::{Entry, Rung, Table, TableError};
 use crate::units::Nanos;
 
@@ -208,7 +209,7 @@ impl<'a> Program<'a> {
     fn tried(&self, list: &Table) -> Vec<Tried> {
         let base = self.plan.outcome.energy_j.max(1e-9);
         let at = |step: usize| {
-            let price = base * libm::exp2(step as f64 - 1.0);
+            let price = 0.5 * base * (1u64 << step) as f64;
             let (expected, entries) = self.run(list, Choices { price, free: false });
             let mut table = list.clone();
             table.entries.clear();
@@ -252,7 +253,7 @@ impl<'a> Program<'a> {
         let sd = (own + (BLUR * planned).powi(2)).sqrt();
         let likelihood = |(deviation, share): &(Vec<f64>, f64)| {
             let z = (elapsed - planned - deviation[clock] * spread) / sd;
-            share * ((-0.5 * z * z).exp() + 1e-9)
+            share * (math::exp(-0.5 * z * z) + 1e-9)
         };
         self.levels.iter().map(likelihood).collect()
     }
@@ -321,7 +322,7 @@ impl<'a> Program<'a> {
         let next_s = self.starts[to / self.graph.clocks].max(1e-12);
         let sd_s = cost.sd_s / self.units[clock];
         // A block's own part and the settle time's.
-        let own = (self.own * sd_s).hypot(cost.var_s2.sqrt());
+        let own = math::hypot(self.own * sd_s, cost.var_s2.sqrt());
         let place =
             |time_s: f64| ((self.elapsed(block, 0) + time_s) / next_s - EARLY) / (LATE - EARLY) * (BINS - 1) as f64;
         let path = |(deviation, _): &(Vec<f64>, f64)| {

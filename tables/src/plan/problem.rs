@@ -5,6 +5,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::{Outcome, PlanError};
+use crate::math;
 use crate::units::Hertz;
 
 /// The shares of frames whose quantiles are kept: evenly spaced, and close where frames are late.
@@ -27,7 +28,7 @@ pub fn at_level(quantiles: &[f64], p: f64) -> f64 {
 /// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
 fn normal_quantile(p: f64) -> f64 {
     let tail = p.min(1.0 - p).max(1e-12);
-    let t = (-2.0 * tail.ln()).sqrt();
+    let t = (-2.0 * math::ln(tail)).sqrt();
     let z =
         t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
     if p < 0.5 { -z } else { z }

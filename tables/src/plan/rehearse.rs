@@ -4,6 +4,7 @@
 use super::feedback::Expected;
 use super::{Noise, Problem};
 use crate::governor::{Action, Governor};
+use crate::math;
 use crate::table::{Rung, Table};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex, Size};
@@ -26,8 +27,8 @@ impl Random {
     }
 
     fn normal(&mut self) -> f64 {
-        let radius = libm::sqrt(-2.0 * libm::log(self.unit().max(1e-300)));
-        radius * libm::cos(core::f64::consts::TAU * self.unit())
+        let radius = (-2.0 * math::ln(self.unit().max(1e-300))).sqrt();
+        radius * math::cos(core::f64::consts::TAU * self.unit())
     }
 }
 
@@ -48,8 +49,8 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
     let correlation = match &problem.noise {
         Noise::Moments { correlation } | Noise::Frames { correlation, .. } => *correlation,
     };
-    let own = libm::sqrt(1.0 - correlation);
-    let keep = libm::exp(-problem.period_s / MEMORY_S);
+    let own = (1.0 - correlation).sqrt();
+    let keep = math::exp(-problem.period_s / MEMORY_S);
     // A frame's time, by the last one.
     let mut time_s = super::fixed::frame(problem, problem.clocks.len() - 1).time_s;
     let mut noise = Random(1);
@@ -68,7 +69,7 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
     };
     let mut missed = 0;
     for _ in 0..frames {
-        state = keep * state + libm::sqrt(1.0 - keep * keep) * noise.normal();
+        state = keep * state + (1.0 - keep * keep).sqrt() * noise.normal();
         let rank = 0.5 * libm::erfc(-state / core::f64::consts::SQRT_2);
         let start = machine.now;
         // What a frame takes longer, it takes within the time that such a thing lasts.
