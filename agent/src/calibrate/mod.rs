@@ -77,7 +77,7 @@ impl std::str::FromStr for EmcAsk {
 }
 
 /// Frames timed as a whole for each of which every block is timed.
-pub const LATE_PER_FRAME: u32 = 5;
+pub const LATE_PER_FRAME: u32 = 25;
 
 impl Settings {
     /// The usual amount of work, for rails of this pace.

@@ -39,7 +39,7 @@ pub struct Args {
     /// Whole frames to measure, over all clocks together
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     frames: Option<u32>,
-    /// Frames to time as a whole besides, for how late one in a hundred is; by default five times as many
+    /// Frames to time as a whole besides, for how late one in a hundred is; by default 25 times as many
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     late: Option<u32>,
     /// Time between frame starts, at least

@@ -322,7 +322,7 @@ impl Args {
 
 /// Plans for the least energy; and that energy.
 fn least_energy(problem: Problem) -> Result<(Problem, Plan, f64), PlanError> {
-    let plan = plan::dependable(&problem, plan::plan(&problem)?);
+    let plan = plan::dependable(&problem, plan::plan(&problem)?)?;
     let energy_j = plan.outcome.energy_j;
     Ok((problem, plan, energy_j))
 }

@@ -5,7 +5,7 @@ use heapless::{String, Vec};
 
 use super::feedback::SAFE;
 use super::rehearse::{REHEARSAL, rehearse};
-use super::{Plan, Problem, fixed};
+use super::{Plan, PlanError, Problem, fixed, unreachable};
 use crate::energy::evaluate;
 use crate::table::{
     Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table, TableClock,
@@ -106,13 +106,22 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
 
 /// The plan, or the best fixed clock where that is the better of the two once settle times and blocks vary: the
 /// governor rehearses both. A plan may hang on a change that comes in time on average and now and then does not.
-pub fn dependable(problem: &Problem, plan: Plan) -> Plan {
+///
+/// # Errors
+/// [`PlanError::Unreachable`] where it does, and no fixed clock meets the deadline either.
+pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
     let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
-    let Some((clock, schedule, outcome)) = &plan.best_fixed else { return plan };
+    // A plan that makes no table is judged where the table is made.
+    let rehearsed = |plan: &Plan| list_table(problem, plan, &holds).map(|table| rehearse(problem, &table, REHEARSAL));
+    let safe = SAFE * problem.risk;
+    let Some((clock, schedule, outcome)) = &plan.best_fixed else {
+        let late = rehearsed(&plan).is_ok_and(|ours| ours.miss > safe);
+        return if late { Err(unreachable(problem)) } else { Ok(plan) };
+    };
     if plan.schedule == *schedule {
-        return plan;
+        return Ok(plan);
     }
-    let Some((_, course)) = evaluate(problem, schedule) else { return plan };
+    let Some((_, course)) = evaluate(problem, schedule) else { return Ok(plan) };
     let fixed = Plan {
         schedule: schedule.clone(),
         outcome: *outcome,
@@ -121,11 +130,9 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Plan {
         gap_bound: 1.0 - (1.0 - plan.gap_bound) * plan.outcome.energy_j / outcome.energy_j,
         best_fixed: plan.best_fixed.clone(),
     };
-    // A plan that makes no table is judged where the table is made.
-    let rehearsed = |plan: &Plan| list_table(problem, plan, &holds).map(|table| rehearse(problem, &table, REHEARSAL));
-    let (Ok(ours), Ok(theirs)) = (rehearsed(&plan), rehearsed(&fixed)) else { return plan };
-    let late = ours.miss > (SAFE * problem.risk).max(theirs.miss);
-    if late || ours.energy_j > theirs.energy_j { fixed } else { plan }
+    let (Ok(ours), Ok(theirs)) = (rehearsed(&plan), rehearsed(&fixed)) else { return Ok(plan) };
+    let late = ours.miss > safe.max(theirs.miss);
+    Ok(if late || ours.energy_j > theirs.energy_j { fixed } else { plan })
 }
 
 /// The lowest clock at which a fixed clock meets the deadline at the risk; the highest where none does.

@@ -72,15 +72,15 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
     let frugal = plan::plan(&problem)?;
     // A plan that is not dependable gives way to a fixed clock, and then another time may be better: that of a fixed
     // clock, or the deadline itself.
-    let mut candidates = vec![by_its_own_time(&problem, found)];
+    let mut candidates = Vec::from_iter(by_its_own_time(&problem, found));
     for (_, outcome) in (0..problem.clocks.len()).filter_map(|clock| plan::fixed(&problem, clock)) {
         let deadline_s = problem.bound_s(&outcome) * (1.0 + 1e-9);
         if deadline_s <= problem.deadline_s {
             let plan = plan::plan(&Problem { deadline_s, ..problem.clone() })?;
-            candidates.push(by_its_own_time(&problem, plan));
+            candidates.extend(by_its_own_time(&problem, plan));
         }
     }
-    candidates.push((problem.clone(), plan::dependable(&problem, frugal)));
+    candidates.extend(plan::dependable(&problem, frugal).ok().map(|plan| (problem.clone(), plan)));
     let least = |(problem, plan): &(Problem, Plan)| {
         let (energy_j, bound_s) = (plan.outcome.energy_j, problem.bound_s(&plan.outcome));
         match objective {
@@ -95,18 +95,20 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
     match (best, objective) {
         (Some((least, (problem, plan))), _) => Ok((problem, plan, least)),
         (None, Objective::Time { energy_j }) => {
-            let least_j = plan::dependable(&problem, plan::plan(&problem)?).outcome.energy_j;
+            let least_j = plan::dependable(&problem, plan::plan(&problem)?)?.outcome.energy_j;
             Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j })
         }
-        (None, _) => plan::plan(&problem).map(|plan| (problem, plan, f64::INFINITY)),
+        (None, _) => Err(plan::dependable(&problem, plan::plan(&problem)?)
+            .err()
+            .unwrap_or(PlanError::Invalid("no plan for this objective".to_owned()))),
     }
 }
 
 /// Where time counts, the plan's own time becomes the deadline: a governor that had until the one asked for would use it
-/// up.
-fn by_its_own_time(problem: &Problem, found: Plan) -> (Problem, Plan) {
+/// up. `None` where nothing is dependable at that.
+fn by_its_own_time(problem: &Problem, found: Plan) -> Option<(Problem, Plan)> {
     let deadline_s = problem.deadline_s.min(problem.bound_s(&found.outcome) * (1.0 + 1e-9));
     let problem = Problem { deadline_s, ..problem.clone() };
-    let plan = plan::dependable(&problem, found);
-    (problem, plan)
+    let plan = plan::dependable(&problem, found).ok()?;
+    Some((problem, plan))
 }
