@@ -103,11 +103,14 @@ fn above_zero(text: &str) -> Result<f64, String> {
 }
 
 /// What following the table comes to in rehearsal.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize)]
 struct Follows {
     feedback: bool,
     energy_j: f64,
     miss_probability: f64,
+    /// What it is beside, for people.
+    #[serde(skip)]
+    beside: String,
 }
 
 /// A plan that was made, with all it was made from.
@@ -131,8 +134,11 @@ impl Args {
         for warning in self.unmeasured(&model, &made) {
             eprintln!("warning: {warning}");
         }
-        let document = Document::new(&model, &made, table.as_ref().map(|(_, follows)| *follows))?;
+        let document = Document::new(&model, &made, table.as_ref().map(|(_, follows)| follows.clone()))?;
         eprint!("{}", document.summary(&made));
+        if let Some((_, follows)) = &table {
+            eprint!("{}", follows.beside);
+        }
         if let Some((path, (table, _))) = self.output.as_ref().zip(table) {
             let mut bytes = vec![0; MAX_BYTES];
             let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
@@ -298,14 +304,19 @@ impl Args {
         let write_time = Nanos::from_secs_f64(model.write.map_or(0.0, |write| write.p50_s));
         let list = plan::list_table(&made.problem, &made.plan, &holds).map_err(Failure::usage)?;
         let list = list.with_write_time(write_time);
-        let follows = |feedback, Expected { energy_j, miss }| Follows { feedback, energy_j, miss_probability: miss };
+        let follows = |feedback, Expected { energy_j, miss }, beside| Follows {
+            feedback,
+            energy_j,
+            miss_probability: miss,
+            beside,
+        };
         if self.list {
             let expected = plan::expected(&made.problem, &list);
-            return Ok((list, follows(false, expected)));
+            return Ok((list, follows(false, expected, String::new())));
         }
         let found = plan::feedback(&made.problem, &made.plan, &list).map_err(Failure::usage)?;
-        eprintln!(
-            "with feedback: {:.4} J and misses {:.4}; the list alone: {:.4} J and {:.4}; thresholds cost {:.3} % of energy",
+        let mut beside = format!(
+            "with feedback: {:.4} J and misses {:.4}; the list alone: {:.4} J and {:.4}; thresholds cost {:.3} % of energy\n",
             found.expected.energy_j,
             found.expected.miss,
             found.list.energy_j,
@@ -313,10 +324,10 @@ impl Args {
             found.form_cost * 1e2
         );
         if found.expected.energy_j > most_j && found.list.energy_j < found.expected.energy_j {
-            eprintln!("without feedback, as that takes more than {most_j:.4} J");
-            return Ok((list, follows(false, found.list)));
+            beside += &format!("without feedback, as that takes more than {most_j:.4} J\n");
+            return Ok((list, follows(false, found.list, beside)));
         }
-        Ok((found.table, follows(true, found.expected)))
+        Ok((found.table, follows(true, found.expected, beside)))
     }
 }
 
