@@ -54,7 +54,7 @@ pub enum Command {
     /// Print what a client's governor did, event by event
     Trace(commands::trace::Args),
     /// Measure what a block boundary costs here
-    #[cfg(feature = "bench")]
+    #[cfg(feature = "sim")]
     Bench(commands::bench::Args),
     /// Go the whole way on a virtual board and write a page with pictures
     #[cfg(all(feature = "report", feature = "sim"))]
@@ -82,7 +82,7 @@ impl Command {
             Self::Serve(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Trace(args) => args.run(),
-            #[cfg(feature = "bench")]
+            #[cfg(feature = "sim")]
             Self::Bench(args) => args.run(),
             #[cfg(all(feature = "report", feature = "sim"))]
             Self::Demo(args) => args.run(),

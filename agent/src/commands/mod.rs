@@ -1,6 +1,6 @@
 //! The commands, one file each: its options, and `run`.
 
-#[cfg(feature = "bench")]
+#[cfg(feature = "sim")]
 pub mod bench;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;

@@ -55,8 +55,7 @@ pub struct Write {
 /// the same course. If B writes the clock in effect it calls A off, and both can go.
 ///
 /// The second, and that every frame starts with no change on its way, narrows the search: a lead written in the block in
-/// which another change lands, or before the frame in which it takes effect, may save a little more. A search over those
-/// as well was built and agreed with an enumeration, but was ten times slower and left larger gaps above 12 blocks.
+/// which another change lands, or before the frame in which it takes effect, may save a little more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// The clock in effect when a frame starts.
