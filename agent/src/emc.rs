@@ -9,7 +9,14 @@ use jetpace_tables::units::Hertz;
 
 use crate::failure::{Failure, Reason};
 
-/// The clock that the memory is locked at; `None` where it follows the load, or where nobody may look.
+/// The clock that the memory is held at: locked above the cap it runs at the cap. `None` where it follows the load, or
+/// where nobody may look.
+pub fn held<N: Nodes>(nodes: &N, emc: &Emc) -> Option<Hertz> {
+    let cap = Emc::cap_now(nodes).or(emc.cap);
+    locked(nodes, emc).map(|locked| cap.map_or(locked, |cap| cap.min(locked)))
+}
+
+/// The clock that the memory is locked at.
 pub fn locked<N: Nodes>(nodes: &N, emc: &Emc) -> Option<Hertz> {
     let number = |name: &str| number(nodes, &emc.dir.join(name));
     match emc.lock.as_ref()? {
@@ -32,9 +39,8 @@ fn number<N: Nodes>(nodes: &N, path: &Path) -> Option<u64> {
 pub fn check<N: Nodes>(nodes: &N, board: &Board, table: &Table) -> Result<(), Failure> {
     let (Some(planned), Some(emc)) = (table.emc(), &board.emc) else { return Ok(()) };
     let cap = Emc::cap_now(nodes).or(emc.cap);
-    let now = match locked(nodes, emc) {
-        // Locked above the cap it runs at the cap.
-        Some(locked) => Some(cap.map_or(locked, |cap| cap.min(locked))).filter(|now| *now != planned),
+    let now = match held(nodes, emc) {
+        Some(held) => Some(held).filter(|now| *now != planned),
         None => cap
             .filter(|cap| *cap < planned)
             .or_else(|| number(nodes, &emc.rate).map(Hertz::new).filter(|rate| *rate > planned)),

@@ -234,6 +234,12 @@ impl Table {
         Self { write_ns: u32::try_from(write_time.get()).unwrap_or(u32::MAX), ..self }
     }
 
+    /// For this EMC clock.
+    #[must_use]
+    pub fn with_emc(self, emc: Hertz) -> Self {
+        Self { emc: Some(emc), ..self }
+    }
+
     /// How many blocks a frame has.
     pub fn blocks(&self) -> usize {
         usize::from(self.blocks)

@@ -241,7 +241,7 @@ impl GpuClock for FileClock {
 
 impl Tended for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(2), board: [0; 32] })
+        Ok(Look { cap: ClockIndex(2), board: [0; 32], emc: None })
     }
 }
 

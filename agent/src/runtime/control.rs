@@ -11,7 +11,7 @@ use std::thread::{Builder, JoinHandle};
 
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Digest;
-use jetpace_tables::units::Nanos;
+use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -36,6 +36,8 @@ pub struct Look {
     pub cap: ClockIndex,
     /// What tables have to be made for now.
     pub board: Digest,
+    /// The clock that the memory is locked at, where it is: tables for another one do not hold.
+    pub emc: Option<Hertz>,
 }
 
 /// How often the control thread looks at the board while the GPU is not with the stock governor.

@@ -297,13 +297,13 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         };
         let clocks = self.hub.clocks();
         let fits = table.clocks().iter().all(|c| clocks.get(c.index.index()) == Some(&c.clock));
-        let is_of_now = || self.control.desk().board() == Some(*table.board());
+        let is_of_now = || self.control.desk().suits(&table) == Some(true);
         if fits && !is_of_now() {
             // The board may have changed while nobody was served: only then it is not looked at.
             self.control.look();
         }
         if !fits || !is_of_now() {
-            let why = "the table is for another board, power mode or release: calibrate and plan again";
+            let why = "the table is for another board, power mode, EMC clock or release: calibrate and plan again";
             return Err((libc::ESTALE, why.to_owned()));
         }
         Ok(table)

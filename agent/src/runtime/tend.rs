@@ -18,9 +18,6 @@ use crate::emc;
 /// Looks between two discoveries of the board: at 50 ms a look, one in five seconds.
 const LOOKS_PER_DISCOVERY: u32 = 100;
 
-/// What no table is made for.
-const NO_BOARD: Digest = [0xff; 32];
-
 /// Writes that are timed to know what one costs.
 const TIMED_WRITES: usize = 16;
 
@@ -29,7 +26,7 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
     board: Digest,
-    /// The clock that the memory was locked at when the GPU was taken: tables that held then do not hold at another.
+    /// The clock that the memory is locked at.
     emc: Option<Hertz>,
     looks: u32,
 }
@@ -41,7 +38,7 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     /// Where no way works.
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
-        let emc = board.emc.as_ref().and_then(|emc| emc::locked(&nodes, emc));
+        let emc = board.emc.as_ref().and_then(|emc| emc::held(&nodes, emc));
         Ok(Self { node, nodes, board: board.digest_bytes(), emc, looks: 0 })
     }
 
@@ -97,9 +94,9 @@ impl<N: Nodes + Store + Clone, T: Timer> Tended for BoardClock<N, T> {
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
             let board = Board::discover(&self.nodes)?;
-            let emc = board.emc.as_ref().and_then(|emc| emc::locked(&self.nodes, emc));
-            self.board = if emc == self.emc { board.digest_bytes() } else { NO_BOARD };
+            self.emc = board.emc.as_ref().and_then(|emc| emc::held(&self.nodes, emc));
+            self.board = board.digest_bytes();
         }
-        Ok(Look { cap: self.node.cap(), board: self.board })
+        Ok(Look { cap: self.node.cap(), board: self.board, emc: self.emc })
     }
 }

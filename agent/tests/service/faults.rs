@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jetpace::emc;
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
 use jetpace::runtime::follow::{Asked, Follow, Writer};
@@ -55,7 +56,8 @@ fn table(tree: &Tree, board: Digest, period: Nanos) -> Box<Table> {
         .map(|(i, clock)| TableClock { index: ClockIndex(i as u8), clock, relative_time: 1 })
         .collect();
     let wanted = [("a", ClockIndex(2)), ("b", ClockIndex(3))];
-    Box::new(Table::plain(board, &listed, &wanted, (period, period), Nanos::ZERO).unwrap())
+    let plain = Table::plain(board, &listed, &wanted, (period, period), Nanos::ZERO).unwrap();
+    Box::new(plain.with_emc(Hertz::from_khz(665_600)))
 }
 
 fn node(tree: &Tree, name: &str) -> String {
@@ -381,6 +383,19 @@ fn a_table_for_another_board_mode_memory_clock_or_release_is_refused_at_once() {
         let refusal = Remote::open(&served.socket, &bytes(&table)).unwrap_err().to_string();
         assert!(refusal.contains("another board"), "{what}: {refusal}");
     }
+}
+
+#[test]
+fn a_table_for_another_clock_than_the_memory_is_locked_at_is_refused_at_once() {
+    let tree = tree();
+    let (_, file, text) = EMC_LOCK;
+    tree.outside(|outside| outside.put(file, text));
+    let served = Served::start(&tree);
+    let table = table(&tree, open_digest(&tree), LONG);
+    let refusal = Remote::open(&served.socket, &bytes(&table)).unwrap_err().to_string();
+    assert!(refusal.contains("EMC clock"), "{refusal}");
+    let found = emc::held(&tree, Board::discover(&tree).unwrap().emc.as_ref().unwrap()).unwrap();
+    assert!(Remote::open(&served.socket, &bytes(&table.with_emc(found))).is_ok());
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl GpuClock for FileClock {
 
 impl Tended for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD })
+        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD, emc: None })
     }
 }
 

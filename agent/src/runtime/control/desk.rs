@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jetpace_tables::table::Digest;
-use jetpace_tables::units::Nanos;
+use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::super::mailbox::{Mailbox, Request};
@@ -66,8 +66,8 @@ pub struct Desk {
     settled: AtomicU64,
     silenced: AtomicU32,
     look_asked: AtomicBool,
-    /// The board as last looked at.
-    board: Mutex<Option<Digest>>,
+    /// The board as last looked at, and the clock that its memory was locked at.
+    board: Mutex<Option<(Digest, Option<Hertz>)>>,
     cap: AtomicU32,
 }
 
@@ -121,7 +121,13 @@ impl Desk {
 
     /// The board as last looked at, once it was. Waits for a lock, but for the time of a copy at most.
     pub fn board(&self) -> Option<Digest> {
-        *self.lock_board()
+        self.lock_board().map(|(board, _)| board)
+    }
+
+    /// Whether a table holds on the board as last looked at. Waits as [`Self::board`] does.
+    pub fn suits(&self, table: &Table) -> Option<bool> {
+        let other = |emc: Option<Hertz>| emc.zip(table.emc()).is_some_and(|(locked, planned)| locked != planned);
+        self.lock_board().map(|(board, emc)| board == *table.board() && !other(emc))
     }
 
     /// Asks the control thread to look at the board, also where the GPU is with the stock governor.
@@ -186,12 +192,13 @@ impl Desk {
         if self.cap.swap(cap, Ordering::AcqRel) != cap {
             self.tell();
         }
-        if self.lock_board().replace(look.board) != Some(look.board) {
+        let found = (look.board, look.emc);
+        if self.lock_board().replace(found) != Some(found) {
             self.tell();
         }
     }
 
-    fn lock_board(&self) -> MutexGuard<'_, Option<Digest>> {
+    fn lock_board(&self) -> MutexGuard<'_, Option<(Digest, Option<Hertz>)>> {
         // A digest is whole or was not written.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -67,7 +67,7 @@ impl Seen {
         {
             take(governor.cap(cap, now));
         }
-        let stale = desk.board().is_some_and(|board| board != *governor.table().board());
+        let stale = desk.suits(governor.table()) == Some(false);
         if std::mem::replace(&mut self.stale, stale) != stale {
             if stale {
                 take(governor.stale(now));

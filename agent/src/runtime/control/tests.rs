@@ -36,7 +36,7 @@ impl GpuClock for Told {
 
 impl Tended for Told {
     fn look(&mut self, whole: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32] })
+        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32], emc: None })
     }
 }
 

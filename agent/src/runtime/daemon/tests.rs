@@ -48,7 +48,7 @@ impl GpuClock for Log {
 
 impl Tended for Log {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(3), board: BOARD })
+        Ok(Look { cap: ClockIndex(3), board: BOARD, emc: None })
     }
 }
 
