@@ -1,6 +1,5 @@
 //! The commands, one file each: its options, and `run`.
 
-#[cfg(feature = "sim")]
 pub mod bench;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;

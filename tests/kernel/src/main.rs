@@ -13,7 +13,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use jetpace::args::Cli;
+use jetpace::commands;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard};
@@ -105,8 +105,15 @@ fn panic(way: &str) -> Result<(), Box<dyn Error>> {
     panic!("on purpose");
 }
 
+/// The agent's `bench`, which its static release is without.
+#[derive(clap::Parser)]
+struct Bench {
+    #[command(flatten)]
+    args: commands::bench::Args,
+}
+
 fn bench(node: &str) -> Result<(), Box<dyn Error>> {
-    Cli::try_parse_from(["jetpace", "bench", "switch", "--node", node])?.command.run().map_err(Into::into)
+    Bench::try_parse_from(["bench", "switch", "--node", node])?.args.run().map_err(Into::into)
 }
 
 fn print_rails() -> Result<(), Box<dyn Error>> {
