@@ -6,15 +6,10 @@ use jetpace::frames::Pace;
 use jetpace::session::Drive;
 use jetpace::signals::Stop;
 use jetpace::virtual_board::Case;
-use jetpace_devfreq::sim;
-use jetpace_tables::image;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 
-use crate::virtual_boards::{command, frame_at};
-
-/// Seeds below this are calibration's.
-const FIRST_SEED: u64 = 100;
+use crate::virtual_boards::{FIRST_SEED, calibrated, frame_at, planned};
 
 /// A difference, feedback less list, over pairs of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -77,25 +72,11 @@ impl Paired {
 /// # Panics
 /// Where a command fails: this is a test's tool.
 pub fn pairs(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: u64, frames: u64) -> Vec<Paired> {
-    let file = |name: &str| folder.join(name).display().to_string();
-    let (sweep, model) = (file("sweep.csv"), file("model.json"));
-    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]).expect("calibrated");
-    command(&["fit", &sweep, "-o", &model]).expect("fitted");
-    let net = jetpace_kernels::net::network(network).expect("a built-in network");
-    let truth = sim::Board::new(board, 1).expect("a virtual board");
+    let (net, truth) = calibrated(folder, board, network);
     let top = truth.clocks().len() - 1;
     let paired = factors.iter().filter_map(|&factor| {
         let deadline = Nanos::from_secs_f64(factor * frame_at(&truth, &net, top));
-        let asked = format!("{}ns", deadline.get());
-        let table = |more: &[&str]| -> Option<Table> {
-            let path = file("table.jpt");
-            let words = ["plan", &model, "--deadline", &asked, "-o", &path];
-            match command(&[&words[..], more].concat()) {
-                Ok(()) => Some(image::decode(&std::fs::read(&path).expect("the table")).expect("a sound table")),
-                Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
-                Err(failure) => panic!("plan: {failure}"),
-            }
-        };
+        let table = |more: &[&str]| planned(folder, deadline, more);
         let (feedback, list) = (table(&[])?, table(&["--list"])?);
         let name = format!("{board} {network} {factor:.2}x");
         if feedback == list {

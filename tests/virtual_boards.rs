@@ -11,6 +11,7 @@ use jetpace::signals::Stop;
 use jetpace::virtual_board::Case;
 use jetpace_devfreq::sim;
 use jetpace_tables::image;
+use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Network, Size};
 
@@ -31,7 +32,7 @@ const OPEN: f64 = 3.0;
 const LONGER: u64 = 10;
 
 /// Seeds below this are calibration's.
-const FIRST_SEED: u64 = 100;
+pub(crate) const FIRST_SEED: u64 = 100;
 
 /// Runs of one policy over all seeds.
 #[derive(Debug, Default)]
@@ -169,23 +170,12 @@ impl Judged {
 /// # Panics
 /// Where a command fails: this is a test's tool.
 pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: u64, frames: u64) -> Vec<Judged> {
-    let file = |name: &str| folder.join(name).display().to_string();
-    let (sweep, model) = (file("sweep.csv"), file("model.json"));
-    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]).expect("calibrated");
-    command(&["fit", &sweep, "-o", &model]).expect("fitted");
-    let net = jetpace_kernels::net::network(network).expect("a built-in network");
-    let truth = sim::Board::new(board, 1).expect("a virtual board");
+    let (net, truth) = calibrated(folder, board, network);
     let clocks = truth.clocks();
     let frame_at = |clock: usize| frame_at(&truth, &net, clock);
     let judged = factors.iter().map(|&factor| {
         let deadline = Nanos::from_secs_f64(factor * frame_at(clocks.len() - 1));
-        let path = file(&format!("table-{factor}.jpt"));
-        let planned = command(&["plan", &model, "--deadline", &format!("{}ns", deadline.get()), "-o", &path]);
-        let table = match planned {
-            Ok(()) => Some(image::decode(&std::fs::read(&path).expect("the table")).expect("a sound table")),
-            Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
-            Err(failure) => panic!("plan: {failure}"),
-        };
+        let table = planned(folder, deadline, &[]);
         let run = |drive: Drive<'_>, frames: u64| {
             let mut pool = Pool::default();
             for seed in FIRST_SEED..FIRST_SEED + seeds {
@@ -225,7 +215,32 @@ pub(crate) fn frame_at(board: &sim::Board, network: &Network, clock: usize) -> f
     (0..network.blocks.len() as u16).map(time).sum()
 }
 
-pub(crate) fn command(words: &[&str]) -> Result<(), Failure> {
+/// Leaves a network's model on a virtual board in `folder`, made by the commands themselves.
+pub(crate) fn calibrated(folder: &Path, board: &str, network: &str) -> (Network, sim::Board) {
+    let (sweep, model) = (file(folder, "sweep.csv"), file(folder, "model.json"));
+    command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]).expect("calibrated");
+    command(&["fit", &sweep, "-o", &model]).expect("fitted");
+    let net = jetpace_kernels::net::network(network).expect("a built-in network");
+    (net, sim::Board::new(board, 1).expect("a virtual board"))
+}
+
+/// The table of [`calibrated`]'s model by `plan`; `None` where it says that no plan meets the deadline.
+pub(crate) fn planned(folder: &Path, deadline: Nanos, more: &[&str]) -> Option<Table> {
+    let (model, path) = (file(folder, "model.json"), file(folder, "table.jpt"));
+    let asked = format!("{}ns", deadline.get());
+    let words = ["plan", &model, "--deadline", &asked, "-o", &path];
+    match command(&[&words[..], more].concat()) {
+        Ok(()) => Some(image::decode(&std::fs::read(&path).expect("the table")).expect("a sound table")),
+        Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
+        Err(failure) => panic!("plan: {failure}"),
+    }
+}
+
+fn file(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+fn command(words: &[&str]) -> Result<(), Failure> {
     let line = std::iter::once("jetpace").chain(words.iter().copied());
     Cli::try_parse_from(line).expect("a command line").command.run()
 }

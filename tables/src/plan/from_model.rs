@@ -32,6 +32,14 @@ pub struct Ask<'a> {
     pub stall: Option<Nanos>,
 }
 
+impl<'a> Ask<'a> {
+    /// For a sweep that told all, blocks of size 1, and a period as long as the deadline.
+    pub fn new(network: &'a str, emc: Option<Hertz>, deadline: Nanos, risk: f64) -> Self {
+        let (size, period) = (Size::default(), deadline);
+        Self { network, emc, size, deadline, period, risk, idle_w: None, settle: None, stall: None }
+    }
+}
+
 /// Frames that must have been measured so that an empirical quantile may be trusted: n x risk at least this.
 const TAIL_FRAMES: f64 = 10.0;
 

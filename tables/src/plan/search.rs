@@ -62,19 +62,19 @@ pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, kno
     let (mut reachable_j, mut least_j, mut labels, mut arcs) = (known_j, f64::INFINITY, 0, 0);
     // One idle clock first, until a plan is found; its ranges then serve the others.
     let first = promising(&frames, root);
-    let (mut parts, mut closed) = (vec![Part { idle: first, ..root }], Vec::new());
-    let mut alone = true;
+    let mut parts = vec![Part { idle: first, ..root }];
+    // Parts that are done with meanwhile: the best plan of another idle clock may lie in their ranges.
+    let mut closed = Some(Vec::new());
     loop {
-        if alone && (labels > 0 || parts.is_empty()) {
-            alone = false;
-            closed.extend(parts.iter().copied());
-            for part in &closed {
+        if let Some(mut ranges) = closed.take_if(|_| labels > 0 || parts.is_empty()) {
+            ranges.extend(parts.iter().copied());
+            for part in &ranges {
                 let sums = Sums::new(&frames[first], part.lines.deadline);
                 let others = frames.iter().filter(|frame| frame.idle != first);
                 parts.extend(others.map(|frame| part.with_idle(&sums.with(frame), &frames[first], exhaustive)));
             }
         }
-        let Some(next) = next(&parts, alone) else { break };
+        let Some(next) = next(&parts, closed.is_some()) else { break };
         let tolerance = match exhaustive {
             true => 0.0,
             false if arcs < FINE_ARCS => FINE,
@@ -84,7 +84,7 @@ pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, kno
         let mut part = parts.swap_remove(next);
         if part.bound_j >= enough_j || (!exhaustive && labels > LABELS) {
             least_j = least_j.min(part.bound_j);
-            closed.push(part);
+            closed.iter_mut().for_each(|closed| closed.push(part));
             continue;
         }
         let frame = &frames[part.idle];
@@ -93,7 +93,7 @@ pub(super) fn least_energy(problem: &Problem, graph: &Graph, spread: Spread, kno
             if part.price(frame, spread, enough_j) {
                 parts.push(part);
             } else {
-                closed.push(part);
+                closed.iter_mut().for_each(|closed| closed.push(part));
             }
             continue;
         }

@@ -136,17 +136,7 @@ fn chart(title: &str, x: &str, y: &str, series: Vec<Series>) -> Chart {
 }
 
 fn plan_at(story: &Story, deadline: Nanos) -> Result<(Problem, Plan), plan::PlanError> {
-    let ask = Ask {
-        network: &story.network,
-        emc: story.emc,
-        size: Size::default(),
-        deadline,
-        period: deadline,
-        risk: RISK,
-        idle_w: None,
-        settle: None,
-        stall: None,
-    };
+    let ask = Ask::new(&story.network, story.emc, deadline, RISK);
     let problem = Problem::from_model(&story.model, &ask)?;
     let planned = plan::plan(&problem)?;
     Ok((problem, planned))

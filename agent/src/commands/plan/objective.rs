@@ -69,7 +69,7 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
         return super::least_energy(problem);
     }
     let found = plan::plan_for(&problem, objective)?;
-    let frugal = plan::plan(&problem)?;
+    let frugal = plan::dependable(&problem, plan::plan(&problem)?);
     // A plan that is not dependable gives way to a fixed clock, and then another time may be better: that of a fixed
     // clock, or the deadline itself.
     let mut candidates = Vec::from_iter(by_its_own_time(&problem, found));
@@ -80,7 +80,7 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
             candidates.extend(by_its_own_time(&problem, plan));
         }
     }
-    candidates.extend(plan::dependable(&problem, frugal).ok().map(|plan| (problem.clone(), plan)));
+    candidates.extend(frugal.iter().map(|plan| (problem.clone(), plan.clone())));
     let least = |(problem, plan): &(Problem, Plan)| {
         let (energy_j, bound_s) = (plan.outcome.energy_j, problem.bound_s(&plan.outcome));
         match objective {
@@ -95,12 +95,9 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
     match (best, objective) {
         (Some((least, (problem, plan))), _) => Ok((problem, plan, least)),
         (None, Objective::Time { energy_j }) => {
-            let least_j = plan::dependable(&problem, plan::plan(&problem)?)?.outcome.energy_j;
-            Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j })
+            Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j: frugal?.outcome.energy_j })
         }
-        (None, _) => Err(plan::dependable(&problem, plan::plan(&problem)?)
-            .err()
-            .unwrap_or(PlanError::Invalid("no plan for this objective".to_owned()))),
+        (None, _) => Err(frugal.err().unwrap_or(PlanError::Invalid("no plan for this objective".to_owned()))),
     }
 }
 

@@ -6,7 +6,7 @@ use jetpace_tables::model::{Model, PowerForm, TimeForm};
 use jetpace_tables::plan::{self, Ask, Change, Holds, Plan, PlanError, Problem};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
-use jetpace_tables::work::{ClockIndex, Network, Size};
+use jetpace_tables::work::{ClockIndex, Network};
 
 use super::super::measured::POLICIES;
 use super::truth::Truth;
@@ -42,17 +42,7 @@ impl Case<'_> {
         let clocks = &self.truth.clocks;
         let top = clocks.len() - 1;
         let deadline = Nanos::from_secs_f64(deadline_factor * self.truth.frame_s[top]);
-        let ask = Ask {
-            network: &self.network.name,
-            emc: self.emc,
-            size: Size::default(),
-            deadline,
-            period: deadline,
-            risk: RISK,
-            idle_w: None,
-            settle: None,
-            stall: None,
-        };
+        let ask = Ask::new(&self.network.name, self.emc, deadline, RISK);
         let problem = Problem::from_model(self.model, &ask).map_err(Failure::failed)?;
         let ours = self.table(&problem, true)?;
         let knowing = self.table(&self.knowing(&problem), false)?;
