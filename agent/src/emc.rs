@@ -12,7 +12,10 @@ use crate::failure::{Failure, Reason};
 /// The clock that the memory is held at: locked above the cap it runs at the cap. `None` where it follows the load, or
 /// where nobody may look.
 pub fn held<N: Nodes>(nodes: &N, emc: &Emc) -> Option<Hertz> {
-    let cap = Emc::cap_now(nodes).or(emc.cap);
+    held_below(nodes, emc, Emc::cap_now(nodes).or(emc.cap))
+}
+
+fn held_below<N: Nodes>(nodes: &N, emc: &Emc, cap: Option<Hertz>) -> Option<Hertz> {
     locked(nodes, emc).map(|locked| cap.map_or(locked, |cap| cap.min(locked)))
 }
 
@@ -39,7 +42,7 @@ fn number<N: Nodes>(nodes: &N, path: &Path) -> Option<u64> {
 pub fn check<N: Nodes>(nodes: &N, board: &Board, table: &Table) -> Result<(), Failure> {
     let (Some(planned), Some(emc)) = (table.emc(), &board.emc) else { return Ok(()) };
     let cap = Emc::cap_now(nodes).or(emc.cap);
-    let now = match held(nodes, emc) {
+    let now = match held_below(nodes, emc, cap) {
         Some(held) => Some(held).filter(|now| *now != planned),
         None => cap
             .filter(|cap| *cap < planned)
