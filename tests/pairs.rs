@@ -16,6 +16,8 @@ use crate::virtual_boards::{FIRST_SEED, calibrated, frame_at, planned};
 pub struct Difference {
     /// Its mean.
     pub mean: f64,
+    /// The list's mean.
+    pub list: f64,
     /// Half of its 95 % interval.
     pub half: f64,
 }
@@ -26,7 +28,13 @@ impl Difference {
         let mean = pairs.iter().map(|(feedback, list)| feedback - list).sum::<f64>() / n;
         let variance = pairs.iter().map(|(feedback, list)| (feedback - list - mean).powi(2)).sum::<f64>() / (n - 1.0);
         // Student's t at 97.5 %, for 100 seeds; for fewer it is too small, which is the strict side.
-        Self { mean, half: 1.984 * (variance / n).sqrt() }
+        let list = pairs.iter().map(|(_, list)| list).sum::<f64>() / n;
+        Self { mean, list, half: 1.984 * (variance / n).sqrt() }
+    }
+
+    /// In percent, with its interval.
+    pub fn said(&self) -> String {
+        format!("{:+.3} +- {:.3} %", self.mean * 100.0, self.half * 100.0)
     }
 
     /// Whether it is above zero beyond its interval.
@@ -44,6 +52,18 @@ pub struct Paired {
     pub misses: Option<Difference>,
     /// Energy as a fraction of the list's.
     pub energy: Option<Difference>,
+    /// Both differences for each seed.
+    pub seeds: Vec<(f64, f64)>,
+}
+
+/// Over plans together: the difference in misses and in energy, the mean over the plans for each seed.
+pub fn together(plans: &[Paired]) -> (Difference, Difference) {
+    let seeds = plans.first().map_or(0, |plan| plan.seeds.len());
+    let mean = |of: fn(&(f64, f64)) -> f64| {
+        let of_seed = |seed: usize| plans.iter().map(|plan| of(&plan.seeds[seed])).sum::<f64>() / plans.len() as f64;
+        Difference::of(&(0..seeds).map(|seed| (of_seed(seed), 0.0)).collect::<Vec<_>>())
+    };
+    (mean(|d| d.0), mean(|d| d.1))
 }
 
 impl Paired {
@@ -56,10 +76,10 @@ impl Paired {
 
     /// Its line.
     pub fn row(&self) -> String {
-        let said = |d: &Difference| format!("{:+.3} +- {:.3} %", d.mean * 100.0, d.half * 100.0);
         match (&self.misses, &self.energy) {
             (Some(misses), Some(energy)) => {
-                format!("{}: misses {}, energy {}  {}", self.name, said(misses), said(energy), self.faults().join(", "))
+                let (list, faults) = (misses.list * 100.0, self.faults().join(", "));
+                format!("{}: misses {list:.3} % {}, energy {}  {faults}", self.name, misses.said(), energy.said())
             }
             _ => format!("{}: the same table", self.name),
         }
@@ -80,11 +100,20 @@ pub fn pairs(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
         let (feedback, list) = (table(&[])?, table(&["--list"])?);
         let name = format!("{board} {network} {factor:.2}x");
         if feedback == list {
-            return Some(Paired { name, misses: None, energy: None });
+            let seeds = vec![(0.0, 0.0); seeds as usize];
+            return Some(Paired { name, misses: None, energy: None, seeds });
         }
         let run = |table: &Table, seed| {
             let pace = Pace { deadline, period: deadline };
-            let case = Case { board: board.to_owned(), seed, network: net.clone(), pace, frames, triggers: None };
+            let case = Case {
+                board: board.to_owned(),
+                seed,
+                network: net.clone(),
+                pace,
+                frames,
+                triggers: None,
+                sizes: Vec::new(),
+            };
             let run = case.run(Drive::Table(table), &Stop::never(), |_| Ok(())).expect("a virtual run");
             (run.miss_rate(), run.energy.map_or(f64::NAN, |energy| energy.as_joules_f64()))
         };
@@ -94,7 +123,8 @@ pub fn pairs(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             misses.push((ours.0, theirs.0));
             energy.push((ours.1 / theirs.1, 1.0));
         }
-        Some(Paired { name, misses: Some(Difference::of(&misses)), energy: Some(Difference::of(&energy)) })
+        let seeds = misses.iter().zip(&energy).map(|(m, e)| (m.0 - m.1, e.0 - e.1)).collect();
+        Some(Paired { name, misses: Some(Difference::of(&misses)), energy: Some(Difference::of(&energy)), seeds })
     });
     paired.collect()
 }
@@ -108,8 +138,13 @@ mod tests {
         let d = Difference::of(&[(1.0, 0.0), (3.0, 0.0), (2.0, 0.0), (2.0, 0.0)]);
         // Variance 2/3 over 4 pairs.
         assert!((d.mean - 2.0).abs() < 1e-12 && (d.half - 1.984 * (1.0_f64 / 6.0).sqrt()).abs() < 1e-12);
-        assert!(d.is_higher() && !Difference { mean: 0.5, half: 0.6 }.is_higher());
-        let with = |misses, energy| Paired { name: String::new(), misses: Some(misses), energy: Some(energy) };
+        assert!(d.is_higher() && !Difference { mean: 0.5, half: 0.6, ..d }.is_higher());
+        let with = |misses, energy| Paired {
+            name: String::new(),
+            misses: Some(misses),
+            energy: Some(energy),
+            seeds: Vec::new(),
+        };
         assert_eq!(with(d, Difference::default()).faults(), ["misses more"]);
     }
 }

@@ -180,7 +180,15 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             let mut pool = Pool::default();
             for seed in FIRST_SEED..FIRST_SEED + seeds {
                 let pace = Pace { deadline, period: deadline };
-                let case = Case { board: board.to_owned(), seed, network: net.clone(), pace, frames, triggers: None };
+                let case = Case {
+                    board: board.to_owned(),
+                    seed,
+                    network: net.clone(),
+                    pace,
+                    frames,
+                    triggers: None,
+                    sizes: Vec::new(),
+                };
                 pool.add(&case.run(drive, &Stop::never(), |_| Ok(())).expect("a virtual run"));
             }
             pool

@@ -4,13 +4,14 @@ use jetpace_tables::governor::{Action, Governor};
 use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
-use jetpace_tables::work::{BlockId, ClockIndex, Size};
+use jetpace_tables::work::{BlockId, ClockIndex};
 
 use crate::failure::Failure;
 use crate::runtime::control::Tended;
 use crate::runtime::follow::Follow;
 use crate::runtime::page::What;
 use crate::signals::Stop;
+use crate::sizes::{self, SizeShare};
 use crate::triggers::{Next, Triggers};
 
 /// When a frame starts and when it must be done.
@@ -95,6 +96,8 @@ pub struct Course<'a> {
     pub pace: Pace,
     /// What starts them.
     pub starts: Starts<'a>,
+    /// How large they are, and how often; of size 1 where there is none.
+    pub sizes: &'a [SizeShare],
     /// Ends the course early, after a whole frame.
     pub stop: &'a Stop,
 }
@@ -116,7 +119,7 @@ where
     R: BlockRunner,
     T: Timer,
 {
-    let Course { frames, pace, mut starts, stop } = course;
+    let Course { frames, pace, mut starts, sizes, stop } = course;
     let origin = timer.now();
     let mut writes = Writes { gpu, policy, due: None, count: 0, counted: 0 };
     writes.take_count();
@@ -140,12 +143,13 @@ where
         let Some(start) = start else { break };
         shell.pass(timer, start)?;
         shell.tell(start, What::FrameStart)?;
+        let size = sizes::of_frame(sizes, index);
         for block in 0..runner.blocks() {
             let block = BlockId(block as u16);
             let now = timer.now();
-            shell.tell(now, What::BlockStart(block, Size::default()))?;
+            shell.tell(now, What::BlockStart(block, size))?;
             let mut failed = Ok(());
-            let ran = runner.run(block, Size::default(), &mut [Nanos::ZERO], &mut |now| {
+            let ran = runner.run(block, size, &mut [Nanos::ZERO], &mut |now| {
                 if let Err(error) = shell.act(now) {
                     failed = Err(error);
                 }

@@ -19,6 +19,7 @@ pub mod report;
 pub mod runtime;
 pub mod session;
 pub mod signals;
+pub mod sizes;
 pub mod sweep;
 pub mod triggers;
 #[cfg(feature = "sim")]

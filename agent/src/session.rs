@@ -227,9 +227,9 @@ where
         mut holds: impl FnMut(Nanos) -> bool,
         mut done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
-        let Course { pace, stop, .. } = course;
+        let Course { pace, sizes, stop, .. } = course;
         let frames = WARM_UP_FRAMES.max(WARM_UP.get().div_ceil(pace.period.get().max(1)));
-        let warm_up = Course { frames, pace, starts: Starts::Timer, stop };
+        let warm_up = Course { frames, pace, starts: Starts::Timer, sizes, stop };
         let on = (&mut *gpu, &mut self.runner, &mut self.timer);
         frames::run(on, warm_up, policy, |_| None, &mut holds, |_| Ok(()))?;
 
@@ -381,7 +381,7 @@ mod tests {
                 timer: Monotonic::new(),
                 meter: Unmetered,
             };
-            let course = Course { frames: 5, pace, starts: Starts::Timer, stop: &stop };
+            let course = Course { frames: 5, pace, starts: Starts::Timer, sizes: &[], stop: &stop };
             let mut switches = 0;
             let (ours, writer) = machine
                 .follow(&table, (Asked(asked), Schedule::default()), course, |frame| {

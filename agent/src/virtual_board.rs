@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::frames::{Course, Frame, Pace, Starts};
 use crate::session::{Drive, Machine, Meter, Summary};
 use crate::signals::Stop;
+use crate::sizes::SizeShare;
 use crate::triggers::Triggers;
 
 /// The simulator's true energy of the module.
@@ -59,6 +60,8 @@ pub struct Case {
     pub frames: u64,
     /// The triggers that start them instead of the timer.
     pub triggers: Option<Vec<Option<Nanos>>>,
+    /// How large they are, and how often; of size 1 where there is none.
+    pub sizes: Vec<SizeShare>,
 }
 
 impl Case {
@@ -82,7 +85,7 @@ impl Case {
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<Summary, Failure> {
         let starts = triggers.map_or(Starts::Timer, Starts::Replay);
-        let course = Course { frames: self.frames, pace: self.pace, starts, stop };
+        let course = Course { frames: self.frames, pace: self.pace, starts, sizes: &self.sizes, stop };
         machine(&self.board, self.seed, self.network.clone())?.run(drive, course, done)
     }
 

@@ -139,7 +139,7 @@ fn a_table_for_another_emc_clock_is_refused_and_one_that_moves_away_hands_the_cl
         lock(&machine.nodes, locked);
         let nodes = machine.nodes.clone();
         let stop = Stop::never();
-        let course = Course { frames: 200, pace, starts: Starts::Timer, stop: &stop };
+        let course = Course { frames: 200, pace, starts: Starts::Timer, sizes: &[], stop: &stop };
         let mut governors = Vec::new();
         let summary = machine.run(Drive::Table(&table), course, |frame| {
             if frame.index == 50

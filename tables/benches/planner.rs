@@ -77,7 +77,8 @@ fn problem(blocks: usize, count: usize, factor: f64) -> Problem {
         deadline_s,
         period_s: deadline_s,
         risk: 0.01,
-        noise: Noise::Frames { deviations, correlation: 0.5 },
+        noise: Noise::Frames { deviations, correlation: 0.5, spells: None },
+        leads: true,
         blocks,
     }
 }

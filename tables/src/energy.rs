@@ -210,6 +210,7 @@ mod tests {
             period_s: 0.1,
             risk: 0.01,
             noise: Noise::Moments { correlation: 1.0 },
+            leads: true,
         }
     }
 

@@ -178,7 +178,7 @@ fn the_memory_is_locked_at_every_clock_and_rails_read_faster_and_both_are_put_ba
     let state = || paths.clone().map(|path| nodes.read(&path).unwrap());
     let before = state();
     let usual = Settings { frames: 12, passes: 1, changes: 1, ..short(&board) };
-    let settings = Settings { emc: EmcAsk::All, fast_rails: true, ..usual };
+    let settings = Settings { emc: EmcAsk::All, fast_rails: true, ..usual.clone() };
     let path = dir.path().join("s.csv");
     let done = calibrate(&board, &path, &settings).unwrap();
     assert_eq!((done.rejected, state()), (0, before.clone()));

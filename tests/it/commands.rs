@@ -151,7 +151,7 @@ fn machine(tree: &Tree) -> Machine<Tree, Blocks, TreeTimer, RailMeter<Rails<Tree
 /// Two frames at the table's pace.
 fn course<'a>(table: &Table, stop: &'a Stop) -> Course<'a> {
     let pace = Pace { deadline: table.deadline(), period: table.period() };
-    Course { frames: 2, pace, starts: Starts::Timer, stop }
+    Course { frames: 2, pace, starts: Starts::Timer, sizes: &[], stop }
 }
 
 pub fn run(tree: &Tree) -> Ran {

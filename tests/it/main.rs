@@ -16,3 +16,4 @@ mod measured;
 mod rivals;
 mod sim_boards;
 mod sim_tx2;
+mod sizes;

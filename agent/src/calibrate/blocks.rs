@@ -37,20 +37,20 @@ where
         let visits = settings.passes.max(1) * clocks.max(1) as u32;
         let count = settings.frames.div_ceil(visits);
         let missing: Vec<u32> = (pass * count..(pass + 1) * count)
-            .filter(|&repeat| !book.has(&self.block_row(book, BlockId(0), clock, repeat)))
+            .filter(|&repeat| !book.has(&self.block_row(book, BlockId(0), settings.size(), clock, repeat)))
             .collect();
         if missing.is_empty() {
             return Ok(());
         }
-        self.warm_up(clock, book)?;
+        self.warm_up(clock, settings.size(), book)?;
         for repeat in missing {
             self.go_on()?;
             let start = self.timer.now();
-            let times = self.frame()?;
+            let times = self.frame(settings.size())?;
             let rejected = self.spoilt(clock, book)?;
             let temp = self.surroundings.temperature();
             for (block, time) in times.into_iter().enumerate() {
-                let row = self.block_row(book, BlockId(block as u16), clock, repeat);
+                let row = self.block_row(book, BlockId(block as u16), settings.size(), clock, repeat);
                 let rejected = rejected.clone();
                 book.add(&Row { latency: Some(time), samples: Some(1), temp, rejected, ..row })?;
             }
@@ -70,12 +70,13 @@ where
         book: &mut Book<'_>,
     ) -> Result<(), Failure> {
         let count = settings.late.div_ceil(settings.passes.max(1) * clocks.max(1) as u32);
-        let row = |book: &Book<'_>, repeat, hz| Row { repeat, gpu_freq: Some(hz), ..book.row(Kind::Frame) };
+        let size = settings.size();
+        let row = |book: &Book<'_>, repeat, hz| Row { repeat, size, gpu_freq: Some(hz), ..book.row(Kind::Frame) };
         let (first, hz) = (pass * count, self.hz(clock));
         if book.has(&row(book, first, hz)) {
             return Ok(());
         }
-        self.warm_up(clock, book)?;
+        self.warm_up(clock, settings.size(), book)?;
         let until = self.timer.now().saturating_add(Nanos::new(2 * u64::from(count) * settings.spacing.get()));
         for repeat in first..first + count {
             self.go_on()?;
@@ -83,7 +84,7 @@ where
             if start > until {
                 break;
             }
-            let time = self.frame()?.into_iter().fold(Nanos::ZERO, Nanos::saturating_add);
+            let time = self.frame(settings.size())?.into_iter().fold(Nanos::ZERO, Nanos::saturating_add);
             let rejected = self.spoilt(clock, book)?;
             let temp = self.surroundings.temperature();
             book.add(&Row { latency: Some(time), samples: Some(1), temp, rejected, ..row(book, repeat, hz) })?;
@@ -103,16 +104,18 @@ where
         // Behind the frames' repeats, so that no two rows of a block have one key.
         let repeat = settings.frames + settings.passes + pass;
         let blocks = (0..self.network.blocks()).map(|block| BlockId(block as u16));
-        let missing: Vec<BlockId> =
-            blocks.filter(|&block| !book.has(&self.block_row(book, block, clock, repeat))).collect();
+        // The size of the frames first, so that its rows come first in the sweep.
+        let all = blocks.flat_map(|block| settings.sizes().rev().map(move |size| (block, size)));
+        let missing: Vec<(BlockId, Size)> =
+            all.filter(|&(block, size)| !book.has(&self.block_row(book, block, size, clock, repeat))).collect();
         if missing.is_empty() || self.rails.rails().next().is_none() {
             return Ok(());
         }
         self.hold(clock)?;
         book.set_cpu(self.surroundings.cpu());
-        for block in missing {
+        for (block, size) in missing {
             self.go_on()?;
-            let row = self.block_row(book, block, clock, repeat);
+            let row = self.block_row(book, block, size, clock, repeat);
             let row = self.dwell(settings, block, row)?;
             book.expect_no_emc();
             let rejected = self.spoilt(clock, book)?;
@@ -123,7 +126,7 @@ where
 
     fn dwell(&mut self, settings: &Settings, block: BlockId, row: Row) -> Result<Row, Failure> {
         let mut once = [Nanos::ZERO];
-        self.network.run(block, Size::default(), &mut once, &mut |_| None).map_err(Failure::failed)?;
+        self.network.run(block, row.size, &mut once, &mut |_| None).map_err(Failure::failed)?;
         let pace = settings.power;
         let span = pace.settle.saturating_add(pace.window).saturating_add(TAIL);
         let count = span.get().div_ceil(once[0].get().max(1)).max(FEWEST);
@@ -146,7 +149,7 @@ where
             failed = mean.read(rails);
             Some(now.saturating_add(pace.every))
         };
-        self.network.run(block, Size::default(), &mut times, &mut read).map_err(Failure::failed)?;
+        self.network.run(block, row.size, &mut times, &mut read).map_err(Failure::failed)?;
         failed?;
 
         let seconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64()).collect();
@@ -165,30 +168,30 @@ where
     }
 
     /// Holds a clock and runs the first, cold frames at it.
-    fn warm_up(&mut self, clock: ClockIndex, book: &mut Book<'_>) -> Result<(), Failure> {
+    fn warm_up(&mut self, clock: ClockIndex, size: Size, book: &mut Book<'_>) -> Result<(), Failure> {
         self.hold(clock)?;
         book.set_cpu(self.surroundings.cpu());
         for _ in 0..WARM_UP_FRAMES {
-            self.frame()?;
+            self.frame(size)?;
         }
         book.expect_no_emc();
         Ok(())
     }
 
     /// One pass through all blocks.
-    fn frame(&mut self) -> Result<Vec<Nanos>, Failure> {
+    fn frame(&mut self, size: Size) -> Result<Vec<Nanos>, Failure> {
         let mut times = Vec::with_capacity(self.network.blocks());
         for block in 0..self.network.blocks() {
             let mut time = [Nanos::ZERO];
             let block = BlockId(block as u16);
-            self.network.run(block, Size::default(), &mut time, &mut |_| None).map_err(Failure::failed)?;
+            self.network.run(block, size, &mut time, &mut |_| None).map_err(Failure::failed)?;
             times.extend(time);
         }
         Ok(times)
     }
 
-    fn block_row(&self, book: &Book<'_>, block: BlockId, clock: ClockIndex, repeat: u32) -> Row {
+    fn block_row(&self, book: &Book<'_>, block: BlockId, size: Size, clock: ClockIndex, repeat: u32) -> Row {
         let name = self.network.name(block).to_owned();
-        Row { block: name, repeat, gpu_freq: Some(self.hz(clock)), ..book.row(Kind::Block) }
+        Row { block: name, size, repeat, gpu_freq: Some(self.hz(clock)), ..book.row(Kind::Block) }
     }
 }

@@ -18,7 +18,7 @@ mod to_file;
 
 use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
-use jetpace_tables::work::ClockIndex;
+use jetpace_tables::work::{ClockIndex, Size};
 
 use crate::failure::Failure;
 use crate::signals::Stop;
@@ -31,7 +31,7 @@ pub use surroundings::{BoardSurroundings, Surroundings};
 pub use to_file::{Done, Subject};
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Frames of which every block is timed, over all clocks together.
     pub frames: u32,
@@ -47,6 +47,9 @@ pub struct Settings {
     pub changes: u32,
     /// How power is read.
     pub power: PowerPace,
+    /// Sizes of blocks, ascending: frames are timed at the largest, time and power of every block at all of them. Size
+    /// 1 where there is none.
+    pub sizes: Vec<Size>,
     /// At which clocks of the memory.
     pub emc: EmcAsk,
     /// Whether the rails' chips are to convert as fast as they can meanwhile.
@@ -84,7 +87,28 @@ impl Settings {
     pub fn usual(power: PowerPace) -> Self {
         let frames = 1200;
         let (late, spacing) = (LATE_PER_FRAME * frames, Nanos::from_millis(80));
-        Self { frames, late, spacing, passes: 3, changes: 10, power, emc: EmcAsk::Free, fast_rails: false }
+        Self {
+            frames,
+            late,
+            spacing,
+            passes: 3,
+            changes: 10,
+            power,
+            sizes: Vec::new(),
+            emc: EmcAsk::Free,
+            fast_rails: false,
+        }
+    }
+
+    /// All sizes, ascending.
+    pub(crate) fn sizes(&self) -> impl DoubleEndedIterator<Item = Size> {
+        let one = self.sizes.is_empty().then(Size::default);
+        self.sizes.iter().copied().chain(one)
+    }
+
+    /// That of the frames.
+    fn size(&self) -> Size {
+        self.sizes.last().copied().unwrap_or_default()
     }
 }
 

@@ -92,7 +92,7 @@ where
         }
         let emc_clocks = self.emc_clocks(settings.emc)?;
         let mut mem = MemNode::new(self.nodes.clone(), self.timer.clone(), &self.board, &guard);
-        let mut settings = *settings;
+        let mut settings = settings.clone();
         if settings.fast_rails {
             match sample_faster(&self.nodes, &guard, &self.board.rails)? {
                 true => settings.power = settings.power.fast(),
@@ -171,8 +171,12 @@ where
             EmcAsk::One(clock) => Some(clock.get().to_string()),
             EmcAsk::All => Some("all".to_owned()),
         };
+        let sizes: Vec<String> = settings.sizes.iter().map(|size| size.0.to_string()).collect();
+        let sizes = (!sizes.is_empty()).then(|| sizes.join(","));
         let fast = settings.fast_rails.then(|| "fast".to_owned());
-        let asked = [("emc", emc), ("rails", fast)].into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let asked = [("sizes", sizes), ("emc", emc), ("rails", fast)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
         let fields = fields.into_iter().chain(asked).map(|(key, value)| (key.to_owned(), value)).collect();
         Sweep { board: Some(self.board.digest()), fields, rows: Vec::new() }
     }

@@ -10,7 +10,7 @@ use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::rails::sample_faster;
 use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, Timer};
 use jetpace_tables::units::Nanos;
-use jetpace_tables::work::Network;
+use jetpace_tables::work::{Network, Size};
 
 use crate::args::{BoardArg, network};
 #[cfg(feature = "cuda")]
@@ -65,6 +65,10 @@ pub struct Args {
     /// Seed of a virtual board, or of random weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Sizes of blocks to measure (batches, tokens), as 64,256,1024: frames are timed at the largest, time and power of
+    /// every block at all of them
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    sizes: Vec<u32>,
     /// Print the writes that would be made, in order, and make none
     #[arg(long)]
     dry_run: bool,
@@ -160,6 +164,7 @@ impl Args {
             spacing: self.spacing.unwrap_or(usual.spacing),
             passes: self.passes.unwrap_or(usual.passes),
             changes: self.changes.unwrap_or(usual.changes),
+            sizes: sizes(&self.sizes)?,
             emc: self.emc.unwrap_or_default(),
             fast_rails: self.fast_rails,
             ..usual
@@ -175,6 +180,13 @@ impl Args {
         report(path, &measured?);
         Ok(())
     }
+}
+
+fn sizes(sizes: &[u32]) -> Result<Vec<Size>, Failure> {
+    if !sizes.is_sorted_by(|a, b| a < b) {
+        return Err(Failure::usage("--sizes: give them in ascending order, each once"));
+    }
+    Ok(sizes.iter().map(|size| Size(*size)).collect())
 }
 
 fn report(path: &Path, done: &Done) {

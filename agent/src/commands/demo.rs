@@ -96,7 +96,15 @@ impl Args {
         let planned = image::decode(&bytes).map_err(|e| Failure::failed(format_args!("{}: {e}", table.display())))?;
         let pace = Pace { deadline, period: deadline };
         let network = network(net)?;
-        let case = Case { board: self.board.clone(), seed: SEED, network, pace, frames: FRAMES, triggers: None };
+        let case = Case {
+            board: self.board.clone(),
+            seed: SEED,
+            network,
+            pace,
+            frames: FRAMES,
+            triggers: None,
+            sizes: Vec::new(),
+        };
         let stop = Stop::never();
         Ok(Story {
             network: net.to_owned(),

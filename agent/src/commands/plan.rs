@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use jetpace_tables::image::{self, MAX_BYTES};
 use jetpace_tables::model::{BlockModel, Model};
-use jetpace_tables::plan::{self, Ask, Expected, Holds, Plan, PlanError, Problem};
+use jetpace_tables::plan::{self, Ask, Expected, Holds, Plan, PlanError, Problem, SizeClass};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
@@ -20,6 +20,7 @@ use jetpace_tables::work::Size;
 use crate::failure::{Failure, Reason};
 use crate::model_file;
 use crate::output::{print_json, write_file};
+use crate::sizes::{self, SizeShare};
 use document::Document;
 
 /// Options of `plan`.
@@ -54,6 +55,10 @@ pub struct Args {
     /// Every block's amount of work
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     size: u32,
+    /// Sizes of frames and how often each comes, as 64:0.5,256:0.3,1024:0.2: half of the frames are of size 64 or less,
+    /// three in ten above that and of 256 or less, and so on. Each is planned at its upper end; four at most
+    #[arg(long, value_name = "SIZE:SHARE", value_delimiter = ',', conflicts_with_all = ["size", "cut", "pareto", "objective"])]
+    sizes: Vec<SizeShare>,
     /// Idle power in watts, for a sweep that lacks it
     #[arg(long, value_name = "W", value_parser = crate::args::watts)]
     idle_w: Option<f64>,
@@ -121,6 +126,15 @@ struct Made {
     emc: Option<Hertz>,
     /// What the objective is at, to compare EMC clocks by.
     least: f64,
+    /// Frames of smaller sizes, ascending; `problem` and `plan` are those of the largest.
+    smaller: Vec<Smaller>,
+}
+
+/// Frames up to a size below the largest, with their plan.
+struct Smaller {
+    size: SizeShare,
+    problem: Problem,
+    plan: Plan,
 }
 
 impl Args {
@@ -130,11 +144,17 @@ impl Args {
         if self.cut.is_some() {
             return self.cut(&model);
         }
+        sizes::check(&self.sizes)?;
         let (made, table) = self.made(&model, digest)?;
         for warning in self.unmeasured(&model, &made) {
             eprintln!("warning: {warning}");
         }
-        let document = Document::new(&model, &made, table.as_ref().map(|(_, follows)| follows.clone()))?;
+        let document = Document::new(
+            &model,
+            &made,
+            self.sizes.last().copied(),
+            table.as_ref().map(|(_, follows)| follows.clone()),
+        )?;
         eprint!("{}", document.summary(&made));
         if let Some((_, follows)) = &table {
             eprint!("{}", follows.beside);
@@ -155,8 +175,8 @@ impl Args {
         let blocks = model.blocks(&made.network, made.emc);
         let sized = |block: &&BlockModel<'_>| {
             let sizes = block.sizes();
-            sizes.first().is_some_and(|least| self.size < least.0)
-                || sizes.last().is_some_and(|most| self.size > most.0)
+            let (low, high) = (self.sizes.first().map_or(self.size, |s| s.size.0), self.largest().0);
+            sizes.first().is_some_and(|least| low < least.0) || sizes.last().is_some_and(|most| high > most.0)
         };
         let clocked = |block: &&BlockModel<'_>| !made.problem.clocks.iter().all(|clock| block.covers(*clock));
         let warning = |what: String, among: Vec<&BlockModel<'_>>| {
@@ -167,7 +187,7 @@ impl Args {
                 blocks.len()
             ))
         };
-        let size = warning(format!("size {}", self.size), blocks.iter().filter(sized).collect());
+        let size = warning(format!("size {}", self.largest().0), blocks.iter().filter(sized).collect());
         let clock = warning("the outermost clocks' time".to_owned(), blocks.iter().filter(clocked).collect());
         size.into_iter().chain(clock).collect()
     }
@@ -220,7 +240,13 @@ impl Args {
         if self.objective != Least::Energy || self.energy.is_some() || self.power.is_some() {
             return self.by_objective(model, digest);
         }
-        let made = self.plan(model, least_energy)?;
+        let mut made = self.plan(model, least_energy)?;
+        for size in self.sizes.iter().rev().skip(1).rev() {
+            let ask = Ask { size: size.size, ..self.ask(&made.network, made.emc) };
+            let planned =
+                Problem::from_model(model, &ask).and_then(least_energy).map_err(|error| self.refused(error))?;
+            made.smaller.push(Smaller { size: *size, problem: planned.0, plan: planned.1 });
+        }
         let table = self.output.is_some().then(|| self.table(model, digest, &made, f64::INFINITY)).transpose()?;
         Ok((made, table))
     }
@@ -249,20 +275,29 @@ impl Args {
             match Problem::from_model(model, &ask).and_then(&planned) {
                 Ok((problem, plan, least)) => {
                     if best.as_ref().is_none_or(|b| least < b.least) {
-                        best = Some(Made { problem, plan, network: network.to_owned(), emc, least });
+                        best =
+                            Some(Made { problem, plan, network: network.to_owned(), emc, least, smaller: Vec::new() });
                     }
                 }
                 Err(error) => refused = Some(most_reachable(refused, error)),
             }
         }
-        best.ok_or_else(|| match refused {
-            Some(error @ PlanError::NotMeasured { .. }) => {
+        best.ok_or_else(|| refused.map_or_else(|| Failure::failed("no EMC clock to plan at"), |e| self.refused(e)))
+    }
+
+    fn refused(&self, error: PlanError) -> Failure {
+        match error {
+            PlanError::NotMeasured { .. } => {
                 Failure::new(Reason::Calibration, format_args!("{}: {error}", self.model.display()))
             }
-            Some(error @ (PlanError::Unreachable { .. } | PlanError::TooLittleEnergy { .. })) => Failure::failed(error),
-            Some(error) => Failure::usage(error),
-            None => Failure::failed("no EMC clock to plan at"),
-        })
+            PlanError::Unreachable { .. } | PlanError::TooLittleEnergy { .. } => Failure::failed(error),
+            error => Failure::usage(error),
+        }
+    }
+
+    /// The size that everything is planned at, or the largest.
+    fn largest(&self) -> Size {
+        self.sizes.last().map_or(Size(self.size), |largest| largest.size)
     }
 
     fn deadline(&self) -> Nanos {
@@ -280,7 +315,8 @@ impl Args {
         Ask {
             network,
             emc,
-            size: Size(self.size),
+            size: self.largest(),
+            leads: self.sizes.is_empty(),
             deadline: self.deadline(),
             period: self.period.unwrap_or(self.deadline()),
             risk: self.risk,
@@ -302,7 +338,8 @@ impl Args {
         let holds =
             Holds { board, model: digest, network: &made.network, emc: made.emc, board_clocks: &model.clocks_hz };
         let write_time = Nanos::from_secs_f64(model.write.map_or(0.0, |write| write.p50_s));
-        let list = plan::list_table(&made.problem, &made.plan, &holds).map_err(Failure::usage)?;
+        let classes = made.classes(self.largest());
+        let list = plan::list_table(&classes, &holds).map_err(Failure::usage)?;
         let list = list.with_write_time(write_time);
         let follows = |feedback, Expected { energy_j, miss }, beside| Follows {
             feedback,
@@ -311,10 +348,10 @@ impl Args {
             beside,
         };
         if self.list {
-            let expected = plan::expected(&made.problem, &list);
+            let expected = plan::expected(&classes, &list);
             return Ok((list, follows(false, expected, String::new())));
         }
-        let found = plan::feedback(&made.problem, &made.plan, &list).map_err(Failure::usage)?;
+        let found = plan::feedback(&classes, &list).map_err(Failure::usage)?;
         let mut beside = format!(
             "with feedback: {:.4} J and misses {:.4}; the list alone: {:.4} J and {:.4}; thresholds cost {:.3} % of energy\n",
             found.expected.energy_j,
@@ -328,6 +365,21 @@ impl Args {
             return Ok((list, follows(false, found.list, beside)));
         }
         Ok((found.table, follows(true, found.expected, beside)))
+    }
+}
+
+impl Made {
+    /// All size classes; what is not of the smaller ones is of the largest size.
+    fn classes(&self, size: Size) -> Vec<SizeClass<'_>> {
+        let all: f64 = self.smaller.iter().map(|smaller| smaller.size.share).sum();
+        let [largest] = SizeClass::only(&self.problem, &self.plan);
+        let smaller = self.smaller.iter().map(|Smaller { size, problem, plan }| SizeClass {
+            largest: size.size,
+            share: size.share,
+            problem,
+            plan,
+        });
+        smaller.chain([SizeClass { largest: size, share: 1.0 - all, ..largest }]).collect()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::output::{print_json, print_text};
 use crate::runtime::follow::Asked;
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
+use crate::sizes::{self, SizeShare};
 use crate::triggers::{Source, Triggers};
 #[cfg(feature = "sim")]
 use document::Baseline;
@@ -64,6 +65,9 @@ pub struct Args {
     /// Run the control thread on this CPU
     #[arg(long, value_name = "CPU")]
     cpu: Option<usize>,
+    /// Sizes of frames and how often each comes, as 64:0.5,256:0.3,1024:0.2; by default all are of size 1
+    #[arg(long, value_name = "SIZE:SHARE", value_delimiter = ',')]
+    sizes: Vec<SizeShare>,
     /// Seed of a virtual board, or of random weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -84,6 +88,7 @@ pub struct Args {
 impl Args {
     /// Runs the frames and prints what came of them.
     pub fn run(self) -> Result<(), Failure> {
+        sizes::check(&self.sizes)?;
         match &self.board {
             BoardArg::Tree(root) => Err(Failure::usage(format_args!(
                 "{}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME",
@@ -139,14 +144,15 @@ impl Args {
         let mut machine = Machine { nodes, board, runner, timer, meter };
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
         if self.dry_run {
-            return print_text(
-                &machine.dry_run(drive, Course { frames: self.frames(), pace, starts: Starts::Timer, stop: &stop })?,
-            );
+            return print_text(&machine.dry_run(
+                drive,
+                Course { frames: self.frames(), pace, starts: Starts::Timer, sizes: &self.sizes, stop: &stop },
+            )?);
         }
         let mut log = FrameLog::create(self.csv.as_deref())?;
         let mut triggers = self.trigger.as_ref().map(Triggers::open).transpose()?;
         let starts = triggers.as_mut().map_or(Starts::Timer, Starts::Triggers);
-        let course = Course { frames: self.frames(), pace, starts, stop: &stop };
+        let course = Course { frames: self.frames(), pace, starts, sizes: &self.sizes, stop: &stop };
         let ours = match &table {
             Some(table) => {
                 let schedule = Schedule { fifo: self.fifo, cpu: self.cpu };
@@ -183,12 +189,20 @@ impl Args {
         let table = self.read_table(&Board::discover(&nodes)?.digest())?;
         let (network, pace, risk) = self.work(table.as_ref())?;
         let frames = self.frames();
-        let mut case = Case { board: name.to_owned(), seed: self.seed, network, pace, frames, triggers: None };
+        let mut case = Case {
+            board: name.to_owned(),
+            seed: self.seed,
+            network,
+            pace,
+            frames,
+            triggers: None,
+            sizes: self.sizes.clone(),
+        };
         let stop = Stop::install()?;
         let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
         if self.dry_run {
             let machine = machine(name, self.seed, case.network)?;
-            let course = Course { frames: case.frames, pace, starts: Starts::Timer, stop: &stop };
+            let course = Course { frames: case.frames, pace, starts: Starts::Timer, sizes: &case.sizes, stop: &stop };
             return print_text(&machine.dry_run(drive, course)?);
         }
 

@@ -1,11 +1,12 @@
 //! The networks: AlexNet, VGG19 and ResNet152 as their convolutions and fully connected layers, grouped into blocks,
-//! and the virtual workload `robot-frame`.
+//! and the virtual workloads `robot-frame` and `language-model`.
 //!
 //! Batch norm is folded into the weights; activation, pooling and the residual addition belong to the layer they
 //! follow, as the kernels fuse them. Work is counted for fp16: two bytes an element, each layer reading its input
 //! and weights and writing its output once.
 
 mod alexnet;
+mod language_model;
 mod resnet152;
 mod robot_frame;
 mod vgg19;
@@ -136,9 +137,10 @@ pub struct OpBlock {
 }
 
 /// The names that `--net` knows; those ending in `-32` take CIFAR-10's 32 x 32 images and give 10 classes.
-pub const NAMES: [&str; 7] = ["alexnet", "vgg19", "resnet152", "alexnet-32", "vgg19-32", "resnet152-32", "robot-frame"];
+pub const NAMES: [&str; 8] =
+    ["alexnet", "vgg19", "resnet152", "alexnet-32", "vgg19-32", "resnet152-32", "robot-frame", "language-model"];
 
-/// The blocks of a network that has kernels; `None` for another name, `robot-frame` included.
+/// The blocks of a network that has kernels; `None` for another name, the virtual workloads included.
 pub fn ops(name: &str) -> Option<Vec<OpBlock>> {
     Some(match name {
         "alexnet" => alexnet::blocks(1000),
@@ -159,6 +161,7 @@ pub fn network(name: &str) -> Option<Network> {
             blocks.into_iter().map(|b| Block { name: b.name, layers: b.ops.iter().map(Op::layer).collect() }).collect()
         }
         None if name == "robot-frame" => robot_frame::blocks(),
+        None if name == "language-model" => language_model::blocks(),
         None => return None,
     };
     Some(Network { name: name.to_owned(), blocks })

@@ -7,10 +7,10 @@
 
 use jetpace_tables::work::{Block, Layer};
 
-const PARAMETERS: u64 = 1_100_000_000;
-const LLM_LAYERS: u64 = 22;
+pub(super) const PARAMETERS: u64 = 1_100_000_000;
+pub(super) const LLM_LAYERS: u64 = 22;
 const PROMPT_TOKENS: u64 = 192;
-const ANSWER_TOKENS: u64 = 16;
+pub(super) const ANSWER_TOKENS: u64 = 16;
 
 pub(super) fn blocks() -> Vec<Block> {
     let mut blocks = vec![
@@ -62,7 +62,7 @@ pub(super) fn blocks() -> Vec<Block> {
 }
 
 /// A block of `count` equal layers that together do `total`.
-fn even(name: &str, count: u64, total: Layer) -> Block {
+pub(super) fn even(name: &str, count: u64, total: Layer) -> Block {
     let layer = Layer {
         flops: total.flops / count,
         weight_bytes: total.weight_bytes / count,

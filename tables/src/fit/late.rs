@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use super::spells::spells;
 use crate::math;
 use crate::model::{BlockModel, ClockLate, FrameNoise, Model};
 use crate::plan::LEVELS;
@@ -89,6 +90,7 @@ fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Opt
         correlation: (!correlations.is_empty()).then(|| mean(&correlations)),
         sd: sd(&late.iter().map(|(_, late)| *late).collect::<Vec<_>>()),
         late: quantiles(&late, |clock| unmoved(&blocks, clock)),
+        spells: spells(&whole.into_iter().map(|(_, pass)| pass).collect::<Vec<_>>()),
     })
 }
 

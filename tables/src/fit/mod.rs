@@ -17,6 +17,7 @@ mod powers;
 mod quality;
 mod select;
 mod sized;
+mod spells;
 pub mod suggest;
 #[cfg(test)]
 mod tests;

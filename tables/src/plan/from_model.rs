@@ -30,13 +30,15 @@ pub struct Ask<'a> {
     pub settle: Option<Nanos>,
     /// Stall of every change, where it was not measured.
     pub stall: Option<Nanos>,
+    /// See [`Problem::leads`].
+    pub leads: bool,
 }
 
 impl<'a> Ask<'a> {
     /// For a sweep that told all, blocks of size 1, and a period as long as the deadline.
     pub fn new(network: &'a str, emc: Option<Hertz>, deadline: Nanos, risk: f64) -> Self {
         let (size, period) = (Size::default(), deadline);
-        Self { network, emc, size, deadline, period, risk, idle_w: None, settle: None, stall: None }
+        Self { network, emc, size, deadline, period, risk, idle_w: None, settle: None, stall: None, leads: true }
     }
 }
 
@@ -102,6 +104,7 @@ impl Problem {
             period_s: ask.period.as_secs_f64(),
             risk: ask.risk,
             noise,
+            leads: ask.leads,
         };
         problem.check()?;
         Ok(problem)
@@ -120,7 +123,7 @@ fn noise(model: &Model, ask: &Ask<'_>, clocks: &[Hertz], blocks: &[BlockCost]) -
                 frames.late_at(*clock).map(|late| late * time / sd.max(1e-9 * time))
             };
             let deviations = clocks.iter().enumerate().map(of).collect();
-            Noise::Frames { deviations, correlation }
+            Noise::Frames { deviations, correlation, spells: frames.spells.clone() }
         }
         _ => Noise::Moments { correlation },
     }

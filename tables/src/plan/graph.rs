@@ -87,7 +87,9 @@ impl Graph {
                 graph.arc(sums.block(block, clock, problem, independent), to, None);
                 for next in (0..clocks).filter(|next| *next != clock) {
                     graph.change_now(problem, &sums, independent, (block, clock, next));
-                    graph.change_at_boundaries(problem, &sums, independent, (block, clock, next));
+                    if problem.leads {
+                        graph.change_at_boundaries(problem, &sums, independent, (block, clock, next));
+                    }
                 }
             }
         }

@@ -3,13 +3,12 @@
 
 use heapless::{String, Vec};
 
-use super::feedback::SAFE;
-use super::rehearse::{REHEARSAL, rehearse};
-use super::{Plan, PlanError, Problem, fixed, unreachable};
+use super::rehearse::{REHEARSAL, rehearse, with_spells};
+use super::{Plan, PlanError, Problem, SizeClass, fixed, unreachable};
 use crate::energy::evaluate;
 use crate::table::{
-    Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table, TableClock,
-    TableError,
+    Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table,
+    TableClock, TableError,
 };
 use crate::units::{Hertz, Nanos};
 use crate::work::{BlockId, ClockIndex};
@@ -29,8 +28,35 @@ pub struct Holds<'a> {
     pub board_clocks: &'a [Hertz],
 }
 
-/// The table that follows the plan's list of clocks.
-pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<Table, TableError> {
+/// The table that follows the plans' lists of clocks. Frames of all classes start at one clock and idle at one, as
+/// nobody knows the size of the next one: those of the plan with which all of them take the least energy in rehearsal.
+pub fn list_table(classes: &[SizeClass<'_>], holds: &Holds<'_>) -> Result<Table, TableError> {
+    let mut best = listed(classes, 0, holds)?;
+    if classes.len() > 1 {
+        let with_spells = with_spells(classes);
+        let order = |table: &Table| {
+            let found = rehearse(&with_spells, table, REHEARSAL);
+            (found.miss > f64::from(table.risk_ppm) * 1e-6, found.energy_j)
+        };
+        let mut least = order(&best);
+        for like in 1..classes.len() {
+            let table = listed(classes, like, holds)?;
+            if table.gap != best.gap {
+                let found = order(&table);
+                if found < least {
+                    (best, least) = (table, found);
+                }
+            }
+        }
+    }
+    Ok(best)
+}
+
+/// With the start and the idle clock of one class's plan.
+fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<Table, TableError> {
+    let Some(SizeClass { problem, .. }) = classes.last() else {
+        return Err(TableError::Unsound("no size class"));
+    };
     let blocks = problem.blocks.len();
     let clocks = problem.clocks.len();
     let fits = |what, found, most| if found <= most { Ok(()) } else { Err(TableError::TooMany { what, found, most }) };
@@ -39,7 +65,8 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
     let names: usize = problem.blocks.iter().map(|b| b.name.len() + 1).sum();
     fits("bytes of block names", names, NAME_BYTES)?;
     fits("bytes of the network's name", holds.network.len(), NETWORK_BYTES)?;
-    let leads = plan.schedule.writes.iter().filter(|w| w.delay_s > 0.0).count();
+    fits("size classes", classes.len(), MAX_CLASSES)?;
+    let leads = classes.iter().flat_map(|class| &class.plan.schedule.writes).filter(|w| w.delay_s > 0.0).count();
     fits("changes a lead before a boundary", leads, MAX_LEADS)?;
 
     let deadline = Nanos::from_secs_f64(problem.deadline_s);
@@ -52,7 +79,7 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
         risk_ppm: (problem.risk * 1e6).round() as u32,
         emc: holds.emc,
         safe: safe(problem),
-        gap: gap(problem, plan),
+        gap: gap(problem, classes[like].plan),
         slack_shift: Table::shift_for(deadline),
         blocks: blocks as u8,
         class_sizes: Vec::new(),
@@ -81,8 +108,15 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
         let late_s = change.settle_late_s.max(change.settle_s);
         let _ = table.settle.push(Table::settle_steps(Nanos::from_secs_f64(late_s)));
     }
-    let mut target = plan.schedule.start;
-    for block in 0..blocks {
+    for class in &classes[..classes.len() - 1] {
+        let _ = table.class_sizes.push(class.largest.0);
+    }
+    let plans = classes.iter().map(|class| class.plan);
+    let mut target = 0;
+    for (plan, block) in plans.flat_map(|plan| (0..blocks).map(move |block| (plan, block))) {
+        if block == 0 {
+            target = plan.schedule.start;
+        }
         let mut writes = plan.schedule.writes.iter().filter(|w| w.block == block);
         if let Some(write) = writes.clone().find(|w| w.delay_s == 0.0) {
             target = write.to;
@@ -112,10 +146,12 @@ pub fn list_table(problem: &Problem, plan: &Plan, holds: &Holds<'_>) -> Result<T
 pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
     let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
     // A plan that makes no table is judged where the table is made.
-    let rehearsed = |plan: &Plan| list_table(problem, plan, &holds).map(|table| rehearse(problem, &table, REHEARSAL));
-    let safe = SAFE * problem.risk;
+    let rehearsed = |plan: &Plan| {
+        let class = SizeClass::only(problem, plan);
+        list_table(&class, &holds).map(|table| rehearse(&with_spells(&class), &table, REHEARSAL))
+    };
     let Some((clock, schedule, outcome)) = &plan.best_fixed else {
-        let late = rehearsed(&plan).is_ok_and(|ours| ours.miss > safe);
+        let late = rehearsed(&plan).is_ok_and(|ours| ours.miss > problem.risk);
         return if late { Err(unreachable(problem)) } else { Ok(plan) };
     };
     if plan.schedule == *schedule {
@@ -131,7 +167,7 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
         best_fixed: plan.best_fixed.clone(),
     };
     let (Ok(ours), Ok(theirs)) = (rehearsed(&plan), rehearsed(&fixed)) else { return Ok(plan) };
-    let late = ours.miss > safe.max(theirs.miss);
+    let late = ours.miss > problem.risk.max(theirs.miss);
     Ok(if late || ours.energy_j > theirs.energy_j { fixed } else { plan })
 }
 

@@ -15,10 +15,13 @@ mod list;
 mod objective;
 #[cfg(test)]
 mod oracle;
+mod policy;
 mod problem;
 mod rehearse;
 mod relaxed;
 mod search;
+mod sizes;
+mod spells;
 
 pub use feedback::{Expected, Feedback, expected, feedback};
 pub use fixed::{best_fixed, fixed};
@@ -27,6 +30,7 @@ pub use granularity::granularity;
 pub use list::{Holds, dependable, list_table};
 pub use objective::{front, plan_for};
 pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, at_level};
+pub use sizes::SizeClass;
 
 use std::string::String;
 use std::vec::Vec;

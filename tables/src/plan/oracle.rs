@@ -71,7 +71,7 @@ pub(super) fn random_problem(random: &mut Random, blocks: usize, clocks: usize) 
             let mut at_top = LEVELS.map(|_| random.between(-1.5, 3.0));
             at_top.sort_by(f64::total_cmp);
             let of = |f: &f64| at_top.map(|deviation| deviation * f);
-            Noise::Frames { deviations: relative.iter().map(of).collect(), correlation: 1.0 }
+            Noise::Frames { deviations: relative.iter().map(of).collect(), correlation: 1.0, spells: None }
         }
     };
     Problem {
@@ -82,6 +82,7 @@ pub(super) fn random_problem(random: &mut Random, blocks: usize, clocks: usize) 
         period_s: deadline_s * [1.0, 1.0, random.between(1.0, 2.0)][random.below(3)],
         risk: [0.01, 0.1, 0.5][random.below(3)],
         noise,
+        leads: true,
         blocks,
     }
 }
@@ -245,7 +246,7 @@ fn a_plan_fits_into_a_table_however_often_it_switches() {
     let plan = plan(&problem).unwrap();
     let clocks = problem.clocks.clone();
     let holds = Holds { board: [0; 32], model: [0; 32], network: "n", emc: None, board_clocks: &clocks };
-    let table = list_table(&problem, &plan, &holds).unwrap();
+    let table = list_table(&SizeClass::only(&problem, &plan), &holds).unwrap();
     assert!(table.leads().len() >= 30, "{}", table.leads().len());
 }
 

@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use super::{Outcome, PlanError};
 use crate::math;
+use crate::model::Spells;
 use crate::units::Hertz;
 
 /// The shares of frames whose quantiles are kept: evenly spaced, and close where frames are late.
@@ -74,8 +75,10 @@ pub enum Noise {
         /// By how much frames take longer than their mean, per clock, ascending: the quantiles at [`LEVELS`], in units
         /// of the sum of the blocks' `time_sd_s` at that clock.
         deviations: Vec<[f64; LEVELS.len()]>,
-        /// Between any two blocks' deviations, from 0 to 1; feedback lives by it.
+        /// Between any two blocks' deviations, from 0 to 1.
         correlation: f64,
+        /// What varies within a frame, where it was measured.
+        spells: Option<Spells>,
     },
 }
 
@@ -98,6 +101,8 @@ pub struct Problem {
     pub risk: f64,
     /// How a frame's time varies.
     pub noise: Noise,
+    /// Whether a change may be written a lead before a boundary. A table of several size classes holds no leads.
+    pub leads: bool,
 }
 
 impl Problem {
@@ -239,6 +244,21 @@ impl Problem {
                     || !deviations.iter().all(|of| of.is_sorted() && of.iter().all(|d| d.is_finite())) =>
             {
                 invalid(format!("the frames' deviations: numbers that ascend, for each of {clocks} clocks"))
+            }
+            Noise::Frames { spells: Some(spells), .. }
+                if !positive(spells.length_s)
+                    || !(0.0..=1.0).contains(&spells.share)
+                    || spells.quantiles.len() != LEVELS.len()
+                    || !spells.quantiles.is_sorted()
+                    || !spells.quantiles.iter().all(|d| d.is_finite()) =>
+            {
+                invalid(format!(
+                    "spells of {} s and a share of {}: a length above 0, a share from 0 to 1, and {} deviations that \
+                     ascend",
+                    spells.length_s,
+                    spells.share,
+                    LEVELS.len()
+                ))
             }
             _ => Ok(()),
         }

@@ -1,40 +1,24 @@
-//! A rehearsal: the real governor follows a table for some thousand frames of the problem, with deviations of frames,
-//! blocks and settle times drawn from what was measured. It judges tables before one is chosen.
+//! A rehearsal: the real governor follows a table for some thousand frames of the problem, with spells, blocks and settle
+//! times drawn from what was measured. It judges tables before one is chosen.
 
+use std::vec::Vec;
+
+use super::SizeClass;
 use super::feedback::Expected;
-use super::{Noise, Problem};
+use super::spells::{Random, Spell, Spells};
 use crate::governor::{Action, Governor};
-use crate::math;
 use crate::table::{Rung, Table};
 use crate::units::Nanos;
-use crate::work::{BlockId, ClockIndex, Size};
-
-/// How long what slows a frame lasts; on boards, late frames come in clusters.
-const MEMORY_S: f64 = 0.1;
+use crate::work::{BlockId, ClockIndex};
 
 /// Frames that a table is rehearsed for.
-pub(super) const REHEARSAL: usize = 4000;
+pub(super) const REHEARSAL: usize = 20_000;
 
-/// Numbers that are the same for every table rehearsed (splitmix64, Box and Muller).
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ mixed >> 31) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * math::ln(self.unit().max(1e-300))).sqrt();
-        radius * math::cos(core::f64::consts::TAU * self.unit())
-    }
-}
-
-/// The machine: the clock by the settle law with drawn settle times, and the energy so far.
+/// The machine: the clock by the settle law with drawn settle times, spells, and the energy so far.
 struct Machine<'a> {
-    problem: &'a Problem,
+    spells: &'a Spells<'a>,
+    spell: Spell,
+    turns: Random,
     random: Random,
     now: f64,
     clock: usize,
@@ -44,21 +28,21 @@ struct Machine<'a> {
     energy_j: f64,
 }
 
-/// Mean energy and misses over `frames` frames.
-pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expected {
-    let correlation = match &problem.noise {
-        Noise::Moments { correlation } | Noise::Frames { correlation, .. } => *correlation,
-    };
-    let own = (1.0 - correlation).sqrt();
-    let keep = math::exp(-problem.period_s / MEMORY_S);
-    // A frame's time, by the last one.
-    let mut time_s = super::fixed::frame(problem, problem.clocks.len() - 1).time_s;
-    let mut noise = Random(1);
-    let mut state = noise.normal();
+/// Classes with their spells.
+pub(super) fn with_spells<'a>(classes: &[SizeClass<'a>]) -> Vec<(SizeClass<'a>, Spells<'a>)> {
+    classes.iter().map(|class| (*class, Spells::new(class.problem))).collect()
+}
+
+/// Mean energy and misses over `frames` frames, of sizes drawn as often as they come.
+pub(super) fn rehearse(classes: &[(SizeClass<'_>, Spells<'_>)], table: &Table, frames: usize) -> Expected {
+    let Some((_, spells)) = classes.first() else { return Expected::default() };
+    let (mut noise, mut sizes) = (Random(4), Random(5));
     let mut governor = Governor::new(table);
     let first = table.gap().first.index();
     let mut machine = Machine {
-        problem,
+        spells,
+        spell: Spell { rank: 0.5, ends: 0.0 },
+        turns: Random(1),
         random: Random(2),
         now: 0.0,
         clock: first,
@@ -69,26 +53,23 @@ pub(super) fn rehearse(problem: &Problem, table: &Table, frames: usize) -> Expec
     };
     let mut missed = 0;
     for _ in 0..frames {
-        state = keep * state + (1.0 - keep * keep).sqrt() * noise.normal();
-        let rank = 0.5 * libm::erfc(-state / core::f64::consts::SQRT_2);
+        let mut drawn = sizes.unit();
+        let here = classes.iter().find(|(class, _)| {
+            drawn -= class.share;
+            drawn < 0.0
+        });
+        let (class, spells) = here.unwrap_or(&classes[classes.len() - 1]);
+        machine.spells = spells;
+        let problem = class.problem;
         let start = machine.now;
-        // What a frame takes longer, it takes within the time that such a thing lasts.
-        let window = time_s.min(MEMORY_S);
-        let opens = start + noise.unit() * (time_s - window);
         let action = governor.frame_start(nanos(start));
         machine.carry_out(table, action);
-        for (i, block) in problem.blocks.iter().enumerate() {
-            let action = governor.block_start(BlockId(i as u16), Size::default(), nanos(machine.now));
+        for i in 0..problem.blocks.len() {
+            let action = governor.block_start(BlockId(i as u16), class.largest, nanos(machine.now));
             machine.carry_out(table, action);
-            let (time, sd) = (block.time_s[machine.clock], block.time_sd_s[machine.clock]);
-            let overlap = (machine.now + time).min(opens + window) - machine.now.max(opens);
-            // All of a frame's deviation falls into the window: as much of it into a block as lies in there.
-            let share = overlap.max(0.0) / time * time_s / window;
-            let extra = problem.deviation(machine.clock, rank) * share * sd + own * sd * noise.normal();
-            machine.block(i, (1.0 + extra / time).max(0.3));
+            machine.block(i, spells.own * noise.normal());
         }
-        time_s = machine.now - start;
-        missed += usize::from(time_s > problem.deadline_s);
+        missed += usize::from(machine.now - start > problem.deadline_s);
         let action = governor.frame_end(nanos(machine.now));
         machine.carry_out(table, action);
         machine.idle_until(start + problem.period_s);
@@ -121,7 +102,7 @@ impl Machine<'_> {
     }
 
     fn write(&mut self, to: usize) {
-        let change = self.problem.change(self.clock, to);
+        let change = self.spells.problem.change(self.clock, to);
         let settle = (change.settle_s + change.settle_sd_s * self.random.normal()).max(0.1 * change.settle_s);
         self.pending = (to != self.clock).then_some((to, self.now + settle));
     }
@@ -140,22 +121,26 @@ impl Machine<'_> {
             self.write(to);
         }
         if let Some((to, at)) = self.pending.take_if(|p| p.1 <= self.now) {
-            self.stalled_until = at + self.problem.change(self.clock, to).stall_s;
+            self.stalled_until = at + self.spells.problem.change(self.clock, to).stall_s;
             self.clock = to;
         }
     }
 
-    fn block(&mut self, block: usize, factor: f64) {
-        let cost = &self.problem.blocks[block];
+    /// A block that deviates by `own` of its standard deviations, and by what the spells bring.
+    fn block(&mut self, block: usize, own: f64) {
+        let cost = &self.spells.problem.blocks[block];
         let mut left = 1.0;
         while left > 1e-12 {
             self.turn();
+            self.spells.at(&mut self.spell, self.now, &mut self.turns);
             let stalled = self.stalled_until > self.now;
-            let time = cost.time_s[self.clock] * factor;
+            let spell = self.spells.deviation(self.clock, self.spell.rank);
+            let mean = cost.time_s[self.clock];
+            let time = (mean + (spell + own) * cost.time_sd_s[self.clock]).max(0.3 * mean);
             let end = if stalled { f64::INFINITY } else { self.now + left * time };
-            let next = self.until(end);
+            let next = self.until(end.min(self.spell.ends));
             let span = next - self.now;
-            let power = if stalled { self.problem.idle_w[self.clock] } else { cost.power_w[self.clock] };
+            let power = if stalled { self.spells.problem.idle_w[self.clock] } else { cost.power_w[self.clock] };
             self.energy_j += power * span;
             if !stalled {
                 left = if next >= end { 0.0 } else { left - span / time };
@@ -168,7 +153,7 @@ impl Machine<'_> {
         while self.now < end {
             self.turn();
             let next = self.until(end);
-            self.energy_j += self.problem.idle_w[self.clock] * (next - self.now);
+            self.energy_j += self.spells.problem.idle_w[self.clock] * (next - self.now);
             self.now = next;
         }
     }
@@ -177,7 +162,7 @@ impl Machine<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::oracle::{Random as Instances, random_problem};
-    use super::super::{Holds, list_table, plan};
+    use super::super::{Holds, Noise, list_table, plan};
     use super::*;
 
     #[test]
@@ -195,8 +180,8 @@ mod tests {
             let Ok(plan) = plan(&problem) else { continue };
             let clocks = problem.clocks.clone();
             let holds = Holds { board: [0; 32], model: [0; 32], network: "n", emc: None, board_clocks: &clocks };
-            let list = list_table(&problem, &plan, &holds).unwrap();
-            let found = rehearse(&problem, &list, 50);
+            let list = list_table(&SizeClass::only(&problem, &plan), &holds).unwrap();
+            let found = rehearse(&with_spells(&SizeClass::only(&problem, &plan)), &list, 50);
             let wrong = (found.energy_j / plan.outcome.energy_j - 1.0).abs();
             // The governor rounds settle times to 0.1 ms, and puts a write off while a rise is on its way.
             assert!(wrong < 0.02, "seed {seed}: {} {} {:?}", found.energy_j, plan.outcome.energy_j, plan.schedule);

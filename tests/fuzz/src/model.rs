@@ -20,6 +20,7 @@ pub fn model(data: &[u8]) {
                 idle_w: Some(4.5),
                 settle: None,
                 stall: None,
+                leads: true,
             };
             // Both answers are fine; planning itself would be too slow here.
             let _ = Problem::from_model(&model, &ask);

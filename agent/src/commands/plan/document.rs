@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
-use jetpace_tables::plan::{self, Outcome, Problem};
+use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem};
 use jetpace_tables::units::Hertz;
+use jetpace_tables::work::Size;
 use serde::Serialize;
 
 use super::{Follows, Made};
 use crate::failure::Failure;
+use crate::sizes::SizeShare;
 
 /// `plan --json` of FORMATS, and what it leaves open: the gain and the network.
 #[derive(Serialize)]
@@ -32,6 +34,9 @@ pub struct Document {
     /// The part of it that alternating between clocks gains with blocks that do not differ.
     gain_by_granularity: Option<f64>,
     writes: Vec<WriteRow>,
+    /// With --sizes: each size, the largest last; what stands above is the largest's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sizes: Vec<SizeRow>,
     /// The table that was written, as it does in rehearsal.
     table: Option<Follows>,
 }
@@ -51,6 +56,17 @@ struct BlockRow {
     write_at_s: Option<f64>,
 }
 
+/// The plan of one size.
+#[derive(Serialize)]
+struct SizeRow {
+    #[serde(flatten)]
+    size: SizeShare,
+    blocks: Vec<BlockRow>,
+    time_s: f64,
+    energy_j: f64,
+    miss_probability: f64,
+}
+
 #[derive(Serialize)]
 struct Baselines {
     max_clock: Baseline,
@@ -67,18 +83,22 @@ struct Baseline {
 }
 
 impl Document {
-    pub fn new(model: &Model, made: &Made, table: Option<Follows>) -> Result<Self, Failure> {
+    pub fn new(
+        model: &Model,
+        made: &Made,
+        largest: Option<SizeShare>,
+        table: Option<Follows>,
+    ) -> Result<Self, Failure> {
         let (problem, plan) = (&made.problem, &made.plan);
-        let blocks = problem.blocks.iter().enumerate().map(|(i, block)| BlockRow {
-            block: block.name.clone(),
-            clock_hz: problem.clocks[plan.block_clocks[i]],
-            write_at_s: plan
-                .schedule
-                .writes
-                .iter()
-                .find(|write| write.block == i)
-                .map(|write| plan.block_starts_s[i] + write.delay_s),
-        });
+        let size = |size: SizeShare, problem: &Problem, plan: &Plan| SizeRow {
+            size,
+            blocks: blocks(problem, plan),
+            time_s: plan.outcome.time_s,
+            energy_j: plan.outcome.energy_j,
+            miss_probability: problem.miss_probability(&plan.outcome),
+        };
+        let smaller = made.smaller.iter().map(|smaller| size(smaller.size, &smaller.problem, &smaller.plan));
+        let sizes = smaller.chain(largest.map(|largest| size(largest, problem, plan))).collect();
         let last = plan.schedule.writes.last().map_or(plan.schedule.start, |write| write.to);
         let top = problem.clocks.len() - 1;
         let max = plan::fixed(problem, top).map(|(_, outcome)| outcome).unwrap_or_default();
@@ -93,7 +113,7 @@ impl Document {
             deadline_s: problem.deadline_s,
             period_s: problem.period_s,
             risk: problem.risk,
-            blocks: blocks.collect(),
+            blocks: blocks(problem, plan),
             idle_clock_hz: problem.clocks[plan.schedule.idle.unwrap_or(last)],
             time_s: plan.outcome.time_s,
             bound_s: problem.bound_s(&plan.outcome),
@@ -109,6 +129,7 @@ impl Document {
             gain_over_best_fixed: plan.gain(),
             gain_by_granularity: plan::granularity(problem, plan).map_err(Failure::failed)?,
             writes: writes.collect(),
+            sizes,
             table,
         })
     }
@@ -116,28 +137,19 @@ impl Document {
     /// The same for people.
     pub fn summary(&self, made: &Made) -> String {
         let mut text = String::new();
-        let mut segment: Option<(&BlockRow, &BlockRow)> = None;
         // Writing to a String cannot fail.
-        let mut say = |first: &BlockRow, last: &BlockRow| {
-            let run = if first.block == last.block {
-                first.block.clone()
-            } else {
-                format!("{} .. {}", first.block, last.block)
-            };
-            let _ = writeln!(text, "{run}: {}", first.clock_hz);
-        };
-        for row in &self.blocks {
-            segment = match segment {
-                Some((first, _)) if first.clock_hz == row.clock_hz => Some((first, row)),
-                Some((first, last)) => {
-                    say(first, last);
-                    Some((row, row))
-                }
-                None => Some((row, row)),
-            };
+        for size in &self.sizes {
+            let SizeShare { size: Size(upto), share } = size.size;
+            let (ms, j, miss) = (size.time_s * 1e3, size.energy_j, size.miss_probability);
+            let _ = writeln!(
+                text,
+                "size up to {upto}, {:.0} % of frames: {ms:.3} ms, {j:.4} J, miss probability {miss:.4}",
+                share * 1e2
+            );
+            let _ = segments(&mut text, &size.blocks);
         }
-        if let Some((first, last)) = segment {
-            say(first, last);
+        if self.sizes.is_empty() {
+            let _ = segments(&mut text, &self.blocks);
         }
         let _ = writeln!(text, "idle: {}", self.idle_clock_hz);
         let _ = writeln!(
@@ -185,6 +197,32 @@ impl Document {
         }
         text
     }
+}
+
+fn blocks(problem: &Problem, plan: &Plan) -> Vec<BlockRow> {
+    let row = |(i, block): (usize, &BlockCost)| BlockRow {
+        block: block.name.clone(),
+        clock_hz: problem.clocks[plan.block_clocks[i]],
+        write_at_s: plan
+            .schedule
+            .writes
+            .iter()
+            .find(|write| write.block == i)
+            .map(|write| plan.block_starts_s[i] + write.delay_s),
+    };
+    problem.blocks.iter().enumerate().map(row).collect()
+}
+
+/// A line for each run of blocks at one clock.
+fn segments(text: &mut String, rows: &[BlockRow]) -> std::fmt::Result {
+    for run in rows.chunk_by(|a, b| a.clock_hz == b.clock_hz) {
+        let [first, ..] = run else { continue };
+        match run {
+            [_, .., last] => writeln!(text, "{} .. {}: {}", first.block, last.block, first.clock_hz)?,
+            _ => writeln!(text, "{}: {}", first.block, first.clock_hz)?,
+        }
+    }
+    Ok(())
 }
 
 impl Baseline {

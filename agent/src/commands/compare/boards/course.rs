@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
-use jetpace_tables::plan::{self, Ask, Change, Holds, Plan, PlanError, Problem};
+use jetpace_tables::plan::{self, Ask, Change, Holds, Plan, PlanError, Problem, SizeClass};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{ClockIndex, Network};
@@ -158,11 +158,12 @@ impl Case<'_> {
             emc: self.emc,
             board_clocks: &self.model.clocks_hz,
         };
-        let list = plan::list_table(problem, &plan, &holds).map_err(Failure::failed)?;
+        let class = SizeClass::only(problem, &plan);
+        let list = plan::list_table(&class, &holds).map_err(Failure::failed)?;
         if !feedback {
             return Ok(Some(list));
         }
-        Ok(Some(plan::feedback(problem, &plan, &list).map_err(Failure::failed)?.table))
+        Ok(Some(plan::feedback(&class, &list).map_err(Failure::failed)?.table))
     }
 
     fn ran(&self, drive: Drive<'_>, deadline: Nanos) -> Result<Ran, Failure> {
@@ -175,6 +176,7 @@ impl Case<'_> {
                 pace: Pace { deadline, period: deadline },
                 frames: FRAMES,
                 triggers: None,
+                sizes: Vec::new(),
             };
             runs.push(case.run(drive, &Stop::never(), |_| Ok(()))?);
         }
