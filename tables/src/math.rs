@@ -15,12 +15,6 @@ mod functions {
     pub fn pow(x: f64, y: f64) -> f64 {
         x.powf(y)
     }
-    pub fn cos(x: f64) -> f64 {
-        x.cos()
-    }
-    pub fn sin(x: f64) -> f64 {
-        x.sin()
-    }
     pub fn cbrt(x: f64) -> f64 {
         x.cbrt()
     }
@@ -31,7 +25,7 @@ mod functions {
 
 #[cfg(not(all(feature = "std", not(target_env = "musl"))))]
 mod functions {
-    pub use libm::{cbrt, cos, exp, hypot, log as ln, log1p as ln_1p, pow, sin};
+    pub use libm::{cbrt, exp, hypot, log as ln, log1p as ln_1p, pow};
 }
 
 pub use functions::*;

@@ -20,10 +20,10 @@ use jetpace_tables::work::Size;
 use crate::failure::{Failure, Reason};
 use crate::model_file;
 use crate::output::{print_json, write_file};
-use crate::sizes::{self, SizeShare};
+use crate::sizes::SizeShare;
 use document::Document;
 
-/// Options of `plan`.
+/// Options of `plan`. The static release has no room for what is done at a desk.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model that `fit` made
@@ -35,12 +35,15 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     period: Option<Nanos>,
     /// What is to be least: energy under the deadline, time under an energy, or energy times time
+    #[cfg(feature = "report")]
     #[arg(long, value_enum, default_value_t = Least::Energy)]
     objective: Least,
     /// With --objective time: the most energy of a period, in joules
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "J", conflicts_with_all = ["power", "cut"], value_parser = above_zero)]
     energy: Option<f64>,
     /// With --objective time: the most power on average over a period, in watts
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "W", conflicts_with = "cut", value_parser = above_zero)]
     power: Option<f64>,
     /// Accepted probability that a frame misses its deadline
@@ -57,6 +60,7 @@ pub struct Args {
     size: u32,
     /// Sizes of frames and how often each comes, as 64:0.5,256:0.3,1024:0.2: half of the frames are of size 64 or less,
     /// three in ten above that and of 256 or less, and so on. Each is planned at its upper end; four at most
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "SIZE:SHARE", value_delimiter = ',', conflicts_with_all = ["size", "cut", "pareto", "objective"])]
     sizes: Vec<SizeShare>,
     /// Idle power in watts, for a sweep that lacks it
@@ -72,19 +76,24 @@ pub struct Args {
     #[arg(long)]
     list: bool,
     /// Plan which blocks to run on a server instead: CSV of block, output_bytes, server_s, first row `input`
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "SERVER")]
     cut: Option<PathBuf>,
     /// With --cut: rate of the uplink in Mbit/s
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "RATE", requires = "cut", value_parser = above_zero)]
     rate_mbps: Option<f64>,
     /// With --cut: power of the transmitter in watts
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "W", requires = "cut", default_value_t = 1.0, value_parser = above_zero)]
     transmit_w: f64,
     /// Write the front of time and energy up to the deadline here, as CSV or SVG by the file's ending; may be repeated
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "FILE")]
     pareto: Vec<PathBuf>,
     /// Write the table here
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "cut"])]
+    #[cfg_attr(feature = "report", arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "cut"]))]
+    #[cfg_attr(not(feature = "report"), arg(short, long, value_name = "FILE", required_unless_present = "json"))]
     output: Option<PathBuf>,
     /// Print the plan as JSON on stdout
     #[arg(long)]
@@ -92,6 +101,7 @@ pub struct Args {
 }
 
 /// `--objective`.
+#[cfg(feature = "report")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Least {
     /// Energy, under the deadline.
@@ -102,6 +112,7 @@ enum Least {
     Edp,
 }
 
+#[cfg(feature = "report")]
 fn above_zero(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
@@ -141,10 +152,13 @@ impl Args {
     /// Plans, reports, writes.
     pub fn run(self) -> Result<(), Failure> {
         let (model, digest) = model_file::read(&self.model)?;
-        if self.cut.is_some() {
-            return self.cut(&model);
+        #[cfg(feature = "report")]
+        {
+            if self.cut.is_some() {
+                return cut::run(&self, &model);
+            }
+            crate::sizes::check(&self.sizes)?;
         }
-        sizes::check(&self.sizes)?;
         let (made, table) = self.made(&model, digest)?;
         for warning in self.unmeasured(&model, &made) {
             eprintln!("warning: {warning}");
@@ -152,7 +166,7 @@ impl Args {
         let document = Document::new(
             &model,
             &made,
-            self.sizes.last().copied(),
+            self.sizes().last().copied(),
             table.as_ref().map(|(_, follows)| follows.clone()),
         )?;
         eprint!("{}", document.summary(&made));
@@ -164,8 +178,9 @@ impl Args {
             let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
             write_file(path, &bytes[..length])?;
         }
+        #[cfg(feature = "report")]
         if !self.pareto.is_empty() {
-            self.front(&made.problem)?;
+            front::write(&self.pareto, &self.asked(&made.problem))?;
         }
         if self.json { print_json(&document) } else { Ok(()) }
     }
@@ -175,7 +190,7 @@ impl Args {
         let blocks = model.blocks(&made.network, made.emc);
         let sized = |block: &&BlockModel<'_>| {
             let sizes = block.sizes();
-            let (low, high) = (self.sizes.first().map_or(self.size, |s| s.size.0), self.largest().0);
+            let (low, high) = (self.sizes().first().map_or(self.size, |s| s.size.0), self.largest().0);
             sizes.first().is_some_and(|least| low < least.0) || sizes.last().is_some_and(|most| high > most.0)
         };
         let clocked = |block: &&BlockModel<'_>| !made.problem.clocks.iter().all(|clock| block.covers(*clock));
@@ -192,35 +207,13 @@ impl Args {
         size.into_iter().chain(clock).collect()
     }
 
-    #[cfg(feature = "report")]
-    fn cut(&self, model: &Model) -> Result<(), Failure> {
-        cut::run(self, model)
-    }
-
-    #[cfg(feature = "report")]
-    fn front(&self, problem: &Problem) -> Result<(), Failure> {
-        front::write(&self.pareto, &self.asked(problem))
-    }
-
-    #[cfg(feature = "report")]
-    fn by_objective(&self, model: &Model, digest: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
-        objective::made(self, model, digest)
-    }
-
-    // The static release has no room for what is done at a desk.
-    #[cfg(not(feature = "report"))]
-    fn by_objective(&self, _: &Model, _: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
-        Err(Failure::usage("this binary plans for the least energy only: use the full build of jetpace"))
-    }
-
-    #[cfg(not(feature = "report"))]
-    fn cut(&self, _: &Model) -> Result<(), Failure> {
-        Err(Failure::usage("this binary is without --cut: use the full build of jetpace"))
-    }
-
-    #[cfg(not(feature = "report"))]
-    fn front(&self, _: &Problem) -> Result<(), Failure> {
-        Err(Failure::usage("this binary is without --pareto: use the full build of jetpace"))
+    /// Sizes and how often they come; none where all frames are of one.
+    fn sizes(&self) -> &[SizeShare] {
+        #[cfg(feature = "report")]
+        let sizes = self.sizes.as_slice();
+        #[cfg(not(feature = "report"))]
+        let sizes = &[];
+        sizes
     }
 
     fn network<'a>(&'a self, model: &'a Model) -> Result<&'a str, Failure> {
@@ -237,11 +230,12 @@ impl Args {
 
     /// A plan and, where one is to be written, its table.
     fn made(&self, model: &Model, digest: Digest) -> Result<(Made, Option<(Table, Follows)>), Failure> {
+        #[cfg(feature = "report")]
         if self.objective != Least::Energy || self.energy.is_some() || self.power.is_some() {
-            return self.by_objective(model, digest);
+            return objective::made(self, model, digest);
         }
         let mut made = self.plan(model, least_energy)?;
-        for size in self.sizes.iter().rev().skip(1).rev() {
+        for size in self.sizes().iter().rev().skip(1).rev() {
             let ask = Ask { size: size.size, ..self.ask(&made.network, made.emc) };
             let planned =
                 Problem::from_model(model, &ask).and_then(least_energy).map_err(|error| self.refused(error))?;
@@ -297,7 +291,7 @@ impl Args {
 
     /// The size that everything is planned at, or the largest.
     fn largest(&self) -> Size {
-        self.sizes.last().map_or(Size(self.size), |largest| largest.size)
+        self.sizes().last().map_or(Size(self.size), |largest| largest.size)
     }
 
     fn deadline(&self) -> Nanos {
@@ -316,7 +310,7 @@ impl Args {
             network,
             emc,
             size: self.largest(),
-            leads: self.sizes.is_empty(),
+            leads: self.sizes().is_empty(),
             deadline: self.deadline(),
             period: self.period.unwrap_or(self.deadline()),
             risk: self.risk,

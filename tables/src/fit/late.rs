@@ -83,6 +83,9 @@ fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Opt
     let by_block: Vec<Vec<f64>> = (0..blocks.len()).map(of_block).collect();
     let pairs = (0..blocks.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
     let correlations: Vec<f64> = pairs.filter_map(|(i, j)| correlation(&by_block[i], &by_block[j])).collect();
+    let spells = spells(&whole.into_iter().map(|(_, pass)| pass).collect::<Vec<_>>());
+    let (spell_s, spell_share, spell_quantiles) =
+        spells.map_or((None, 0.0, Vec::new()), |spells| (Some(spells.length_s), spells.share, spells.quantiles));
     Some(FrameNoise {
         model: network.into(),
         emc_freq_hz: emc,
@@ -90,7 +93,9 @@ fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Opt
         correlation: (!correlations.is_empty()).then(|| mean(&correlations)),
         sd: sd(&late.iter().map(|(_, late)| *late).collect::<Vec<_>>()),
         late: quantiles(&late, |clock| unmoved(&blocks, clock)),
-        spells: spells(&whole.into_iter().map(|(_, pass)| pass).collect::<Vec<_>>()),
+        spell_s,
+        spell_share,
+        spell_quantiles,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Blocks measured at several sizes: w, m, c and the charge per execution as affine functions of the size.
 
+use std::vec;
 use std::vec::Vec;
 
 use super::group::Group;
@@ -56,14 +57,17 @@ fn points<'a>(mine: &'a [&'a Group], f_ref_hz: f64) -> impl Iterator<Item = (Siz
     })
 }
 
-/// Each size on its own, lines through those parameters, then all of it together from there.
+/// All of it together, from three starts: lines through each size's own parameters, a block whose time does not depend
+/// on the size, and one whose time is in proportion to it.
 fn time_of(mine: &[&Group], f_ref_hz: f64) -> SizedTime {
+    let fitted = |all: &[Obs]| match time::fit(TimeForm::SmoothRoofline, all) {
+        TimeModel::SmoothRoofline { w_s, m_s, c_s, .. } => [w_s, m_s, c_s],
+        _ => [0.0; 3],
+    };
     let mut single: Vec<(f64, [f64; 3])> = Vec::new();
     for group in mine {
         let own: Vec<Obs> = points(&[*group], f_ref_hz).map(|(_, o, _)| o).collect();
-        if let TimeModel::SmoothRoofline { w_s, m_s, c_s, .. } = time::fit(TimeForm::SmoothRoofline, &own) {
-            single.push((f64::from(group.name.size.0), [w_s, m_s, c_s]));
-        }
+        single.push((f64::from(group.name.size.0), fitted(&own)));
     }
     let line = |i: usize| {
         // Relative where the parameter is there at all.
@@ -71,18 +75,28 @@ fn time_of(mine: &[&Group], f_ref_hz: f64) -> SizedTime {
         let [at_zero, per_unit, ..] = non_negative(rows).coefficients;
         [at_zero, per_unit]
     };
-    let [w, m, c] = [line(0), line(1), line(2)];
     let all: Vec<(f64, Obs)> = points(mine, f_ref_hz).map(|(size, o, _)| (f64::from(size.0), o)).collect();
+    let [w, m, c] = fitted(&all.iter().map(|(_, o)| *o).collect::<Vec<_>>());
+    let per_unit: Vec<Obs> = all.iter().map(|(size, o)| Obs { t: o.t / size, ..*o }).collect();
+    let [w1, m1, c1] = fitted(&per_unit);
+    let starts = [[line(0), line(1), line(2)].concat(), vec![w, 0.0, m, 0.0, c, 0.0], vec![0.0, w1, 0.0, m1, 0.0, c1]];
+
     let longest = all.iter().map(|(_, o)| o.t).fold(0.0, f64::max);
     let bounds = [(0.0, longest); 6];
     // A parameter that starts at 0 has no slope to leave it by.
     let floor = 1e-4 * longest / all.iter().map(|(size, _)| *size).fold(1.0, f64::max);
-    let start = [w[0], w[1], m[0], m[1], c[0], c[1]].map(|value| value.max(floor));
-    let (p, _) = descend(start, &bounds, |p, out| {
-        let model = sized(p);
-        out.extend(all.iter().map(|(size, o)| model.time_s(o.x, Size(*size as u32)) / o.t - 1.0));
-    });
-    sized(&p)
+    let mut best = ([0.0; 6], f64::INFINITY);
+    for start in starts {
+        let start = core::array::from_fn(|i| start[i].max(floor));
+        let found = descend(start, &bounds, |p, out| {
+            let model = sized(p);
+            out.extend(all.iter().map(|(size, o)| model.time_s(o.x, Size(*size as u32)) / o.t - 1.0));
+        });
+        if found.1 < best.1 {
+            best = found;
+        }
+    }
+    sized(&best.0)
 }
 
 fn sized(p: &[f64; 6]) -> SizedTime {

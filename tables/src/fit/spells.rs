@@ -1,11 +1,9 @@
 //! How long what slows a frame lasts, and how strong it is while it lasts: from the times of blocks within frames.
 
-use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use crate::math;
-use crate::model::Spells;
-use crate::plan::LEVELS;
+use crate::plan::{LEVELS, Spells};
 use crate::stats::{mean, quantile, sd, sorted};
 
 /// Lags are told apart by this many steps in each doubling.
@@ -25,8 +23,8 @@ pub fn spells(passes: &[Vec<(f64, f64)>]) -> Option<Spells> {
             late.into_iter().map(|late| (late - middle) / spread).collect()
         })
         .collect();
-    // By lag: the sum of lags, the sum of products, and how many.
-    let mut by_lag: BTreeMap<i32, (f64, f64, f64)> = BTreeMap::new();
+    // By lag, from a nanosecond on: the sum of lags, the sum of products, and how many.
+    let mut by_lag: Vec<(f64, f64, f64)> = Vec::new();
     for (pass, times) in passes.iter().enumerate() {
         let mut start = 0.0;
         let middles: Vec<f64> = times
@@ -39,12 +37,15 @@ pub fn spells(passes: &[Vec<(f64, f64)>]) -> Option<Spells> {
         for i in 0..blocks {
             for j in 0..i {
                 let lag = middles[i] - middles[j];
-                let bin = by_lag.entry((STEPS * math::ln(lag) / core::f64::consts::LN_2) as i32).or_default();
-                (bin.0, bin.1, bin.2) = (bin.0 + lag, bin.1 + scores[i][pass] * scores[j][pass], bin.2 + 1.0);
+                let bin = (STEPS * math::ln(lag * 1e9) / core::f64::consts::LN_2) as usize;
+                by_lag.resize(by_lag.len().max(bin + 1), (0.0, 0.0, 0.0));
+                let at = &mut by_lag[bin];
+                (at.0, at.1, at.2) = (at.0 + lag, at.1 + scores[i][pass] * scores[j][pass], at.2 + 1.0);
             }
         }
     }
-    let points: Vec<(f64, f64, f64)> = by_lag.into_values().map(|(lags, sum, n)| (lags / n, sum / n, n)).collect();
+    by_lag.retain(|(_, _, n)| *n > 0.0);
+    let points: Vec<(f64, f64, f64)> = by_lag.into_iter().map(|(lags, sum, n)| (lags / n, sum / n, n)).collect();
     let longest = points.last()?.0;
     // Between a hundredth of the longest lag and ten times as long.
     let lengths = (0..=60).map(|step| longest * math::pow(10.0, f64::from(step) / 20.0 - 2.0));

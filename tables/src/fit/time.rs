@@ -1,8 +1,6 @@
 //! Time forms by relative least squares. Every form is linear in its coefficients once one or two shape parameters are
 //! chosen, so the coefficients are solved exactly inside a search over the shapes (variable projection).
 
-use core::f64::consts::FRAC_PI_2;
-
 use std::vec::Vec;
 
 use super::least::{minimum, non_negative};
@@ -61,23 +59,23 @@ pub fn fit(form: TimeForm, points: &[Obs]) -> TimeModel {
         }
         TimeForm::SmoothRoofline => {
             let unit = Unit::of(points);
-            let linear = |angle: f64| {
-                let (a, b) = unit.sides(angle);
+            let linear = |share: f64| {
+                let (a, b) = unit.sides(share);
                 non_negative(points.iter().map(|o| [maximum4(a / o.x, b) / o.t, 1.0 / o.t]))
             };
-            let angle = minimum(0.0, FRAC_PI_2, CELLS, FINE, |angle| linear(angle).squares);
-            let ([scale, c_s, ..], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
+            let share = minimum(0.0, 1.0, CELLS, FINE, |share| linear(share).squares);
+            let ([scale, c_s, ..], (a, b)) = (linear(share).coefficients, unit.sides(share));
             TimeModel::SmoothRoofline { w_s: scale * a, m_s: scale * b, c_s, q: Q_FIXED }
         }
         TimeForm::SmoothRooflineQ => free_q(points),
         TimeForm::SmoothRooflineEmc => {
             let unit = Unit::of(points);
-            let linear = |angle: f64| {
-                let (a, b) = unit.sides(angle);
+            let linear = |share: f64| {
+                let (a, b) = unit.sides(share);
                 non_negative(points.iter().map(|o| [maximum3(a / o.x, b / o.e) / o.t, 1.0 / o.x / o.t, 1.0 / o.t]))
             };
-            let angle = minimum(0.0, FRAC_PI_2, CELLS, FINE, |angle| linear(angle).squares);
-            let ([scale, w1_s, c_s, _], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
+            let share = minimum(0.0, 1.0, CELLS, FINE, |share| linear(share).squares);
+            let ([scale, w1_s, c_s, _], (a, b)) = (linear(share).coefficients, unit.sides(share));
             TimeModel::SmoothRooflineEmc { w_s: scale * a, m_s: scale * b, w1_s, c_s, q: Q_EMC }
         }
     }
@@ -90,12 +88,12 @@ fn free_q(points: &[Obs]) -> TimeModel {
     let logs: Vec<f64> = points.iter().map(|o| math::ln(o.x)).collect();
     let mut best = ([0.0; 3], f64::INFINITY);
     for q in [1.5_f64, 3.0, 8.0] {
-        let linear = |angle: f64| {
-            let (a, b) = unit.sides(angle);
+        let linear = |share: f64| {
+            let (a, b) = unit.sides(share);
             non_negative(points.iter().map(|o| [smooth(a / o.x, b, q) / o.t]))
         };
-        let angle = minimum(0.0, FRAC_PI_2, 8, 0.1, |angle| linear(angle).squares);
-        let ([scale, ..], (a, b)) = (linear(angle).coefficients, unit.sides(angle));
+        let share = minimum(0.0, 1.0, 8, 0.1, |share| linear(share).squares);
+        let ([scale, ..], (a, b)) = (linear(share).coefficients, unit.sides(share));
         let start = [math::ln((scale * a).max(1e-12)), math::ln((scale * b).max(1e-12)), math::ln(q)];
         let bounds = [(-30.0, 10.0), (-30.0, 10.0), (math::ln(Q.0), math::ln(Q.1))];
         let found = descend(start, &bounds, |&[ln_w, ln_m, ln_q], out| {
@@ -114,7 +112,7 @@ fn free_q(points: &[Obs]) -> TimeModel {
     TimeModel::SmoothRooflineQ { w_s: math::exp(ln_w), m_s: math::exp(ln_m), q: math::exp(ln_q) }
 }
 
-/// Splits a block into its compute and its memory side by one angle. The memory side is scaled so that the middle of
+/// Splits a block into its compute and its memory side by the memory side's share. The memory side is scaled so that the middle of
 /// the range is where both are equal at the middle clock.
 struct Unit {
     middle: f64,
@@ -126,8 +124,8 @@ impl Unit {
         Self { middle: math::exp(-logs / points.len().max(1) as f64) }
     }
 
-    fn sides(&self, angle: f64) -> (f64, f64) {
-        (math::cos(angle), math::sin(angle) * self.middle)
+    fn sides(&self, share: f64) -> (f64, f64) {
+        (1.0 - share, share * self.middle)
     }
 }
 

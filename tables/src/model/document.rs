@@ -288,20 +288,16 @@ pub struct FrameNoise {
     /// By what fraction frames take longer than predicted, ascending in clocks. What disturbs memory shows more at
     /// high GPU clocks.
     pub late: Vec<ClockLate>,
-    /// What varies within a frame; `None` where blocks do not vary together.
+    /// How long what slows blocks lasts, on average, in seconds; `None` where blocks do not vary together. Lengths are
+    /// taken as exponential.
     #[serde(default)]
-    pub spells: Option<Spells>,
-}
-
-/// What slows and speeds blocks up comes in spells: how long one lasts, and how blocks deviate in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spells {
-    /// Mean length; lengths are taken as exponential.
-    pub length_s: f64,
+    pub spell_s: Option<f64>,
     /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
-    pub share: f64,
+    #[serde(default)]
+    pub spell_share: f64,
     /// Deviations of blocks, in their own standard deviations: the quantiles at [`LEVELS`], ascending.
-    pub quantiles: Vec<f64>,
+    #[serde(default)]
+    pub spell_quantiles: Vec<f64>,
 }
 
 impl FrameNoise {

@@ -17,7 +17,7 @@ pub use check::BadModel;
 #[cfg(feature = "std")]
 pub use document::{
     BoardId, Change, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit,
-    Quality, Series, SizedBlock, SizedPower, SizedTime, Spells, Spread, TimeFit,
+    Quality, Series, SizedBlock, SizedPower, SizedTime, Spread, TimeFit,
 };
 pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};
 #[cfg(feature = "std")]

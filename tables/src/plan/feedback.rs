@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::SizeClass;
 use super::policy::{Choices, Program, run};
 use super::rehearse::{REHEARSAL, rehearse, with_spells};
-use super::spells::Spells;
+use super::spells::MatchedSpells;
 use crate::table::{Table, TableError};
 
 /// Prices of a miss that are tried: from half a period's energy, each four times the one before.
@@ -93,7 +93,7 @@ pub fn feedback(classes: &[SizeClass<'_>], list: &Table) -> Result<Feedback, Tab
 }
 
 /// A table for each price, but for those that are the list.
-fn tried(classes: &[(SizeClass<'_>, Spells<'_>)], programs: &[Program<'_>], list: &Table) -> Vec<Tried> {
+fn tried(classes: &[(SizeClass<'_>, MatchedSpells<'_>)], programs: &[Program<'_>], list: &Table) -> Vec<Tried> {
     let base = classes.iter().map(|(class, _)| class.share * class.plan.outcome.energy_j).sum::<f64>().max(1e-9);
     // Every CHAINS-th price, each starting from what the one before came to.
     let chain = |first: usize| {
@@ -108,20 +108,21 @@ fn tried(classes: &[(SizeClass<'_>, Spells<'_>)], programs: &[Program<'_>], list
             let rehearsed = (table.entries != list.entries).then(|| rehearse(classes, &table, REHEARSAL))?;
             Some(Tried { price, expected, table, rehearsed })
         };
-        (first..PRICES).step_by(CHAINS).filter_map(at).collect::<Vec<_>>()
+        (first..PRICES).step_by(CHAINS).map(at).collect::<Vec<_>>()
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(CHAINS));
+    let mut chains: Vec<Vec<Option<Tried>>> = (0..CHAINS).map(|_| Vec::new()).collect();
     std::thread::scope(|scope| {
-        let every = |first: usize| scope.spawn(move || (first..CHAINS).step_by(threads).flat_map(chain).collect());
+        let every = |first: usize| scope.spawn(move || (first..CHAINS).step_by(threads).map(chain).collect::<Vec<_>>());
         let running: Vec<_> = (0..threads).map(every).collect();
-        let mut tried: Vec<Tried> = Vec::new();
-        for thread in running {
-            let found: Vec<Tried> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            tried.extend(found);
+        for (first, thread) in running.into_iter().enumerate() {
+            let found = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            for (i, tried) in found.into_iter().enumerate() {
+                chains[first + i * threads] = tried;
+            }
         }
-        tried.sort_by(|a, b| a.price.total_cmp(&b.price));
-        tried
-    })
+    });
+    (0..PRICES).filter_map(|step| chains[step % CHAINS][step / CHAINS].take()).collect()
 }
 
 #[cfg(test)]

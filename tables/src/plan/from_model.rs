@@ -3,8 +3,8 @@
 use std::string::String;
 use std::vec::Vec;
 
-use super::{BlockCost, Change, Noise, PlanError, Problem};
-use crate::model::Model;
+use super::{BlockCost, Change, Noise, PlanError, Problem, Spells};
+use crate::model::{FrameNoise, Model};
 use crate::table::MAX_CLOCKS;
 use crate::units::{Hertz, Nanos};
 use crate::work::Size;
@@ -123,10 +123,14 @@ fn noise(model: &Model, ask: &Ask<'_>, clocks: &[Hertz], blocks: &[BlockCost]) -
                 frames.late_at(*clock).map(|late| late * time / sd.max(1e-9 * time))
             };
             let deviations = clocks.iter().enumerate().map(of).collect();
-            Noise::Frames { deviations, correlation, spells: frames.spells.clone() }
+            Noise::Frames { deviations, correlation, spells: spells(frames) }
         }
         _ => Noise::Moments { correlation },
     }
+}
+
+fn spells(frames: &FrameNoise) -> Option<Spells> {
+    Some(Spells { length_s: frames.spell_s?, share: frames.spell_share, quantiles: frames.spell_quantiles.clone() })
 }
 
 fn clocks(model: &Model) -> Vec<Hertz> {

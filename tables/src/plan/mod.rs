@@ -29,7 +29,7 @@ pub use from_model::Ask;
 pub use granularity::granularity;
 pub use list::{Holds, dependable, list_table};
 pub use objective::{front, plan_for};
-pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, at_level};
+pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, Spells, at_level};
 pub use sizes::SizeClass;
 
 use std::string::String;

@@ -13,7 +13,7 @@ use std::vec::Vec;
 
 use super::feedback::Expected;
 use super::graph::{Cost, Graph};
-use super::spells::Spells;
+use super::spells::MatchedSpells;
 use super::{Noise, Plan, Problem, SizeClass, Write};
 use crate::math;
 use crate::table::{Entry, Rung, Table};
@@ -95,7 +95,7 @@ pub(super) struct Choices {
 pub(super) struct Program<'a> {
     share: f64,
     problem: &'a Problem,
-    spells: &'a Spells<'a>,
+    spells: &'a MatchedSpells<'a>,
     /// Of changes that take the mean settle time, a short one and a long one: a standard deviation to either side.
     graphs: [Graph; 3],
     plan: &'a Plan,
@@ -112,7 +112,7 @@ pub(super) struct Program<'a> {
 }
 
 /// A distribution of a frame's deviation in a few levels, finer towards late frames.
-fn levels(spells: &Spells<'_>) -> Vec<(Vec<f64>, f64)> {
+fn levels(spells: &MatchedSpells<'_>) -> Vec<(Vec<f64>, f64)> {
     const EDGES: [f64; 10] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.985, 0.995, 0.999, 1.0];
     EDGES
         .windows(2)
@@ -170,7 +170,7 @@ pub(super) fn run(
 }
 
 impl<'a> Program<'a> {
-    pub fn new((class, spells): &'a (SizeClass<'a>, Spells<'a>)) -> Self {
+    pub fn new((class, spells): &'a (SizeClass<'a>, MatchedSpells<'a>)) -> Self {
         let (problem, plan, share) = (class.problem, class.plan, class.share);
         let mut starts = plan.block_starts_s.clone();
         starts.push(plan.outcome.time_s);

@@ -6,7 +6,6 @@ use std::vec::Vec;
 
 use super::{Outcome, PlanError};
 use crate::math;
-use crate::model::Spells;
 use crate::units::Hertz;
 
 /// The shares of frames whose quantiles are kept: evenly spaced, and close where frames are late.
@@ -60,6 +59,17 @@ pub struct Change {
     /// How long the GPU then does nothing, with the time that the write takes the launching thread. It draws the idle
     /// power of the new clock meanwhile.
     pub stall_s: f64,
+}
+
+/// What slows and speeds blocks up comes in spells: how long one lasts, and how blocks deviate in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spells {
+    /// Mean length; lengths are taken as exponential.
+    pub length_s: f64,
+    /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
+    pub share: f64,
+    /// Deviations of blocks, in their own standard deviations: the quantiles at [`LEVELS`], ascending.
+    pub quantiles: Vec<f64>,
 }
 
 /// How a frame's time varies about its mean.
@@ -253,11 +263,8 @@ impl Problem {
                     || !spells.quantiles.iter().all(|d| d.is_finite()) =>
             {
                 invalid(format!(
-                    "spells of {} s and a share of {}: a length above 0, a share from 0 to 1, and {} deviations that \
-                     ascend",
-                    spells.length_s,
-                    spells.share,
-                    LEVELS.len()
+                    "spells of {} s and a share of {}: a length above 0, a share from 0 to 1, and as many deviations as levels, ascending",
+                    spells.length_s, spells.share
                 ))
             }
             _ => Ok(()),

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::SizeClass;
 use super::feedback::Expected;
-use super::spells::{Random, Spell, Spells};
+use super::spells::{MatchedSpells, Random, Spell};
 use crate::governor::{Action, Governor};
 use crate::table::{Rung, Table};
 use crate::units::Nanos;
@@ -16,7 +16,7 @@ pub(super) const REHEARSAL: usize = 20_000;
 
 /// The machine: the clock by the settle law with drawn settle times, spells, and the energy so far.
 struct Machine<'a> {
-    spells: &'a Spells<'a>,
+    spells: &'a MatchedSpells<'a>,
     spell: Spell,
     turns: Random,
     random: Random,
@@ -29,12 +29,12 @@ struct Machine<'a> {
 }
 
 /// Classes with their spells.
-pub(super) fn with_spells<'a>(classes: &[SizeClass<'a>]) -> Vec<(SizeClass<'a>, Spells<'a>)> {
-    classes.iter().map(|class| (*class, Spells::new(class.problem))).collect()
+pub(super) fn with_spells<'a>(classes: &[SizeClass<'a>]) -> Vec<(SizeClass<'a>, MatchedSpells<'a>)> {
+    classes.iter().map(|class| (*class, MatchedSpells::new(class.problem))).collect()
 }
 
 /// Mean energy and misses over `frames` frames, of sizes drawn as often as they come.
-pub(super) fn rehearse(classes: &[(SizeClass<'_>, Spells<'_>)], table: &Table, frames: usize) -> Expected {
+pub(super) fn rehearse(classes: &[(SizeClass<'_>, MatchedSpells<'_>)], table: &Table, frames: usize) -> Expected {
     let Some((_, spells)) = classes.first() else { return Expected::default() };
     let (mut noise, mut sizes) = (Random(4), Random(5));
     let mut governor = Governor::new(table);

@@ -13,7 +13,7 @@ const LENGTH_S: f64 = 0.1;
 const FRAMES: usize = 10_000;
 const ROUNDS: usize = 4;
 
-/// Numbers that are the same every time (splitmix64, Box and Muller).
+/// Numbers that are the same every time (splitmix64, Marsaglia's polar method).
 pub(super) struct Random(pub u64);
 
 impl Random {
@@ -26,13 +26,18 @@ impl Random {
     }
 
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * math::ln(self.unit().max(1e-300))).sqrt();
-        radius * math::cos(core::f64::consts::TAU * self.unit())
+        loop {
+            let (u, v) = (2.0 * self.unit() - 1.0, 2.0 * self.unit() - 1.0);
+            let square = u * u + v * v;
+            if square > 0.0 && square < 1.0 {
+                return u * (-2.0 * math::ln(square) / square).sqrt();
+            }
+        }
     }
 }
 
 /// The spells of a problem.
-pub(super) struct Spells<'a> {
+pub(super) struct MatchedSpells<'a> {
     pub problem: &'a Problem,
     /// Their mean length.
     pub length_s: f64,
@@ -51,7 +56,7 @@ pub(super) struct Spell {
     pub ends: f64,
 }
 
-impl<'a> Spells<'a> {
+impl<'a> MatchedSpells<'a> {
     pub fn new(problem: &'a Problem) -> Self {
         let (length_s, share) = match &problem.noise {
             Noise::Frames { spells: Some(spells), .. } => (spells.length_s, spells.share),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
 use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem};
 use jetpace_tables::units::Hertz;
+#[cfg(feature = "report")]
 use jetpace_tables::work::Size;
 use serde::Serialize;
 
@@ -35,6 +36,7 @@ pub struct Document {
     gain_by_granularity: Option<f64>,
     writes: Vec<WriteRow>,
     /// With --sizes: each size, the largest last; what stands above is the largest's.
+    #[cfg(feature = "report")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sizes: Vec<SizeRow>,
     /// The table that was written, as it does in rehearsal.
@@ -57,6 +59,7 @@ struct BlockRow {
 }
 
 /// The plan of one size.
+#[cfg(feature = "report")]
 #[derive(Serialize)]
 struct SizeRow {
     #[serde(flatten)]
@@ -86,19 +89,10 @@ impl Document {
     pub fn new(
         model: &Model,
         made: &Made,
-        largest: Option<SizeShare>,
+        #[cfg_attr(not(feature = "report"), expect(unused_variables))] largest: Option<SizeShare>,
         table: Option<Follows>,
     ) -> Result<Self, Failure> {
         let (problem, plan) = (&made.problem, &made.plan);
-        let size = |size: SizeShare, problem: &Problem, plan: &Plan| SizeRow {
-            size,
-            blocks: blocks(problem, plan),
-            time_s: plan.outcome.time_s,
-            energy_j: plan.outcome.energy_j,
-            miss_probability: problem.miss_probability(&plan.outcome),
-        };
-        let smaller = made.smaller.iter().map(|smaller| size(smaller.size, &smaller.problem, &smaller.plan));
-        let sizes = smaller.chain(largest.map(|largest| size(largest, problem, plan))).collect();
         let last = plan.schedule.writes.last().map_or(plan.schedule.start, |write| write.to);
         let top = problem.clocks.len() - 1;
         let max = plan::fixed(problem, top).map(|(_, outcome)| outcome).unwrap_or_default();
@@ -129,7 +123,8 @@ impl Document {
             gain_over_best_fixed: plan.gain(),
             gain_by_granularity: plan::granularity(problem, plan).map_err(Failure::failed)?,
             writes: writes.collect(),
-            sizes,
+            #[cfg(feature = "report")]
+            sizes: sizes(made, largest),
             table,
         })
     }
@@ -138,17 +133,18 @@ impl Document {
     pub fn summary(&self, made: &Made) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
+        #[cfg(feature = "report")]
         for size in &self.sizes {
             let SizeShare { size: Size(upto), share } = size.size;
             let (ms, j, miss) = (size.time_s * 1e3, size.energy_j, size.miss_probability);
+            let share = share * 1e2;
             let _ = writeln!(
                 text,
-                "size up to {upto}, {:.0} % of frames: {ms:.3} ms, {j:.4} J, miss probability {miss:.4}",
-                share * 1e2
+                "size up to {upto}, {share:.0} % of frames: {ms:.3} ms, {j:.4} J, miss probability {miss:.4}"
             );
             let _ = segments(&mut text, &size.blocks);
         }
-        if self.sizes.is_empty() {
+        if made.smaller.is_empty() {
             let _ = segments(&mut text, &self.blocks);
         }
         let _ = writeln!(text, "idle: {}", self.idle_clock_hz);
@@ -197,6 +193,19 @@ impl Document {
         }
         text
     }
+}
+
+#[cfg(feature = "report")]
+fn sizes(made: &Made, largest: Option<SizeShare>) -> Vec<SizeRow> {
+    let size = |size: SizeShare, problem: &Problem, plan: &Plan| SizeRow {
+        size,
+        blocks: blocks(problem, plan),
+        time_s: plan.outcome.time_s,
+        energy_j: plan.outcome.energy_j,
+        miss_probability: problem.miss_probability(&plan.outcome),
+    };
+    let smaller = made.smaller.iter().map(|smaller| size(smaller.size, &smaller.problem, &smaller.plan));
+    smaller.chain(largest.map(|largest| size(largest, &made.problem, &made.plan))).collect()
 }
 
 fn blocks(problem: &Problem, plan: &Plan) -> Vec<BlockRow> {
