@@ -131,8 +131,8 @@ int jetpace_block_count(struct jetpace *handle, uint32_t *count);
 // As jetpace_open.
 int jetpace_frame_start(struct jetpace *handle);
 
-// A block starts, of this size (batch, tokens); blocks come in the table's order. Allocates nothing and waits for
-// nothing.
+// A block starts; blocks come in the table's order. Its size (batch, tokens; 0 counts as 1) is the frame's, in the sizes
+// that the table was planned for. Allocates nothing and waits for nothing.
 //
 // # Safety
 // As jetpace_open.

@@ -249,8 +249,8 @@ pub unsafe extern "C" fn jetpace_frame_start(handle: *mut jetpace) -> c_int {
     unsafe { enter(handle, Backend::frame_start) }
 }
 
-/// A block starts, of this size (batch, tokens); blocks come in the table's order. Allocates nothing and waits for
-/// nothing.
+/// A block starts; blocks come in the table's order. Its size (batch, tokens; 0 counts as 1) is the frame's, in the sizes
+/// that the table was planned for. Allocates nothing and waits for nothing.
 ///
 /// # Safety
 /// As jetpace_open.

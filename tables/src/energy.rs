@@ -188,6 +188,7 @@ mod tests {
     use super::*;
     use crate::plan::{BlockCost, Change, Noise, Write};
     use crate::units::Hertz;
+    use proptest::prelude::Strategy;
     use std::string::String;
     use std::vec;
 
@@ -293,5 +294,71 @@ mod tests {
         let mut problem = two_blocks();
         problem.period_s = 0.019;
         assert!(evaluate(&problem, &Schedule::fixed(1)).is_none());
+    }
+
+    /// A schedule for three blocks and two clocks: writes at boundaries or within blocks, and an idle clock.
+    fn schedules() -> impl Strategy<Value = Schedule> {
+        let write = (0..3usize, 0.0..0.009f64, 0..2usize);
+        let writes = proptest::collection::vec(write, 0..4);
+        (0..2usize, writes, proptest::option::of(0..2usize)).prop_map(|(start, mut writes, idle)| {
+            writes.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            let writes = writes.into_iter().map(|(block, delay_s, to)| Write { block, delay_s, to }).collect();
+            Schedule { start, writes, idle, wake: Some((start, 0.02)) }
+        })
+    }
+
+    fn three_blocks(times: [f64; 3]) -> Problem {
+        let mut problem = two_blocks();
+        problem.blocks.push(problem.blocks[0].clone());
+        for (block, time) in problem.blocks.iter_mut().zip(times) {
+            block.time_s = vec![2.0 * time, time];
+        }
+        problem.period_s = 0.2;
+        problem
+    }
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn energy_goes_with_power_and_lies_between_the_extremes(
+            times in proptest::array::uniform3(0.010..0.025), schedule in schedules(), factor in 0.1..10.0,
+        ) {
+            let problem = three_blocks(times);
+            let Some((outcome, _)) = evaluate(&problem, &schedule) else { return Ok(()) };
+            let mut scaled = problem.clone();
+            scaled.idle_w.iter_mut().for_each(|w| *w *= factor);
+            scaled.blocks.iter_mut().flat_map(|b| &mut b.power_w).for_each(|w| *w *= factor);
+            let (more, _) = evaluate(&scaled, &schedule).unwrap();
+            proptest::prop_assert!(near(more.energy_j, factor * outcome.energy_j));
+            proptest::prop_assert!(near(more.time_s, outcome.time_s));
+            // Nothing draws less than the lowest idle power nor more than the highest busy one.
+            let (low, high) = (1.0 * problem.period_s, 10.0 * problem.period_s);
+            proptest::prop_assert!((low..=high).contains(&outcome.energy_j), "{}", outcome.energy_j);
+        }
+
+        #[test]
+        fn a_block_in_two_costs_what_it_costs_whole(
+            times in proptest::array::uniform3(0.010..0.025), schedule in schedules(), share in 0.1..0.9,
+        ) {
+            let problem = three_blocks(times);
+            let Some((whole, course)) = evaluate(&problem, &schedule) else { return Ok(()) };
+            // The last block, and only where no write comes so late that it would belong to its second half.
+            if schedule.writes.iter().any(|w| w.block == 2 && w.delay_s > 0.0) {
+                return Ok(());
+            }
+            let mut halves = problem.clone();
+            let mut second = halves.blocks[2].clone();
+            for (block, share) in [(&mut halves.blocks[2], share), (&mut second, 1.0 - share)] {
+                block.time_s.iter_mut().chain(&mut block.time_sd_s).for_each(|t| *t *= share);
+            }
+            halves.blocks.push(second);
+            let (split, parts) = evaluate(&halves, &schedule).unwrap();
+            proptest::prop_assert!(near(split.energy_j, whole.energy_j), "{} {}", split.energy_j, whole.energy_j);
+            proptest::prop_assert!(near(split.time_s, whole.time_s) && near(split.common_sd_s, whole.common_sd_s));
+            proptest::prop_assert_eq!(&parts.starts_s[..3], &course.starts_s[..]);
+        }
     }
 }

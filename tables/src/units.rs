@@ -271,4 +271,39 @@ mod tests {
         assert_eq!(Nanos::from_secs_f64(f64::NAN), Nanos::ZERO);
         assert_eq!(Nanos::from_secs_f64(1e300), Nanos::MAX);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_clock_reads_back_as_it_prints(hz in 10_000_000u64..10_000_000_000) {
+            let clock = Hertz::new(hz);
+            proptest::prop_assert_eq!(clock.to_string().parse(), Ok(clock));
+            proptest::prop_assert_eq!(hz.to_string().parse(), Ok(clock));
+        }
+
+        #[test]
+        fn a_time_reads_back_as_it_prints_but_for_what_it_rounds(ns in 0u64..1_000_000_000_000) {
+            let back: Nanos = Nanos::new(ns).to_string().parse().unwrap();
+            proptest::prop_assert!(back.get().abs_diff(ns) <= ns / 100 + 1, "{}", back);
+        }
+
+        #[test]
+        fn seconds_and_joules_there_and_back(ns in 0u64..1 << 52, uj in -(1i64 << 52)..1 << 52) {
+            proptest::prop_assert!(Nanos::from_secs_f64(Nanos::new(ns).as_secs_f64()).get().abs_diff(ns) <= 1);
+            let energy = Microjoules::new(uj);
+            proptest::prop_assert!(Microjoules::from_joules_f64(energy.as_joules_f64()).get().abs_diff(uj) <= 1);
+        }
+
+        #[test]
+        fn sums_stop_at_the_ends(a in proptest::num::u64::ANY, b in proptest::num::u64::ANY) {
+            let (x, y) = (Nanos::new(a), Nanos::new(b));
+            proptest::prop_assert!(x.saturating_add(y) >= x.max(y));
+            proptest::prop_assert!(x.saturating_sub(y) <= x);
+            proptest::prop_assert_eq!(x.saturating_sub(y).saturating_add(y), x.max(y));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,24}") {
+            let _ = (text.parse::<Hertz>(), text.parse::<Nanos>());
+        }
+    }
 }
