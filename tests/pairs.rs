@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use jetpace::frames::Pace;
 use jetpace::session::Drive;
-use jetpace::signals::Stop;
-use jetpace::virtual_board::Case;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 
-use crate::virtual_boards::{FIRST_SEED, calibrated, frame_at, planned};
+use crate::virtual_boards::{FIRST_SEED, calibrated, frame_at, planned, run_on};
 
 /// A difference, feedback less list, over pairs of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -104,17 +101,7 @@ pub fn pairs(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
             return Some(Paired { name, misses: None, energy: None, seeds });
         }
         let run = |table: &Table, seed| {
-            let pace = Pace { deadline, period: deadline };
-            let case = Case {
-                board: board.to_owned(),
-                seed,
-                network: net.clone(),
-                pace,
-                frames,
-                triggers: None,
-                sizes: Vec::new(),
-            };
-            let run = case.run(Drive::Table(table), &Stop::never(), |_| Ok(())).expect("a virtual run");
+            let run = run_on((board, seed), &net, deadline, frames, Drive::Table(table));
             (run.miss_rate(), run.energy.map_or(f64::NAN, |energy| energy.as_joules_f64()))
         };
         let (mut misses, mut energy) = (Vec::new(), Vec::new());

@@ -179,17 +179,7 @@ pub fn judge(folder: &Path, board: &str, network: &str, factors: &[f64], seeds: 
         let run = |drive: Drive<'_>, frames: u64| {
             let mut pool = Pool::default();
             for seed in FIRST_SEED..FIRST_SEED + seeds {
-                let pace = Pace { deadline, period: deadline };
-                let case = Case {
-                    board: board.to_owned(),
-                    seed,
-                    network: net.clone(),
-                    pace,
-                    frames,
-                    triggers: None,
-                    sizes: Vec::new(),
-                };
-                pool.add(&case.run(drive, &Stop::never(), |_| Ok(())).expect("a virtual run"));
+                pool.add(&run_on((board, seed), &net, deadline, frames, drive));
             }
             pool
         };
@@ -242,6 +232,20 @@ pub(crate) fn planned(folder: &Path, deadline: Nanos, more: &[&str]) -> Option<T
         Err(failure) if failure.to_string().contains("no plan meets the deadline") => None,
         Err(failure) => panic!("plan: {failure}"),
     }
+}
+
+/// Frames of a network on a fresh board, at a period as long as the deadline.
+pub(crate) fn run_on(
+    (board, seed): (&str, u64),
+    network: &Network,
+    deadline: Nanos,
+    frames: u64,
+    drive: Drive<'_>,
+) -> Summary {
+    let pace = Pace { deadline, period: deadline };
+    let network = network.clone();
+    let case = Case { board: board.to_owned(), seed, network, pace, frames, triggers: None, sizes: Vec::new() };
+    case.run(drive, &Stop::never(), |_| Ok(())).expect("a virtual run")
 }
 
 fn file(folder: &Path, name: &str) -> String {

@@ -37,13 +37,19 @@ pub fn check(sizes: &[SizeShare]) -> Result<(), Failure> {
     if sizes.len() > MAX_CLASSES {
         return Err(Failure::usage(format_args!("--sizes: {} sizes, and a table holds {MAX_CLASSES}", sizes.len())));
     }
-    if !sizes.is_sorted_by(|a, b| a.size < b.size) {
-        return Err(Failure::usage("--sizes: give them in ascending order, each once"));
-    }
+    ascending(sizes.iter().map(|size| size.size))?;
     if !sizes.is_empty() && (sum - 1.0).abs() > 1e-6 {
         return Err(Failure::usage(format_args!("--sizes: the shares come to {sum}, not to 1")));
     }
     Ok(())
+}
+
+/// Refuses sizes that do not ascend.
+pub fn ascending(sizes: impl Iterator<Item = Size>) -> Result<(), Failure> {
+    if sizes.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    Err(Failure::usage("--sizes: give them in ascending order, each once"))
 }
 
 /// The size of a frame: drawn by its number, so that every policy gets the same ones.

@@ -108,7 +108,7 @@ impl Settings {
 
     /// That of the frames.
     fn size(&self) -> Size {
-        self.sizes.last().copied().unwrap_or_default()
+        self.sizes().next_back().unwrap_or_default()
     }
 }
 

@@ -157,6 +157,8 @@ impl Args {
         T: Timer + Clone,
     {
         let usual = subject.settings();
+        let sizes: Vec<Size> = self.sizes.iter().map(|size| Size(*size)).collect();
+        crate::sizes::ascending(sizes.iter().copied())?;
         let frames = self.frames.unwrap_or(usual.frames);
         let settings = Settings {
             frames,
@@ -164,7 +166,7 @@ impl Args {
             spacing: self.spacing.unwrap_or(usual.spacing),
             passes: self.passes.unwrap_or(usual.passes),
             changes: self.changes.unwrap_or(usual.changes),
-            sizes: sizes(&self.sizes)?,
+            sizes,
             emc: self.emc.unwrap_or_default(),
             fast_rails: self.fast_rails,
             ..usual
@@ -180,13 +182,6 @@ impl Args {
         report(path, &measured?);
         Ok(())
     }
-}
-
-fn sizes(sizes: &[u32]) -> Result<Vec<Size>, Failure> {
-    if !sizes.is_sorted_by(|a, b| a < b) {
-        return Err(Failure::usage("--sizes: give them in ascending order, each once"));
-    }
-    Ok(sizes.iter().map(|size| Size(*size)).collect())
 }
 
 fn report(path: &Path, done: &Done) {

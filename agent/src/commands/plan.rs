@@ -137,7 +137,9 @@ struct Made {
     emc: Option<Hertz>,
     /// What the objective is at, to compare EMC clocks by.
     least: f64,
-    /// Frames of smaller sizes, ascending; `problem` and `plan` are those of the largest.
+    /// The size of `problem` and `plan`: the largest.
+    size: Size,
+    /// Frames of smaller sizes, ascending.
     smaller: Vec<Smaller>,
 }
 
@@ -163,12 +165,7 @@ impl Args {
         for warning in self.unmeasured(&model, &made) {
             eprintln!("warning: {warning}");
         }
-        let document = Document::new(
-            &model,
-            &made,
-            self.sizes().last().copied(),
-            table.as_ref().map(|(_, follows)| follows.clone()),
-        )?;
+        let document = Document::new(&model, &made, table.as_ref().map(|(_, follows)| follows.clone()))?;
         eprint!("{}", document.summary(&made));
         if let Some((_, follows)) = &table {
             eprint!("{}", follows.beside);
@@ -269,8 +266,8 @@ impl Args {
             match Problem::from_model(model, &ask).and_then(&planned) {
                 Ok((problem, plan, least)) => {
                     if best.as_ref().is_none_or(|b| least < b.least) {
-                        best =
-                            Some(Made { problem, plan, network: network.to_owned(), emc, least, smaller: Vec::new() });
+                        let (network, size) = (network.to_owned(), self.largest());
+                        best = Some(Made { problem, plan, network, emc, least, size, smaller: Vec::new() });
                     }
                 }
                 Err(error) => refused = Some(most_reachable(refused, error)),
@@ -332,7 +329,7 @@ impl Args {
         let holds =
             Holds { board, model: digest, network: &made.network, emc: made.emc, board_clocks: &model.clocks_hz };
         let write_time = Nanos::from_secs_f64(model.write.map_or(0.0, |write| write.p50_s));
-        let classes = made.classes(self.largest());
+        let classes = made.classes();
         let list = plan::list_table(&classes, &holds).map_err(Failure::usage)?;
         let list = list.with_write_time(write_time);
         let follows = |feedback, Expected { energy_j, miss }, beside| Follows {
@@ -364,7 +361,7 @@ impl Args {
 
 impl Made {
     /// All size classes; what is not of the smaller ones is of the largest size.
-    fn classes(&self, size: Size) -> Vec<SizeClass<'_>> {
+    fn classes(&self) -> Vec<SizeClass<'_>> {
         let all: f64 = self.smaller.iter().map(|smaller| smaller.size.share).sum();
         let [largest] = SizeClass::only(&self.problem, &self.plan);
         let smaller = self.smaller.iter().map(|Smaller { size, problem, plan }| SizeClass {
@@ -373,7 +370,7 @@ impl Made {
             problem,
             plan,
         });
-        smaller.chain([SizeClass { largest: size, share: 1.0 - all, ..largest }]).collect()
+        smaller.chain([SizeClass { largest: self.size, share: 1.0 - all, ..largest }]).collect()
     }
 }
 

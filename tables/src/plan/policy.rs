@@ -8,6 +8,7 @@
 //! Each state's choices are cut to the form of an [`Entry`] (at most four clocks, falling with slack) while the
 //! values are computed, so the values are those of the table that runs.
 
+use core::ops::Range;
 use std::vec;
 use std::vec::Vec;
 
@@ -33,7 +34,9 @@ const NEGLIGIBLE: f64 = 1e-7;
 /// Frames looked back over, at most, and what they stand still by: a probability of a miss.
 const FRAMES: usize = 8;
 const STILL: f64 = 1e-3;
+/// Part of what a start cost before that is kept from frame to frame.
 const KEPT: f64 = 0.3;
+
 /// What follows from a block's start at one clock: for each level of the spell that it starts in, and within it for each
 /// bin. Behind the levels stands their mean: what follows where another spell begins.
 #[derive(Clone, Debug, Default)]
@@ -75,11 +78,18 @@ impl Way {
     }
 }
 
-/// The value at a place between bins.
-fn at(values: &[f64], place: f64) -> f64 {
+/// The bin below a place between bins, and how far from it to the next one the place is.
+#[inline]
+fn between(place: f64) -> (usize, f64) {
     let place = place.clamp(0.0, (BINS - 1) as f64 - 1e-9);
     let bin = place as usize;
-    values[bin] + (place - bin as f64) * (values[bin + 1] - values[bin])
+    (bin, place - bin as f64)
+}
+
+/// The value at a place between bins.
+fn at(values: &[f64], place: f64) -> f64 {
+    let (bin, part) = between(place);
+    values[bin] + part * (values[bin + 1] - values[bin])
 }
 
 /// What is asked of a policy.
@@ -107,8 +117,9 @@ pub(super) struct Program<'a> {
     units: Vec<f64>,
     /// Start of each block under the plan, and the frame's end.
     starts: Vec<f64>,
-    /// For each block, level by level: how likely the level is together with the time elapsed, for each bin.
-    beliefs: Vec<Vec<f64>>,
+    /// For each block, level by level: the bins at which the level counts, and how likely it is together with the time
+    /// elapsed, for each bin.
+    beliefs: Vec<Vec<(Range<usize>, Vec<f64>)>>,
 }
 
 /// A distribution of a frame's deviation in a few levels, finer towards late frames.
@@ -169,6 +180,19 @@ pub(super) fn run(
     last
 }
 
+/// For each level the bins at which it counts, and how likely it is at each bin.
+fn counting(weights: &[f64]) -> Vec<(Range<usize>, Vec<f64>)> {
+    let weights: Vec<&[f64]> = weights.chunks(BINS).collect();
+    let most: Vec<f64> = (0..BINS).map(|bin| weights.iter().map(|of| of[bin]).fold(0.0, f64::max)).collect();
+    let of = |level: &&[f64]| {
+        let counts = |bin: &usize| level[*bin] > NEGLIGIBLE * most[*bin];
+        let first = (0..BINS).find(counts).unwrap_or(BINS);
+        let behind = (first..BINS).rfind(counts).map_or(first, |bin| bin + 1);
+        (first..behind, level.to_vec())
+    };
+    weights.iter().map(of).collect()
+}
+
 impl<'a> Program<'a> {
     pub fn new((class, spells): &'a (SizeClass<'a>, MatchedSpells<'a>)) -> Self {
         let (problem, plan, share) = (class.problem, class.plan, class.share);
@@ -199,7 +223,7 @@ impl<'a> Program<'a> {
         });
         let mut program =
             Self { share, problem, spells, graphs, plan, levels, moments, units, starts, beliefs: Vec::new() };
-        program.beliefs = program.forward();
+        program.beliefs = program.forward().iter().map(|weights| counting(weights)).collect();
         program
     }
 
@@ -242,8 +266,7 @@ impl<'a> Program<'a> {
                     let weight = here[level * BINS + bin];
                     let mean_s = self.elapsed(i, bin) + time_s + deviation * sd_s;
                     for time_s in [mean_s - own, mean_s + own] {
-                        let place = self.place(i + 1, time_s).clamp(0.0, (BINS - 1) as f64 - 1e-9);
-                        let (low, part) = (place as usize, place.fract());
+                        let (low, part) = between(self.place(i + 1, time_s));
                         next[level * BINS + low] += 0.5 * weight * (1.0 - part);
                         next[level * BINS + low + 1] += 0.5 * weight * part;
                     }
@@ -373,19 +396,6 @@ impl<'a> Program<'a> {
         Way { to, slope: self.starts[block] / self.starts[next].max(1e-12), stays, paths }
     }
 
-    /// For each deviation the bins at which it counts, and how likely it is at each bin.
-    fn beliefs(&self, block: usize) -> Vec<(core::ops::Range<usize>, Vec<f64>)> {
-        let weights: Vec<&[f64]> = self.beliefs[block].chunks(BINS).collect();
-        let most: Vec<f64> = (0..BINS).map(|bin| weights.iter().map(|of| of[bin]).fold(0.0, f64::max)).collect();
-        let of = |level: &&[f64]| {
-            let counts = |bin: &usize| level[*bin] > NEGLIGIBLE * most[*bin];
-            let first = (0..BINS).find(counts).unwrap_or(BINS);
-            let behind = (first..BINS).rfind(counts).map_or(first, |bin| bin + 1);
-            (first..behind, level.to_vec())
-        };
-        weights.iter().map(of).collect()
-    }
-
     /// Backward over one frame: what it costs from each clock (row) with a change to each other one just written, and
     /// its entries.
     fn frame(&self, table: &Table, choices: Choices, next_frame: &[Expected]) -> (Vec<Expected>, Vec<Entry>) {
@@ -400,8 +410,10 @@ impl<'a> Program<'a> {
         let mut starts = vec![Expected::default(); clocks * clocks];
         let mut entries = vec![Entry::always(table.safe); blocks * clocks];
         for block in (0..blocks).rev() {
-            let beliefs = self.beliefs(block);
+            let beliefs = &self.beliefs[block];
             for clock in 0..clocks {
+                let node = block * clocks + clock;
+                // Anew for every frame: kept for all nodes they are no faster, as they fall out of the cache.
                 let ways: Vec<_> = (0..clocks).map(|choice| self.ways(block, clock, choice)).collect();
                 let mut costs = vec![f64::INFINITY; BINS * clocks];
                 for (choice, way) in ways.iter().enumerate() {
@@ -424,7 +436,6 @@ impl<'a> Program<'a> {
                     }
                 }
                 let chosen = if choices.free { cheapest(&costs, clocks) } else { falling(&costs, clocks) };
-                let node = block * clocks + clock;
                 entries[node] = self.entry(table, block, &chosen);
                 values[node] = self.follow(&ways, &chosen, &values, choices.price);
                 if block == 0 {

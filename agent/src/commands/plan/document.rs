@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
+#[cfg(feature = "report")]
+use jetpace_tables::plan::SizeClass;
 use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem};
 use jetpace_tables::units::Hertz;
 #[cfg(feature = "report")]
@@ -11,7 +13,6 @@ use serde::Serialize;
 
 use super::{Follows, Made};
 use crate::failure::Failure;
-use crate::sizes::SizeShare;
 
 /// `plan --json` of FORMATS, and what it leaves open: the gain and the network.
 #[derive(Serialize)]
@@ -62,8 +63,8 @@ struct BlockRow {
 #[cfg(feature = "report")]
 #[derive(Serialize)]
 struct SizeRow {
-    #[serde(flatten)]
-    size: SizeShare,
+    size: Size,
+    share: f64,
     blocks: Vec<BlockRow>,
     time_s: f64,
     energy_j: f64,
@@ -86,12 +87,7 @@ struct Baseline {
 }
 
 impl Document {
-    pub fn new(
-        model: &Model,
-        made: &Made,
-        #[cfg_attr(not(feature = "report"), expect(unused_variables))] largest: Option<SizeShare>,
-        table: Option<Follows>,
-    ) -> Result<Self, Failure> {
+    pub fn new(model: &Model, made: &Made, table: Option<Follows>) -> Result<Self, Failure> {
         let (problem, plan) = (&made.problem, &made.plan);
         let last = plan.schedule.writes.last().map_or(plan.schedule.start, |write| write.to);
         let top = problem.clocks.len() - 1;
@@ -124,7 +120,7 @@ impl Document {
             gain_by_granularity: plan::granularity(problem, plan).map_err(Failure::failed)?,
             writes: writes.collect(),
             #[cfg(feature = "report")]
-            sizes: sizes(made, largest),
+            sizes: sizes(made),
             table,
         })
     }
@@ -135,9 +131,8 @@ impl Document {
         // Writing to a String cannot fail.
         #[cfg(feature = "report")]
         for size in &self.sizes {
-            let SizeShare { size: Size(upto), share } = size.size;
+            let (upto, share) = (size.size.0, size.share * 1e2);
             let (ms, j, miss) = (size.time_s * 1e3, size.energy_j, size.miss_probability);
-            let share = share * 1e2;
             let _ = writeln!(
                 text,
                 "size up to {upto}, {share:.0} % of frames: {ms:.3} ms, {j:.4} J, miss probability {miss:.4}"
@@ -195,17 +190,18 @@ impl Document {
     }
 }
 
+/// None where all frames are of one size.
 #[cfg(feature = "report")]
-fn sizes(made: &Made, largest: Option<SizeShare>) -> Vec<SizeRow> {
-    let size = |size: SizeShare, problem: &Problem, plan: &Plan| SizeRow {
-        size,
-        blocks: blocks(problem, plan),
-        time_s: plan.outcome.time_s,
-        energy_j: plan.outcome.energy_j,
-        miss_probability: problem.miss_probability(&plan.outcome),
+fn sizes(made: &Made) -> Vec<SizeRow> {
+    let row = |class: SizeClass<'_>| SizeRow {
+        size: class.largest,
+        share: class.share,
+        blocks: blocks(class.problem, class.plan),
+        time_s: class.plan.outcome.time_s,
+        energy_j: class.plan.outcome.energy_j,
+        miss_probability: class.problem.miss_probability(&class.plan.outcome),
     };
-    let smaller = made.smaller.iter().map(|smaller| size(smaller.size, &smaller.problem, &smaller.plan));
-    smaller.chain(largest.map(|largest| size(largest, &made.problem, &made.plan))).collect()
+    if made.smaller.is_empty() { Vec::new() } else { made.classes().into_iter().map(row).collect() }
 }
 
 fn blocks(problem: &Problem, plan: &Plan) -> Vec<BlockRow> {
