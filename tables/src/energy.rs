@@ -43,7 +43,10 @@ struct Judge<'a> {
 /// What a schedule costs per frame in the steady state; `None` where there is none, because a frame outlasts its
 /// period or the clock at the start of a frame never repeats.
 pub fn evaluate(problem: &Problem, schedule: &Schedule) -> Option<(Outcome, Course)> {
-    let state = State { clock: schedule.start, pending: None, stalled_until: 0.0 };
+    // What the gap writes for a later boundary is on its way when a frame starts.
+    let on_its_way = schedule.wake.filter(|(to, _)| *to != schedule.start);
+    let pending = on_its_way.map(|(to, lead_s)| (to, problem.change(schedule.start, to).settle_s - lead_s));
+    let state = State { clock: schedule.start, pending, stalled_until: 0.0 };
     let (outcome, course) = (Outcome::default(), Course::default());
     let mut judge = Judge { problem, schedule, outcome, course, state, now: 0.0 };
     for _ in 0..64 {

@@ -1,5 +1,6 @@
 //! `jetpace fit`: from a sweep to a model.
 
+#[cfg(feature = "report")]
 mod explain;
 
 use std::fmt::Write as _;
@@ -16,13 +17,20 @@ use crate::failure::Failure;
 use crate::output::{print_json, write_file};
 use crate::sweep;
 
-/// Options of `fit`.
+/// Options of `fit`. The static release has no room for what is done at a desk.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The sweep that `calibrate` measured, or a published one
     sweep: PathBuf,
     /// Write the model here
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "explain", "suggest"])]
+    #[cfg_attr(
+        feature = "report",
+        arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "explain", "suggest"])
+    )]
+    #[cfg_attr(
+        not(feature = "report"),
+        arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "suggest"])
+    )]
     output: Option<PathBuf>,
     /// Fit on N clocks of each series, evenly spread with both ends in, and hold the others out
     #[arg(long, value_name = "N")]
@@ -37,6 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "F:E,..", value_delimiter = ',', requires = "emc_joint")]
     train_points: Vec<PointArg>,
     /// Say how the time of each block moves with each parameter
+    #[cfg(feature = "report")]
     #[arg(long)]
     explain: bool,
     /// Plot it as well: one SVG per block and parameter in this folder
@@ -102,13 +111,15 @@ impl Args {
                 next.sd_then * 100.0
             );
         }
-        if self.explain {
-            eprint!("{}", explain::text(&model));
-        }
         #[cfg(feature = "report")]
-        if let Some(folder) = &self.plots {
-            let written = explain::plots(&model, folder)?;
-            eprintln!("{}: {written} plots", folder.display());
+        {
+            if self.explain {
+                eprint!("{}", explain::text(&model));
+            }
+            if let Some(folder) = &self.plots {
+                let written = explain::plots(&model, folder)?;
+                eprintln!("{}: {written} plots", folder.display());
+            }
         }
         if self.json { print_json(&Document { model: &model, suggest }) } else { Ok(()) }
     }

@@ -10,7 +10,7 @@ mod tests;
 
 use core::ops::Deref;
 
-use crate::table::{Rung, Table};
+use crate::table::{Lead, Rung, Table};
 use crate::trace::{Event, Fault, Ring};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex, Size};
@@ -194,15 +194,20 @@ impl<T: Deref<Target = Table>> Governor<T> {
             return Action::Hold;
         }
         if choice != target {
-            return self.set(choice, now);
+            let action = self.set(choice, now);
+            let Some(lead) = self.lead(block, choice) else { return action };
+            // A change that lands in this block, and behind it the one that is timed for its end.
+            let settle = self.table.settle(clock.in_effect, choice);
+            let at = now.saturating_add(lead.delay.max(settle));
+            let _ = self.set_at(lead.to, at);
+            return Action::SetThenAt(self.table.clock(choice), self.table.clock(lead.to), at);
         }
         if clock.scheduled.is_some_and(|(to, _)| to != choice) {
             // A write that an earlier block scheduled and that is no longer wanted; writing the clock again drops it.
             return self.set(choice, now);
         }
-        let lead = self.table.leads().iter().find(|l| l.block == block && l.from == choice && l.to <= self.cap);
         // Not before a change that is still on its way is in effect: it would take that one's place.
-        if let Some(lead) = lead {
+        if let Some(lead) = self.lead(block, choice) {
             return self.set_at(lead.to, now.saturating_add(lead.delay.max(remaining)));
         }
         Action::Hold
@@ -344,6 +349,12 @@ impl<T: Deref<Target = Table>> Governor<T> {
             clock.pending = clock.pending.map(|(to, at)| (to, at.min(now)));
             clock.scheduled = clock.scheduled.map(|(to, at)| (to, at.min(now)));
         }
+    }
+
+    /// The change to be written within a block that is to run at a clock.
+    #[inline]
+    fn lead(&self, block: BlockId, from: Rung) -> Option<Lead> {
+        self.table.leads().iter().find(|l| l.block == block && l.from == from && l.to <= self.cap).copied()
     }
 
     /// Until a pending change takes effect.

@@ -70,6 +70,19 @@ fn a_fall_on_its_way_can_be_called_off() {
 }
 
 #[test]
+fn a_change_at_a_blocks_start_and_the_lead_behind_it_are_asked_for_together() {
+    let mut table = small(3);
+    table.entries[3..6].fill(Entry::always(Rung(0)));
+    table.leads.push(Lead { block: BlockId(1), from: Rung(0), to: Rung(2), delay: ms(4) }).unwrap();
+    let mut g = Governor::new(&table);
+    let _ = g.frame_start(ms(0));
+    assert_eq!(block(&mut g, 0, ms(0)), Action::Hold);
+    assert_eq!(block(&mut g, 1, ms(5)), Action::SetThenAt(LOW, TOP, ms(9)));
+    let _ = block(&mut g, 2, ms(15));
+    assert_eq!(g.in_effect(), Some(TOP));
+}
+
+#[test]
 fn a_lead_is_scheduled_within_its_block_and_dropped_where_it_no_longer_fits() {
     let mut table = small(3);
     table.leads.push(Lead { block: BlockId(0), from: Rung(1), to: Rung(2), delay: ms(4) }).unwrap();

@@ -28,9 +28,12 @@ struct Label {
     bound_j: f64,
     /// The lead of the next frame's first clock.
     lead_s: f64,
+    /// Where it stands: its node's level.
+    slot: u32,
     /// How much better a label was that this one stands for.
     slack_j: f64,
     parent: u32,
+    /// The arc that led here or, of the first label, the start.
     arc: u32,
 }
 
@@ -117,76 +120,84 @@ impl<'a> Search<'a> {
     pub fn run(mut self) -> Found {
         let frame = self.frame;
         let graph = frame.graph;
-        let inner = graph.blocks * graph.clocks;
-        let mut waiting: Vec<Vec<Label>> = vec![Vec::new(); graph.tails_from()];
-        for &start in frame.starts() {
-            let (net_j, lead_s) = frame.wake(start);
+        let mut waiting: Vec<Vec<Label>> = vec![Vec::new(); graph.nodes()];
+        for (i, start) in frame.starts().iter().enumerate() {
+            let lead_s = start.lead_s();
+            let main = self.main.line.of(&start.cost, lead_s);
             let label = Label {
-                cost: Cost::default(),
-                net_j,
-                line_s: 0.0,
-                period_s: lead_s,
-                main_j: self.main.bound_j(frame, start, net_j, self.main.line.between * lead_s),
+                cost: start.cost,
+                net_j: start.net_j,
+                line_s: self.lines.deadline.of(&start.cost, 0.0),
+                period_s: start.cost.time_s + lead_s,
+                main_j: self.main.bound_j(frame, start.slot, start.net_j, main),
                 bound_j: 0.0,
                 lead_s,
+                slot: start.slot as u32,
                 slack_j: 0.0,
                 parent: ROOT,
-                arc: start as u32,
+                arc: i as u32,
             };
-            waiting[start].extend(self.hopeful(label, start));
+            waiting[start.node].extend(self.hopeful(label));
         }
-        for node in 0..graph.tails_from() {
+        for node in 0..graph.nodes() {
             let labels = core::mem::take(&mut waiting[node]);
             if labels.is_empty() {
                 continue;
             }
             let mut labels = self.thin(labels, node / graph.clocks);
             self.narrow(&mut labels);
-            if node >= inner {
-                let (index, tail) = frame.end(node - inner);
+            if let Some(clock) = node.checked_sub(graph.inner()) {
+                let (index, tail) = frame.end(clock);
                 labels.iter().for_each(|label| self.finish(label, index, tail));
-                continue;
             }
             let arcs = self.arcs(node);
             for label in labels {
                 let id = self.pool.len() as u32;
                 self.pool.push(label);
-                self.follow(label, id, &arcs, &mut waiting);
+                self.follow(node, label, id, &arcs, &mut waiting);
             }
         }
         self.found.labels = self.pool.len();
         self.found
     }
 
-    /// A node's arcs, those first that cost least beside the best path.
+    /// A node's arcs, with what the best path through each is worth: those first that are worth least.
     fn arcs(&self, node: usize) -> Vec<(f64, u32)> {
-        let graph = self.frame.graph;
+        let (own, leads) = self.frame.graph.arcs_of(node);
         let mut arcs: Vec<_> =
-            graph.range(node).map(|index| (self.main.excess(self.frame, node, index), index as u32)).collect();
-        arcs.retain(|(excess, _)| excess.is_finite());
-        arcs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            own.chain(leads).map(|index| (self.main.through(self.frame, index), index as u32)).collect();
+        arcs.retain(|(value, _)| value.is_finite());
+        arcs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         arcs
     }
 
-    fn follow(&mut self, label: Label, id: u32, arcs: &[(f64, u32)], waiting: &mut [Vec<Label>]) {
+    fn follow(&mut self, node: usize, label: Label, id: u32, arcs: &[(f64, u32)], waiting: &mut [Vec<Label>]) {
         let graph = self.frame.graph;
-        for (excess_j, index) in arcs {
-            let arc = &graph.arcs[*index as usize];
-            let main_j = label.main_j + excess_j;
+        let level = label.slot as usize - graph.slots_of(node).start;
+        let end = graph.arcs_of(node).1.start + level;
+        // What the label's bound counts on from here.
+        let value = self.main.value[label.slot as usize];
+        for (through, index) in arcs {
+            let main_j = label.main_j + through - value;
             if self.hopeless(main_j) {
                 self.drop_at(main_j - label.slack_j);
                 return;
             }
+            let index = *index as usize;
+            if index >= end {
+                continue;
+            }
+            let arc = &graph.arcs[index];
             let mut cost = label.cost;
             cost.add(arc.cost);
-            let net_j = label.net_j + self.frame.arc_j(*index as usize);
+            let net_j = label.net_j + self.frame.arc_j(index);
             let (line_s, period_s) = (self.lines.deadline.of(&cost, 0.0), cost.time_s + label.lead_s);
-            let next = Label { cost, net_j, line_s, period_s, main_j, parent: id, arc: *index, ..label };
-            let to = arc.to as usize;
-            if let Some(tail) = to.checked_sub(graph.tails_from()) {
+            let slot = graph.to[index];
+            let next = Label { cost, net_j, line_s, period_s, main_j, slot, parent: id, arc: index as u32, ..label };
+            if let Some(tail) = (slot as usize).checked_sub(graph.tails_from()) {
                 self.finish(&next, tail, &graph.tails[tail]);
-            } else if let Some(next) = self.hopeful(next, to) {
-                waiting[to].push(next);
+            } else if let Some(next) = self.hopeful(next) {
+                waiting[arc.node as usize].push(next);
             }
         }
     }
@@ -203,17 +214,18 @@ impl<'a> Search<'a> {
     }
 
     /// The label with its bound, where it may still become the best plan.
-    fn hopeful(&mut self, mut label: Label, node: usize) -> Option<Label> {
+    fn hopeful(&mut self, mut label: Label) -> Option<Label> {
+        let slot = label.slot as usize;
         let [deadline, period] = &self.fastest;
         let late = |sum_s: f64, to_go: &ToGo| {
-            sum_s + to_go.value[node] > to_go.line.limit_s + self.frame.problem.period_s * 1e-12
+            sum_s + to_go.value[slot] > to_go.line.limit_s + self.frame.problem.period_s * 1e-12
         };
         if late(label.line_s, deadline) || late(label.period_s, period) {
             return None;
         }
         let bound_j = |to_go: &ToGo| {
             let spent_s = if to_go.line.between > 0.0 { label.period_s } else { label.line_s };
-            to_go.bound_j(self.frame, node, label.net_j, spent_s)
+            to_go.bound_j(self.frame, slot, label.net_j, spent_s)
         };
         label.bound_j = self.others.iter().map(bound_j).fold(label.main_j, f64::max);
         if self.hopeless(label.bound_j) {
@@ -223,12 +235,15 @@ impl<'a> Search<'a> {
         Some(label)
     }
 
-    /// Whether `a` is as good as `b` in all that a deadline and a period ask for.
+    /// Whether `a` is as good as `b` in all that a deadline and a period ask for, and has as many leads before it.
     ///
     /// With A the common part, the bound t + sqrt(A^2 + k^2 v) of a label with less t, less t + A and less v is less,
     /// whatever follows: where its A is more, trading t for A one to one lowers the bound, as the root grows by less
     /// than A.
     fn as_fast(&self, a: &Label, b: &Label) -> bool {
+        if a.slot < b.slot {
+            return false;
+        }
         if !self.effort.exact {
             return a.line_s <= b.line_s && (!self.tight || a.period_s <= b.period_s);
         }
@@ -242,7 +257,7 @@ impl<'a> Search<'a> {
         let progress = block as f64 / self.frame.graph.blocks as f64;
         let spare_j = if self.best_j.is_finite() { 0.4 * self.effort.tolerance * self.best_j * progress } else { 0.0 };
         let compared = if self.effort.exact { usize::MAX } else { COMPARED };
-        labels.sort_by(|a, b| a.line_s.total_cmp(&b.line_s).then(a.net_j.total_cmp(&b.net_j)));
+        labels.sort_unstable_by(|a, b| a.line_s.total_cmp(&b.line_s).then(a.net_j.total_cmp(&b.net_j)));
         let mut kept: Vec<Label> = Vec::new();
         for label in labels {
             let better = kept.iter_mut().rev().take(compared).find(|other| {
@@ -262,7 +277,7 @@ impl<'a> Search<'a> {
         if labels.len() <= self.effort.width {
             return;
         }
-        labels.sort_by(|a, b| a.bound_j.total_cmp(&b.bound_j));
+        labels.sort_unstable_by(|a, b| a.bound_j.total_cmp(&b.bound_j));
         for label in labels.drain(self.effort.width..) {
             self.drop_at(label.bound_j - label.slack_j);
         }
@@ -296,13 +311,24 @@ impl<'a> Search<'a> {
         let mut writes: Vec<Write> = Vec::new();
         let mut label = last;
         while label.parent != ROOT {
-            writes.extend(graph.writes[label.arc as usize]);
+            let arc = label.arc as usize;
             label = &self.pool[label.parent as usize];
+            let (node, last_s) = match label.parent {
+                ROOT => self.begun(label),
+                _ => (graph.arcs[label.arc as usize].node as usize, graph.arcs[label.arc as usize].last_s),
+            };
+            writes.extend(graph.write(node, arc, last_s));
         }
         writes.reverse();
-        let (start, idle) = (label.arc as usize, self.frame.idle);
+        let start = &self.frame.starts()[label.arc as usize];
         let tail = &graph.tails[tail];
-        let wake = (start != idle).then(|| (start, self.frame.problem.wake_lead_s(idle, start)));
-        Schedule { start, writes, idle: tail.written_at_end.then_some(tail.idle), wake }
+        let idle = tail.written_at_end.then_some(tail.idle);
+        Schedule { start: start.clock, writes, idle, wake: start.wake }
+    }
+
+    /// A first label's node, and how long the block before it took.
+    fn begun(&self, label: &Label) -> (usize, f64) {
+        let start = &self.frame.starts()[label.arc as usize];
+        (start.node, start.last_s)
     }
 }

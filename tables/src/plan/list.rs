@@ -115,7 +115,7 @@ fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<T
     let mut target = 0;
     for (plan, block) in plans.flat_map(|plan| (0..blocks).map(move |block| (plan, block))) {
         if block == 0 {
-            target = plan.schedule.start;
+            target = plan.schedule.first();
         }
         let mut writes = plan.schedule.writes.iter().filter(|w| w.block == block);
         if let Some(write) = writes.clone().find(|w| w.delay_s == 0.0) {
@@ -183,5 +183,5 @@ fn gap(problem: &Problem, plan: &Plan) -> Gap {
     let last = schedule.writes.last().map_or(schedule.start, |w| w.to);
     let wake_lead = schedule.wake.map_or(Nanos::ZERO, |(_, lead_s)| Nanos::from_secs_f64(lead_s));
     debug_assert!(wake_lead <= Nanos::from_secs_f64(problem.period_s));
-    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.start as u8), wake_lead }
+    Gap { idle: Rung(schedule.idle.unwrap_or(last) as u8), first: Rung(schedule.first() as u8), wake_lead }
 }

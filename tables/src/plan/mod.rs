@@ -50,16 +50,19 @@ pub struct Write {
 
 /// What is written when. Clocks are positions in [`Problem::clocks`].
 ///
-/// One change at a time: no write is issued while another change is on its way, nor in the block in which it takes
-/// effect.
+/// Writes are issued at the starts of blocks, or a lead before a boundary, so that the change takes effect there; the
+/// idle clock at a frame's end; the first clock before the next frame, so that it is in effect at that frame's start or
+/// at a later boundary of it. No write is issued while a change is on its way, and no lead behind one until it is in
+/// effect even when it is late ([`Problem::blind_s`]).
 ///
-/// The first loses nothing. Say that write B is issued while write A's change is on its way. By the settle law B takes
-/// A's place: what runs, stalls and draws power between the two is what would have run without A, and behind B only B
-/// counts (its settle time starts anew, from the clock in effect, which A has not moved). So the schedule without A has
-/// the same course. If B writes the clock in effect it calls A off, and both can go.
+/// Nothing is lost by the last. Say that write B is issued while write A's change is on its way. By the settle law B
+/// takes A's place: what runs, stalls and draws power between the two is what would have run without A, and behind B
+/// only B counts (its settle time starts anew, from the clock in effect, which A has not moved). So the schedule without
+/// A has the same course. If B writes the clock in effect it calls A off, and both can go.
 ///
-/// The second, and that every frame starts with no change on its way, narrows the search: a lead written in the block in
-/// which another change lands, or before the frame in which it takes effect, may save a little more.
+/// Between frames one thing is left out on purpose: a change that is written before the frame's last block has ended (or
+/// then) and that takes effect in the next frame. When that is hangs on how long this frame took, and so the risk
+/// counted for the next one would be wrong. What the gap writes is timed from the next frame's start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// The clock in effect when a frame starts.
@@ -68,7 +71,7 @@ pub struct Schedule {
     pub writes: Vec<Write>,
     /// Written at the frame's end; `None` leaves the clock alone.
     pub idle: Option<usize>,
-    /// Written before the next frame's start, so that it is in effect there: clock and lead.
+    /// Written before the next frame's start, so that it is in effect there or at a later boundary: clock and lead.
     pub wake: Option<(usize, f64)>,
 }
 
@@ -76,6 +79,11 @@ impl Schedule {
     /// One clock for everything.
     pub fn fixed(clock: usize) -> Self {
         Self { start: clock, writes: Vec::new(), idle: None, wake: None }
+    }
+
+    /// The clock in effect when a frame starts, or on its way there.
+    pub fn first(&self) -> usize {
+        self.wake.map_or(self.start, |wake| wake.0)
     }
 
     /// How many writes a frame has.

@@ -15,7 +15,7 @@ use std::vec::Vec;
 use super::feedback::Expected;
 use super::graph::{Cost, Graph};
 use super::spells::MatchedSpells;
-use super::{Noise, Plan, Problem, SizeClass, Write};
+use super::{Noise, Plan, Problem, SizeClass};
 use crate::math;
 use crate::table::{Entry, Rung, Table};
 use crate::units::Nanos;
@@ -147,8 +147,8 @@ pub(super) fn run(
     choices: Choices,
     starts: &mut Vec<Expected>,
 ) -> (Expected, Vec<Entry>) {
-    let (first, clocks) = (table.gap.first.index(), table.clocks.len());
-    let planned = first * clocks + first;
+    let clocks = table.clocks.len();
+    let Some(program) = programs.last() else { return (Expected::default(), Vec::new()) };
     starts.resize(clocks * clocks, Expected::default());
     let mut last = (Expected::default(), Vec::new());
     for _ in 0..FRAMES {
@@ -161,7 +161,7 @@ pub(super) fn run(
                 found.miss += program.share * of_class.miss;
             }
         }
-        last = (found[planned], entries);
+        last = (program.planned(table, &found), entries);
         let mut moved: f64 = 0.0;
         for (start, found) in starts.iter_mut().zip(&found) {
             let more = |of: f64, planned: f64, before: f64| (1.0 - KEPT) * (of - planned) + KEPT * before;
@@ -297,32 +297,27 @@ impl<'a> Program<'a> {
 
     /// What follows a choice: two arcs that are equally likely, each with the node or the tail behind it. A change
     /// takes a short time or a long one, and may land in another block for it.
-    fn arcs(&self, block: usize, clock: usize, choice: usize) -> Option<[(Cost, usize); 2]> {
-        let node = block * self.clocks() + clock;
-        let find = |of: usize, wanted: &dyn Fn(&Option<Write>) -> bool| {
-            let graph = &self.graphs[of];
-            let i = graph.range(node).find(|i| wanted(&graph.writes[*i]))?;
-            let (arc, before) = (&graph.arcs[i], &self.graphs[..of]);
+    fn arcs(&self, block: usize, clock: usize, choice: usize) -> [(Cost, usize); 2] {
+        let lead = self.plan.schedule.writes.iter().find(|w| w.block == block && w.delay_s > 0.0);
+        // As the governor does it: only from the clock that the plan has there.
+        let lead = lead.filter(|_| self.planned_clock(block) == choice);
+        let find = |of: usize| {
+            let (graph, before) = (&self.graphs[of], &self.graphs[..of]);
+            let plain = graph.choose(block, clock, choice);
+            let arc = lead.map_or(*plain, |lead| graph.then(plain, lead));
             // The tails of the graphs stand one behind the other.
             let tails: usize = before.iter().map(|graph| graph.tails.len()).sum();
-            let to = arc.to as usize;
-            Some((arc.cost, if to < graph.tails_from() { to } else { to + tails }))
+            let to = arc.node as usize;
+            (arc.cost, if to < graph.nodes() { to } else { to + tails })
         };
-        if choice != clock {
-            let now = |write: &Option<Write>| write.is_some_and(|w| w.delay_s == 0.0 && w.to == choice);
-            return Some([find(1, &now)?, find(2, &now)?]);
-        }
-        let lead = self.plan.schedule.writes.iter().find(|w| w.block == block && w.delay_s > 0.0);
-        let lead = lead.filter(|_| self.planned_clock(block) == clock);
-        let arc = find(0, &|write| write.as_ref() == lead)?;
-        Some([arc, arc])
+        if choice == clock { [find(0); 2] } else { [find(1), find(2)] }
     }
 
     /// The clock that the plan has in effect or on its way at a block's start.
     fn planned_clock(&self, block: usize) -> usize {
         let schedule = &self.plan.schedule;
         let before = schedule.writes.iter().rfind(|w| w.block < block || (w.block == block && w.delay_s == 0.0));
-        before.map_or(schedule.start, |w| w.to)
+        before.map_or(schedule.first(), |w| w.to)
     }
 
     /// Values behind the frame's end, by bin, whatever the spell: the gap, and what the next frame costs more where it
@@ -340,7 +335,7 @@ impl<'a> Program<'a> {
         let settle = if clock == idle { 0.0 } else { problem.change(clock, idle).settle_s };
         let wake_lead_s = table.gap.wake_lead.as_secs_f64();
         let start = |from: usize, to: usize| starts[from * self.clocks() + to];
-        let planned = start(first, first);
+        let planned = self.planned(table, starts);
         let mut values = Values::default();
         for bin in 0..BINS {
             let elapsed = self.elapsed(self.problem.blocks.len(), bin);
@@ -353,16 +348,14 @@ impl<'a> Program<'a> {
             if !worth {
                 // The clock of the next frame, and what may still be on its way to it there.
                 let woken = wake_lead_s > 0.0 && clock != first;
-                let wake = || (clock, problem.change(clock, first).settle_s);
-                let (next, change) = if woken { (first, Some(wake())) } else { (clock, change) };
-                let plain = start(next, next);
-                // Between a change that is done and one written at the start.
-                let (late, part) = change.map_or((plain, 0.0), |(from, takes)| {
-                    let all = problem.change(from, next).settle_s.max(1e-12);
-                    (start(from, next), ((takes - left) / all).clamp(0.0, 1.0))
-                });
-                energy += plain.energy_j + part * (late.energy_j - plain.energy_j) - planned.energy_j;
-                miss += plain.miss + part * (late.miss - plain.miss) - planned.miss;
+                let (next, on_its_way) = if woken {
+                    (first, Some((clock, problem.change(clock, first).settle_s - left.min(wake_lead_s))))
+                } else {
+                    (clock, change.map(|(from, takes)| (from, takes - left)))
+                };
+                let found = self.started(next, on_its_way, start);
+                energy += found.energy_j - planned.energy_j;
+                miss += found.miss - planned.miss;
             }
             // A frame that outlasts its period delays the next one, at the price of what it draws meanwhile.
             energy += problem.idle_w[clock] * (elapsed - problem.period_s).max(0.0);
@@ -373,9 +366,36 @@ impl<'a> Program<'a> {
         values
     }
 
+    /// What a frame costs that starts as the table has it, of what it costs from clock to clock.
+    fn planned(&self, table: &Table, starts: &[Expected]) -> Expected {
+        let (idle, first) = (table.gap.idle.index(), table.gap.first.index());
+        let lead_s = table.gap.wake_lead.as_secs_f64();
+        let wakes = idle != first && lead_s > 0.0;
+        let change = wakes.then(|| (idle, self.problem.change(idle, first).settle_s - lead_s));
+        self.started(first, change, |from, to| starts[from * self.clocks() + to])
+    }
+
+    /// What a frame costs at whose start a clock is in effect, or on its way from another one for so long: between a
+    /// change that is done and one written at the start.
+    fn started(
+        &self,
+        clock: usize,
+        change: Option<(usize, f64)>,
+        start: impl Fn(usize, usize) -> Expected,
+    ) -> Expected {
+        let plain = start(clock, clock);
+        let Some((from, left_s)) = change else { return plain };
+        let part = (left_s / self.problem.change(from, clock).settle_s.max(1e-12)).clamp(0.0, 1.0);
+        let late = start(from, clock);
+        Expected {
+            energy_j: plain.energy_j + part * (late.energy_j - plain.energy_j),
+            miss: plain.miss + part * (late.miss - plain.miss),
+        }
+    }
+
     /// Where a choice leads, with equal likelihood.
-    fn ways(&self, block: usize, clock: usize, choice: usize) -> Option<[Way; 2]> {
-        Some(self.arcs(block, clock, choice)?.map(|arc| self.way(block, clock, arc)))
+    fn ways(&self, block: usize, clock: usize, choice: usize) -> [Way; 2] {
+        self.arcs(block, clock, choice).map(|arc| self.way(block, clock, arc))
     }
 
     fn way(&self, block: usize, clock: usize, (cost, to): (Cost, usize)) -> Way {
@@ -418,7 +438,7 @@ impl<'a> Program<'a> {
                 let mut costs = vec![f64::INFINITY; BINS * clocks];
                 for (choice, way) in ways.iter().enumerate() {
                     let mut sums = [0.0; BINS];
-                    let both = way.iter().flatten().flat_map(|way| (0..beliefs.len()).map(move |level| (way, level)));
+                    let both = way.iter().flat_map(|way| (0..beliefs.len()).map(move |level| (way, level)));
                     for (way, level) in both {
                         let (path, (bins, weights)) = (&way.paths[level], &beliefs[level]);
                         let next = way.next(&values[way.to].cost, level);
@@ -427,9 +447,6 @@ impl<'a> Program<'a> {
                             let both = at(&next, here + path.early) + at(&next, here + path.late);
                             sums[bin] += weights[bin] * (path.energy_j + 0.5 * both);
                         }
-                    }
-                    if way.is_none() {
-                        continue;
                     }
                     for (bin, sum) in sums.iter().enumerate() {
                         costs[bin * clocks + choice] = *sum;
@@ -444,9 +461,8 @@ impl<'a> Program<'a> {
                         miss: values.miss[self.levels.len() * BINS],
                     };
                     for (choice, way) in ways.iter().enumerate() {
-                        let plain = (choice != clock).then_some(way.as_ref()).flatten();
                         let with = |ways| self.begun(ways, &values);
-                        starts[node * clocks + choice] = plain.map_or_else(|| start(&values[node]), with);
+                        starts[node * clocks + choice] = if choice == clock { start(&values[node]) } else { with(way) };
                     }
                 }
             }
@@ -474,7 +490,7 @@ impl<'a> Program<'a> {
     }
 
     /// The values of a block's start at which these choices are made, one per bin.
-    fn follow(&self, ways: &[Option<[Way; 2]>], chosen: &[usize], values: &[Values], price: f64) -> Values {
+    fn follow(&self, ways: &[[Way; 2]], chosen: &[usize], values: &[Values], price: f64) -> Values {
         let mut found = Values::default();
         let mut mean = (vec![0.0; BINS], vec![0.0; BINS]);
         for (level, (_, share)) in self.levels.iter().enumerate() {
@@ -485,14 +501,11 @@ impl<'a> Program<'a> {
             let next: Vec<_> = ways
                 .iter()
                 .enumerate()
-                .map(|(choice, ways)| {
-                    ways.as_ref().filter(|_| chosen.contains(&choice)).map(|w| w.each_ref().map(behind))
-                })
+                .map(|(choice, ways)| chosen.contains(&choice).then(|| ways.each_ref().map(behind)))
                 .collect();
             for (bin, choice) in chosen.iter().enumerate() {
                 let (mut energy, mut miss) = (0.0, 0.0);
-                // What has no way costs infinitely much and is not chosen.
-                for (way, next) in ways[*choice].iter().flatten().zip(next[*choice].iter().flatten()) {
+                for (way, next) in ways[*choice].iter().zip(next[*choice].iter().flatten()) {
                     let (path, here) = (&way.paths[level], way.slope * bin as f64);
                     let mean = |of: &[f64]| 0.5 * (at(of, here + path.early) + at(of, here + path.late));
                     energy += 0.5 * (path.energy_j + mean(&next.0));

@@ -127,13 +127,19 @@ impl Problem {
         change.settle_late_s.max(change.settle_s) + change.stall_s
     }
 
+    /// Behind a change: for how long no lead is written, as the change may be a late one, and would be replaced. Who
+    /// writes at a block's start can look; a timer cannot.
+    pub fn blind_s(&self, from: usize, to: usize) -> f64 {
+        let change = self.change(from, to);
+        (change.settle_late_s - change.settle_s).max(0.0)
+    }
+
     /// By how much a settle time varies: its standard deviation where the frame is judged by moments, and what lies
     /// between the mean and a late one where it is judged by quantiles.
     pub fn settle_spread_s(&self, from: usize, to: usize) -> f64 {
-        let change = self.change(from, to);
         match &self.noise {
-            Noise::Frames { .. } => (change.settle_late_s - change.settle_s).max(0.0),
-            Noise::Moments { .. } => change.settle_sd_s,
+            Noise::Frames { .. } => self.blind_s(from, to),
+            Noise::Moments { .. } => self.change(from, to).settle_sd_s,
         }
     }
 

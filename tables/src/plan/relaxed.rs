@@ -21,8 +21,31 @@ pub(super) struct Frame<'a> {
     idle_w: f64,
     /// What each arc adds to the energy, less the idle power of its time.
     arcs_j: Vec<f64>,
-    /// Starts from which a frame and the changes around it fit into the period.
-    starts: Vec<usize>,
+    /// From which a frame and the changes around it fit into the period.
+    starts: Vec<Start>,
+}
+
+/// How a frame starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// The clock in effect.
+    pub clock: usize,
+    /// What is written before the frame, and how long before.
+    pub wake: Option<(usize, f64)>,
+    /// The node from which it goes on, and its slot.
+    pub node: usize,
+    pub slot: usize,
+    /// Up to there: energy less the idle power of the time, which includes what waking takes.
+    pub net_j: f64,
+    pub cost: Cost,
+    /// How long the last block took there.
+    pub last_s: f64,
+}
+
+impl Start {
+    pub fn lead_s(&self) -> f64 {
+        self.wake.map_or(0.0, |wake| wake.1)
+    }
 }
 
 /// A line's sums over a frame's arcs.
@@ -64,14 +87,44 @@ impl<'a> Frame<'a> {
     pub fn new(problem: &'a Problem, graph: &'a Graph, idle: usize) -> Self {
         let idle_w = problem.idle_w[idle];
         let arcs_j = graph.arcs.iter().map(|arc| arc.cost.energy_j - idle_w * arc.cost.time_s).collect();
-        let mut frame = Self { problem, graph, idle, idle_w, arcs_j, starts: (0..graph.clocks).collect() };
+        let mut frame = Self { problem, graph, idle, idle_w, arcs_j, starts: Vec::new() };
+        frame.starts = frame.all_starts();
         let sums = Sums::new(&frame, Line::period(problem.period_s));
         let fastest = sums.to_go(f64::INFINITY);
-        let fits = |start: &usize| {
-            fastest.value[*start] + sums.start(f64::INFINITY, *start) <= problem.period_s * (1.0 + 1e-12)
+        let fits = |start: &&Start| {
+            fastest.value[start.slot] + sums.start(f64::INFINITY, start) <= problem.period_s * (1.0 + 1e-12)
         };
-        frame.starts = (0..graph.clocks).filter(fits).collect();
+        frame.starts = frame.starts.iter().filter(fits).copied().collect();
         frame
+    }
+
+    /// From every clock with nothing on its way, and from the idle clock with a change on its way to a later boundary.
+    fn all_starts(&self) -> Vec<Start> {
+        let (problem, graph, idle) = (self.problem, self.graph, self.idle);
+        let plain = (0..graph.clocks).map(|clock| {
+            let lead_s = problem.wake_lead_s(idle, clock);
+            let wakes = clock != idle;
+            let early_s = if wakes { lead_s - problem.change(idle, clock).settle_s } else { 0.0 };
+            Start {
+                clock,
+                wake: wakes.then_some((clock, lead_s)),
+                node: clock,
+                slot: graph.slots_of(clock).start,
+                net_j: (problem.idle_w[clock] - self.idle_w) * early_s,
+                cost: Cost::default(),
+                last_s: 0.0,
+            }
+        });
+        let entries = graph.entries.iter().filter(|entry| entry.from == idle).map(|entry| Start {
+            clock: idle,
+            wake: Some((entry.next, entry.lead_s)),
+            node: entry.arc.node as usize,
+            slot: entry.to as usize,
+            net_j: entry.arc.cost.energy_j - self.idle_w * entry.arc.cost.time_s,
+            cost: entry.arc.cost,
+            last_s: entry.arc.last_s,
+        });
+        plain.chain(entries).collect()
     }
 
     /// Energy of a whole period in which nothing runs.
@@ -79,7 +132,7 @@ impl<'a> Frame<'a> {
         self.idle_w * self.problem.period_s
     }
 
-    pub fn starts(&self) -> &[usize] {
+    pub fn starts(&self) -> &[Start] {
         &self.starts
     }
 
@@ -90,7 +143,7 @@ impl<'a> Frame<'a> {
 
     /// The changes between frames may not fit into the period.
     pub fn tight(&self) -> bool {
-        let leads = (0..self.graph.clocks).map(|start| self.wake(start).1).fold(0.0, f64::max);
+        let leads = self.starts.iter().map(Start::lead_s).fold(0.0, f64::max);
         let tails = self.graph.tails.iter().filter(|tail| tail.idle == self.idle);
         let changes = tails.map(|tail| tail.settle_s + tail.stall_s).fold(0.0, f64::max);
         self.problem.deadline_s + leads + changes > self.problem.period_s
@@ -99,16 +152,6 @@ impl<'a> Frame<'a> {
     /// What an arc adds to the frame's energy, less the idle power of its time.
     pub fn arc_j(&self, arc: usize) -> f64 {
         self.arcs_j[arc]
-    }
-
-    /// What waking to `start` adds, and its lead.
-    pub fn wake(&self, start: usize) -> (f64, f64) {
-        if start == self.idle {
-            return (0.0, 0.0);
-        }
-        let lead_s = self.problem.wake_lead_s(self.idle, start);
-        let settle_s = self.problem.change(self.idle, start).settle_s;
-        ((self.problem.idle_w[start] - self.idle_w) * (lead_s - settle_s), lead_s)
     }
 
     /// What the change to the idle clock adds behind the frame's end.
@@ -144,57 +187,51 @@ impl<'a> Sums<'a> {
                 *value = energy * net_j + price * self.line.between * (tail.settle_s + tail.stall_s);
             }
         }
-        for clock in 0..graph.clocks {
-            value[graph.blocks * graph.clocks + clock] = value[from + frame.end(clock).0];
-        }
-        for node in (0..graph.blocks * graph.clocks).rev() {
-            let range = graph.range(node);
-            let costs = frame.arcs_j[range.clone()].iter().zip(&self.arcs_s[range.clone()]);
-            let mut least = f64::INFINITY;
-            for (arc, (net_j, sum_s)) in graph.arcs[range].iter().zip(costs) {
-                let through = energy * net_j + price * sum_s + value[arc.to as usize];
-                // Plainly, as f64::min is slower for its care of NaN.
-                if through < least {
-                    least = through;
-                }
-            }
-            value[node] = least;
-        }
+        let ends: Vec<f64> = (0..graph.clocks).map(|clock| value[from + frame.end(clock).0]).collect();
+        let arcs = frame.arcs_j.iter().zip(&*self.arcs_s);
+        let adds: Vec<f64> = arcs.map(|(net_j, sum_s)| energy * net_j + price * sum_s).collect();
+        graph.backward(&mut value, &adds, &ends);
         ToGo { line: self.line, multiplier, value }
     }
 
-    /// What a start adds to the value of its node.
-    fn start(&self, multiplier: f64, start: usize) -> f64 {
+    /// What a start adds to the value of its slot.
+    fn start(&self, multiplier: f64, start: &Start) -> f64 {
         let (energy, price) = weights(multiplier);
-        let (wake_j, lead_s) = self.frame.wake(start);
-        energy * wake_j + price * self.line.between * lead_s
+        energy * start.net_j + price * self.line.of(&start.cost, start.lead_s())
     }
 
     /// The best path over all starts, with its value.
     fn best(&self, to_go: &ToGo) -> (f64, Path) {
         let (frame, graph) = (self.frame, self.frame.graph);
         let starts =
-            frame.starts.iter().map(|&start| (to_go.value[start] + self.start(to_go.multiplier, start), start));
+            frame.starts.iter().map(|start| (to_go.value[start.slot] + self.start(to_go.multiplier, start), start));
         let Some((value, start)) = starts.min_by(|a, b| a.0.total_cmp(&b.0)).filter(|best| best.0.is_finite()) else {
             return (f64::INFINITY, Path::default());
         };
         let (energy, price) = weights(to_go.multiplier);
-        let (wake_j, lead_s) = frame.wake(start);
-        let mut path = Path { net_j: wake_j, cost: Cost::default(), between_s: lead_s };
-        let mut node = start;
-        while node < graph.blocks * graph.clocks {
-            let through = |index: &usize| {
-                let to = to_go.value[graph.arcs[*index].to as usize];
-                energy * frame.arcs_j[*index] + price * self.arcs_s[*index] + to
+        let mut path = Path { net_j: start.net_j, cost: start.cost, between_s: start.lead_s() };
+        let (mut node, mut slot) = (start.node, start.slot);
+        let tail = loop {
+            let (own, leads) = graph.arcs_of(node);
+            let level = slot - graph.slots_of(node).start;
+            let through = |index: usize| {
+                energy * frame.arcs_j[index] + price * self.arcs_s[index] + to_go.value[graph.to[index] as usize]
             };
-            let Some(index) = graph.range(node).min_by(|a, b| through(a).total_cmp(&through(b))) else { break };
+            let arcs = own.chain(leads.take(level)).map(|index| (through(index), index));
+            let best = arcs.min_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some(clock) = node.checked_sub(graph.inner()) {
+                let (end, tail) = frame.end(clock);
+                if best.is_none_or(|(value, _)| to_go.value[graph.tails_from() + end] <= value) {
+                    break tail;
+                }
+            }
+            let Some((_, index)) = best else { return (f64::INFINITY, Path::default()) };
             path.net_j += frame.arcs_j[index];
             path.cost.add(graph.arcs[index].cost);
-            node = graph.arcs[index].to as usize;
-        }
-        let tail = match node.checked_sub(graph.tails_from()) {
-            Some(tail) => &graph.tails[tail],
-            None => frame.end(node % graph.clocks).1,
+            (node, slot) = (graph.arcs[index].node as usize, graph.to[index] as usize);
+            if let Some(tail) = slot.checked_sub(graph.tails_from()) {
+                break &graph.tails[tail];
+            }
         };
         path.net_j += frame.tail(tail).unwrap_or_default();
         path.between_s += tail.settle_s + tail.stall_s;
@@ -283,15 +320,14 @@ fn weights(multiplier: f64) -> (f64, f64) {
 }
 
 impl ToGo {
-    /// By how much the best path through an arc is worse than the best one from its node.
-    pub fn excess(&self, frame: &Frame, node: usize, index: usize) -> f64 {
-        let arc = &frame.graph.arcs[index];
-        let priced = self.multiplier * self.line.of(&arc.cost, 0.0);
-        frame.arcs_j[index] + priced + self.value[arc.to as usize] - self.value[node]
+    /// What the best path through an arc is worth.
+    pub fn through(&self, frame: &Frame, index: usize) -> f64 {
+        let priced = self.multiplier * self.line.of(&frame.graph.arcs[index].cost, 0.0);
+        frame.arcs_j[index] + priced + self.value[frame.graph.to[index] as usize]
     }
 
-    /// What no plan takes less than that goes on from a node: the path up to there adds net energy and a sum.
-    pub fn bound_j(&self, frame: &Frame, node: usize, net_j: f64, spent_s: f64) -> f64 {
-        net_j + self.value[node] + self.multiplier * (spent_s - self.line.limit_s) + frame.base_j()
+    /// What no plan takes less than that goes on from a slot: the path up to there adds net energy and a sum.
+    pub fn bound_j(&self, frame: &Frame, slot: usize, net_j: f64, spent_s: f64) -> f64 {
+        net_j + self.value[slot] + self.multiplier * (spent_s - self.line.limit_s) + frame.base_j()
     }
 }

@@ -219,7 +219,8 @@ impl Part {
             let middle = self.range.middle();
             return self.split_at(if self.range.holds(usual) { usual.min(middle) } else { middle }, spread, frame);
         }
-        let vars = frame.graph.arcs.iter().map(|arc| arc.cost.var_s2).filter(|v| *v > 0.0);
+        let arcs = frame.graph.arcs.iter().chain(frame.graph.entries.iter().map(|entry| &entry.arc));
+        let vars = arcs.map(|arc| arc.cost.var_s2).filter(|v| *v > 0.0);
         let least = vars.fold(f64::INFINITY, f64::min);
         let none = Self { alone: true, ..*self }.part(spread, frame, low, least.min(high));
         if least < high { vec![none, self.part(spread, frame, least, high)] } else { vec![none] }

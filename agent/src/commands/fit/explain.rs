@@ -1,10 +1,15 @@
 //! `fit --explain`: how the time of each block moves with w, m, c and q, as text and as plots.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use jetpace_tables::fit::explain::{crossing, effects};
 use jetpace_tables::model::{Model, Series, TimeFit, TimeForm};
 use jetpace_tables::units::Hertz;
+
+use crate::failure::Failure;
+use crate::output::write_file;
+use crate::report::chart::{Chart, Mark, Series as Line};
 
 /// The form whose parameters are explained: compute, memory and launch time and the sharpness of the change between
 /// the first two are what a block's time is made of, whichever form plans.
@@ -67,11 +72,7 @@ pub fn text(model: &Model) -> String {
 
 /// One SVG per series and parameter in a folder: t(f) with the parameter halved, as fitted, and doubled, beside what was
 /// measured; returns how many were written.
-#[cfg(feature = "report")]
-pub fn plots(model: &Model, folder: &std::path::Path) -> Result<usize, crate::failure::Failure> {
-    use crate::failure::Failure;
-    use crate::output::write_file;
-
+pub fn plots(model: &Model, folder: &Path) -> Result<usize, Failure> {
     std::fs::create_dir_all(folder).map_err(|e| Failure::file(folder, &e))?;
     let mut written = 0;
     for series in &model.series {
@@ -91,16 +92,13 @@ pub fn plots(model: &Model, folder: &std::path::Path) -> Result<usize, crate::fa
     Ok(written)
 }
 
-#[cfg(feature = "report")]
 fn chart(
     model: &Model,
     series: &Series,
     fit: &TimeFit,
     clocks: [Hertz; 3],
     (i, param, value): (usize, &str, f64),
-) -> crate::report::chart::Chart {
-    use crate::report::chart::{Chart, Mark, Series as Line};
-
+) -> Chart {
     let reference = model.f_ref_hz.as_f64();
     let (low, high) = (clocks[0].as_f64() / reference, clocks[2].as_f64() / reference);
     let name = param.trim_end_matches("_s");
