@@ -1,5 +1,6 @@
 //! The model file: read, checked, and known by its digest.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +27,20 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Model, Failure> {
     Ok(model)
 }
 
+/// The network that is named, or the only one there is.
+pub fn network_name<'a>(model: &'a Model, name: Option<&str>) -> Result<&'a str, Failure> {
+    let names = model.networks();
+    match (name, names.as_slice()) {
+        (None, [only]) => Ok(*only),
+        (None, several) => {
+            Err(Failure::usage(format_args!("the model has {}: name one with --net", several.join(", "))))
+        }
+        (Some(wanted), all) => all.iter().find(|name| **name == wanted).copied().ok_or_else(|| {
+            Failure::usage(format_args!("the model has no network `{wanted}`; it has {}", all.join(", ")))
+        }),
+    }
+}
+
 /// The network and EMC clock that a command means: the one named, or the only one there is. Its blocks are in the order
 /// in which they run.
 pub fn network<'a>(
@@ -33,16 +48,7 @@ pub fn network<'a>(
     name: Option<&str>,
     emc: Option<Hertz>,
 ) -> Result<(&'a str, Option<Hertz>, Vec<BlockModel<'a>>), Failure> {
-    let names = model.networks();
-    let name = match (name, names.as_slice()) {
-        (None, [only]) => *only,
-        (None, several) => {
-            return Err(Failure::usage(format_args!("the model has {}: name one with --net", several.join(", "))));
-        }
-        (Some(wanted), all) => *all.iter().find(|name| **name == wanted).ok_or_else(|| {
-            Failure::usage(format_args!("the model has no network `{wanted}`; it has {}", all.join(", ")))
-        })?,
-    };
+    let name = network_name(model, name)?;
     let clocks = model.emc_clocks(name);
     let said = || {
         let list: Vec<String> =
@@ -63,6 +69,20 @@ pub fn network<'a>(
     };
     let blocks = model.blocks(name, emc);
     Ok((name, emc, blocks))
+}
+
+/// What is to be said where blocks will run at a CPU clock other than the one they were measured at: the part of their
+/// time that no GPU clock changes is launching, which goes with the CPU's.
+pub fn other_cpu_clock(blocks: &[BlockModel<'_>], now: Hertz) -> Option<String> {
+    let measured: BTreeSet<Hertz> = blocks.iter().filter_map(|block| block.series.cpu_freq_hz).collect();
+    let others: Vec<String> = measured.iter().filter(|clock| **clock != now).map(Hertz::to_string).collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "measured at CPU clock {}, not {now}: what a block's launches take changes with it; lock the CPU clock there \
+             and calibrate again",
+            others.join(", ")
+        )
+    })
 }
 
 /// A digest from its 64 hexadecimal digits.

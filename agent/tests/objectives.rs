@@ -98,3 +98,17 @@ fn a_size_beyond_what_was_measured_is_said_to_be() {
     let output = jetpace(folder.path(), &["plan", "model.json", "--deadline", PERIOD, "--json"]).output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("warning"));
 }
+
+#[test]
+fn a_cpu_clock_other_than_the_measured_one_is_warned_of() {
+    let folder = folder();
+    for command in [&["predict", "model.json", "--json"][..], &["plan", "model.json", "--deadline", PERIOD, "--json"]] {
+        // The virtual board's CPU stands at 1510.4 MHz.
+        for (cpu, warns) in [("1510.4MHz", false), ("729.6MHz", true)] {
+            let output = jetpace(folder.path(), &[command, &["--cpu-clock", cpu]].concat()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let warned = said.matches("warning: measured at CPU clock 1510.4 MHz, not 729.6 MHz").count();
+            assert!(output.status.success() && warned == usize::from(warns), "{command:?} {cpu}: {said}");
+        }
+    }
+}

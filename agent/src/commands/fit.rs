@@ -5,6 +5,7 @@ mod explain;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+#[cfg(feature = "report")]
 use std::str::FromStr;
 
 use jetpace_tables::fit::suggest::{Suggestion, suggest};
@@ -33,6 +34,7 @@ pub struct Args {
     )]
     output: Option<PathBuf>,
     /// Fit on N clocks of each series, evenly spread with both ends in, and hold the others out
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "N")]
     train: Option<usize>,
     /// Leave rows below this clock out, such as 705MHz
@@ -42,6 +44,7 @@ pub struct Args {
     #[arg(long)]
     emc_joint: bool,
     /// Its training points, GPU:EMC clock, such as 114.75MHz:1866MHz
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "F:E,..", value_delimiter = ',', requires = "emc_joint")]
     train_points: Vec<PointArg>,
     /// Say how the time of each block moves with each parameter
@@ -70,9 +73,11 @@ struct Document<'a> {
 }
 
 /// A training point on the command line: GPU clock, EMC clock.
+#[cfg(feature = "report")]
 #[derive(Clone, Copy, Debug)]
 struct PointArg(Hertz, Hertz);
 
+#[cfg(feature = "report")]
 impl FromStr for PointArg {
     type Err = String;
 
@@ -88,9 +93,11 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let sweep = sweep::read(&self.sweep)?;
         let options = Options {
-            train: self.train,
             min_clock: self.min_clock,
             emc_joint: self.emc_joint,
+            #[cfg(feature = "report")]
+            train: self.train,
+            #[cfg(feature = "report")]
             train_points: self.train_points.iter().map(|point| (point.0, point.1)).collect(),
             ..Options::default()
         };

@@ -72,6 +72,9 @@ pub struct Args {
     /// Stall of every change of clock, for a sweep that lacks it
     #[arg(long, value_name = "TIME")]
     stall: Option<Nanos>,
+    /// The CPU clock at which it will run
+    #[arg(long, value_name = "CLOCK")]
+    cpu_clock: Option<Hertz>,
     /// Follow the list of clocks whatever the slack, without feedback
     #[arg(long)]
     list: bool,
@@ -182,7 +185,7 @@ impl Args {
         if self.json { print_json(&document) } else { Ok(()) }
     }
 
-    /// What the plan rests on that was not measured: sizes and clocks beyond those of the sweep.
+    /// What the plan rests on that was not measured: sizes and clocks beyond those of the sweep, another CPU clock.
     fn unmeasured(&self, model: &Model, made: &Made) -> Vec<String> {
         let blocks = model.blocks(&made.network, made.emc);
         let sized = |block: &&BlockModel<'_>| {
@@ -201,7 +204,8 @@ impl Args {
         };
         let size = warning(format!("size {}", self.largest().0), blocks.iter().filter(sized).collect());
         let clock = warning("the outermost clocks' time".to_owned(), blocks.iter().filter(clocked).collect());
-        size.into_iter().chain(clock).collect()
+        let cpu = self.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now));
+        size.into_iter().chain(clock).chain(cpu).collect()
     }
 
     /// Sizes and how often they come; none where all frames are of one.
@@ -211,18 +215,6 @@ impl Args {
         #[cfg(not(feature = "report"))]
         let sizes = &[];
         sizes
-    }
-
-    fn network<'a>(&'a self, model: &'a Model) -> Result<&'a str, Failure> {
-        let networks = model.networks();
-        match (&self.net, networks.as_slice()) {
-            (Some(name), _) => Ok(name),
-            (None, [only]) => Ok(only),
-            (None, []) => Err(Failure::usage(format_args!("{} has no network", self.model.display()))),
-            (None, several) => {
-                Err(Failure::usage(format_args!("the model has {}; name one with --net", several.join(", "))))
-            }
-        }
     }
 
     /// A plan and, where one is to be written, its table.
@@ -248,7 +240,7 @@ impl Args {
         model: &Model,
         planned: impl Fn(Problem) -> Result<(Problem, Plan, f64), PlanError>,
     ) -> Result<Made, Failure> {
-        let network = self.network(model)?;
+        let network = model_file::network_name(model, self.net.as_deref())?;
         let mut emcs = model.emc_clocks(network);
         if let Some(asked) = self.emc {
             emcs.retain(|emc| *emc == Some(asked));

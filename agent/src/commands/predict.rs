@@ -128,13 +128,8 @@ fn warnings(
                 size.0
             ));
         }
-        if let Some((measured, now)) = block.series.cpu_freq_hz.zip(cpu).filter(|(measured, now)| measured != now) {
-            said.push(format!(
-                "{}: measured at CPU clock {measured}, not {now}: its launch-bound part changes with it",
-                block.name()
-            ));
-        }
     }
+    said.extend(cpu.and_then(|now| model_file::other_cpu_clock(blocks, now)));
     said
 }
 

@@ -15,7 +15,7 @@ const PRICES: usize = 8;
 const CHAINS: usize = 4;
 /// A table is taken for a saving of at least this fraction, which is what power models are good for, or for half the
 /// misses at no more energy.
-const WORTH: f64 = 1.5e-2;
+pub(super) const WORTH: f64 = 1.5e-2;
 /// For a saving it may miss where the list does not, up to this share of the accepted probability: the list may be at a
 /// clock too high because the one below missed the risk by little.
 const RARE: f64 = 0.05;

@@ -4,8 +4,7 @@
 use heapless::{String, Vec};
 
 use super::rehearse::{REHEARSAL, rehearse, with_spells};
-use super::{Plan, PlanError, Problem, SizeClass, fixed, unreachable};
-use crate::energy::evaluate;
+use super::{Plan, Problem, SizeClass, fixed};
 use crate::table::{
     Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table,
     TableClock, TableError,
@@ -136,39 +135,6 @@ fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<T
     }
     table.check()?;
     Ok(table)
-}
-
-/// The plan, or the best fixed clock where that is the better of the two once settle times and blocks vary: the
-/// governor rehearses both. A plan may hang on a change that comes in time on average and now and then does not.
-///
-/// # Errors
-/// [`PlanError::Unreachable`] where it does, and no fixed clock meets the deadline either.
-pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
-    let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
-    // A plan that makes no table is judged where the table is made.
-    let rehearsed = |plan: &Plan| {
-        let class = SizeClass::only(problem, plan);
-        list_table(&class, &holds).map(|table| rehearse(&with_spells(&class), &table, REHEARSAL))
-    };
-    let Some((clock, schedule, outcome)) = &plan.best_fixed else {
-        let late = rehearsed(&plan).is_ok_and(|ours| ours.miss > problem.risk);
-        return if late { Err(unreachable(problem)) } else { Ok(plan) };
-    };
-    if plan.schedule == *schedule {
-        return Ok(plan);
-    }
-    let Some((_, course)) = evaluate(problem, schedule) else { return Ok(plan) };
-    let fixed = Plan {
-        schedule: schedule.clone(),
-        outcome: *outcome,
-        block_clocks: std::vec![*clock; problem.blocks.len()],
-        block_starts_s: course.starts_s,
-        gap_bound: 1.0 - (1.0 - plan.gap_bound) * plan.outcome.energy_j / outcome.energy_j,
-        best_fixed: plan.best_fixed.clone(),
-    };
-    let (Ok(ours), Ok(theirs)) = (rehearsed(&plan), rehearsed(&fixed)) else { return Ok(plan) };
-    let late = ours.miss > problem.risk.max(theirs.miss);
-    Ok(if late || ours.energy_j > theirs.energy_j { fixed } else { plan })
 }
 
 /// The lowest clock at which a fixed clock meets the deadline at the risk; the highest where none does.

@@ -4,6 +4,7 @@
 //! A [`Problem`] says what everything costs, a [`Schedule`] what is written when. [`crate::energy`] judges schedules
 //! and shares no code with the search.
 
+mod dependable;
 mod feedback;
 mod fixed;
 mod from_model;
@@ -23,11 +24,12 @@ mod search;
 mod sizes;
 mod spells;
 
+pub use dependable::dependable;
 pub use feedback::{Expected, Feedback, expected, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use granularity::granularity;
-pub use list::{Holds, dependable, list_table};
+pub use list::{Holds, list_table};
 pub use objective::{front, plan_for};
 pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, Spells, at_level};
 pub use sizes::SizeClass;
