@@ -148,8 +148,10 @@ pub struct OpenNode {
 }
 
 impl OpenNode {
+    /// The system call itself: libc's `pwrite` is a point at which a thread may be cancelled, and in a process of several
+    /// threads it guards against that with two locked operations, a tenth of a write to tmpfs.
     fn write_once(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.file.write_at(bytes, 0)? {
+        match rustix::io::pwrite(&self.file, bytes, 0)? {
             n if n == bytes.len() => Ok(()),
             n => Err(io::Error::other(format!("only {n} of {} bytes were taken", bytes.len()))),
         }
