@@ -58,10 +58,21 @@ fn each_objective_keeps_what_it_promises() {
     assert!(rows.last().unwrap().1 <= least_j * (1.0 + 1e-3), "{text}");
 
     // Energy times time: no more than that of the plan of least energy and of the best fixed clock.
-    let edp = product(&plan(folder, &["--objective", "edp"]));
+    let edp_plan = plan(folder, &["--objective", "edp"]);
+    let edp = product(&edp_plan);
     assert!(edp <= product(&energy), "{edp}");
     let fixed = number(&energy, "/baselines/best_fixed/energy_j") * number(&energy, "/bound_s");
     assert!(edp <= fixed, "{edp} {fixed}");
+
+    // And than that of the plans for single deadlines; and it is in time for its own.
+    assert!(number(&edp_plan, "/bound_s") <= number(&edp_plan, "/deadline_s"), "{edp_plan}");
+    for deadline in ["640ms", "675ms", "720ms", "780ms", "880ms"] {
+        let args = ["plan", "model.json", "--deadline", deadline, "--period", PERIOD, "--json"];
+        let output = jetpace(folder, &args).output().unwrap();
+        // Nothing meets the first at the risk.
+        let Ok(at) = serde_json::from_slice::<Value>(&output.stdout) else { continue };
+        assert!(edp <= product(&at) * 1.01, "{deadline}: {edp} {}", product(&at));
+    }
 
     // The least time within an energy: faster than the most frugal plan, and the table that is written keeps to it.
     for share in [1.004, 1.02, 1.1] {
@@ -71,6 +82,7 @@ fn each_objective_keeps_what_it_promises() {
         assert!(number(&fast, "/energy_j") <= budget, "{fast}");
         assert!(number(&fast, "/table/energy_j") <= budget, "{share}: {fast}");
         assert!(number(&fast, "/bound_s") <= number(&energy, "/bound_s"), "{fast}");
+        assert!(number(&fast, "/bound_s") <= number(&fast, "/deadline_s"), "{fast}");
         // The period is a second, so watts are joules a period.
         let by_power = plan(folder, &["--objective", "time", "--power", &said, "-o", "table.jpt"]);
         assert_eq!(by_power, fast);

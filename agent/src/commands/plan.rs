@@ -335,6 +335,13 @@ impl Args {
             return Ok((list, follows(false, expected, String::new())));
         }
         let found = plan::feedback(&classes, &list).map_err(Failure::usage)?;
+        if found.table == list {
+            let beside = format!(
+                "the list alone: {:.4} J and misses {:.4}; feedback would gain too little\n",
+                found.list.energy_j, found.list.miss
+            );
+            return Ok((list, follows(false, found.list, beside)));
+        }
         let mut beside = format!(
             "with feedback: {:.4} J and misses {:.4}; the list alone: {:.4} J and {:.4}; thresholds cost {:.3} % of energy\n",
             found.expected.energy_j,

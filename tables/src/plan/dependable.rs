@@ -3,9 +3,10 @@
 use super::feedback::WORTH;
 use super::list::{Holds, list_table};
 use super::rehearse::{REHEARSAL, rehearse, with_spells};
-use super::{Expected, Plan, PlanError, Problem, SizeClass, unreachable};
+use super::{Expected, Plan, PlanError, Problem, SizeClass, best_fixed, unreachable};
 use crate::energy::evaluate;
 use crate::table::TableError;
+use std::vec::Vec;
 
 /// How often a plan that is late is made again for an earlier deadline: the least that helps is found to a thirty-second.
 const TIGHTER: usize = 5;
@@ -20,6 +21,8 @@ const MARGIN: f64 = 0.5;
 /// # Errors
 /// [`PlanError::Unreachable`] where it misses more often than accepted, and no fixed clock meets the deadline.
 pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
+    // The plan may have been made for a later deadline.
+    let plan = Plan { best_fixed: best_fixed(problem), ..plan };
     let Some(mut best) = fixed_plan(problem, &plan) else {
         let late = rehearsed(problem, &plan).is_ok_and(|ours| ours.miss > problem.risk);
         return if late { Err(unreachable(problem)) } else { Ok(plan) };
@@ -54,6 +57,31 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
     // No plan at all takes less than the search found to be possible by the deadline that was asked for.
     best.gap_bound = 1.0 - (1.0 - plan.gap_bound) * plan.outcome.energy_j / best.outcome.energy_j;
     Ok(best)
+}
+
+/// Dependable plans for other deadlines than the problem's own, each with the problem of its deadline, the earliest
+/// first; none for a deadline that cannot be met. On all processors.
+pub fn dependable_at(problem: &Problem, mut deadlines_s: Vec<f64>) -> Vec<(Problem, Plan)> {
+    deadlines_s.sort_unstable_by(f64::total_cmp);
+    let at = |deadline_s: f64| {
+        let problem = Problem { deadline_s, ..problem.clone() };
+        let plan = dependable(&problem, super::plan(&problem).ok()?).ok()?;
+        Some((problem, plan))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(deadlines_s.len());
+    let mut found: Vec<(Problem, Plan)> = Vec::new();
+    std::thread::scope(|scope| {
+        let every = |first: usize| {
+            let mine: Vec<f64> = deadlines_s.iter().copied().skip(first).step_by(threads).collect();
+            scope.spawn(move || mine.into_iter().filter_map(at).collect::<Vec<_>>())
+        };
+        let running: Vec<_> = (0..threads).map(every).collect();
+        for thread in running {
+            found.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    found.sort_by(|a, b| a.0.deadline_s.total_cmp(&b.0.deadline_s));
+    found
 }
 
 /// The best fixed clock as a plan.

@@ -24,13 +24,13 @@ mod search;
 mod sizes;
 mod spells;
 
-pub use dependable::dependable;
+pub use dependable::{dependable, dependable_at};
 pub use feedback::{Expected, Feedback, expected, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use granularity::granularity;
 pub use list::{Holds, list_table};
-pub use objective::{front, plan_for};
+pub use objective::plan_for;
 pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, Spells, at_level};
 pub use sizes::SizeClass;
 

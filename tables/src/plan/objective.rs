@@ -1,6 +1,7 @@
 //! What else may be least than energy under a deadline: time under an energy, energy times time, and all that lies
 //! between. Each is a search over deadlines, as the least energy falls as the deadline grows.
 
+#[cfg(test)]
 use std::vec::Vec;
 
 use super::{Objective, Plan, PlanError, Problem, fixed, plan};
@@ -53,7 +54,8 @@ fn least_product(problem: &Problem) -> Result<Plan, PlanError> {
 }
 
 /// Plans of falling energy and growing time, from the fastest to the most frugal one, at most `steps` of them.
-pub fn front(problem: &Problem, steps: usize) -> Result<Vec<Plan>, PlanError> {
+#[cfg(test)]
+fn front(problem: &Problem, steps: usize) -> Result<Vec<Plan>, PlanError> {
     problem.check()?;
     let shortest = shortest(problem);
     let mut plans: Vec<Plan> = Vec::new();

@@ -146,7 +146,7 @@ impl Document {
         let _ = writeln!(
             text,
             "{}: {:.3} ms of {:.3} ms ({:.3} ms at the risk of {}), {:.4} J a period of {:.3} ms, miss probability \
-             {:.4}, at most {:.3} % from the optimum",
+             {:.4}, at most {:.3} % above the least possible",
             self.network,
             self.time_s * 1e3,
             self.deadline_s * 1e3,

@@ -5,16 +5,25 @@ use std::path::{Path, PathBuf};
 
 use jetpace_tables::plan::{self, Plan, Problem};
 
+use super::objective::deadlines;
 use crate::failure::Failure;
 use crate::output::write_file;
 
 /// Deadlines that are planned for.
-const STEPS: usize = 64;
+const STEPS: usize = 32;
 
 /// Writes the front into each file: a picture where it ends in .svg, else CSV.
 pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
     let ending = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let plans = plan::front(problem, STEPS).map_err(Failure::failed)?;
+    let mut plans: Vec<Plan> = Vec::new();
+    for (_, plan) in plan::dependable_at(problem, deadlines(problem, STEPS)) {
+        // By a later deadline a dependable plan may take more, or be done earlier.
+        if plans.last().is_none_or(|last| plan.outcome.energy_j < last.outcome.energy_j * (1.0 - 1e-9)) {
+            let bound_s = problem.bound_s(&plan.outcome);
+            plans.retain(|before| problem.bound_s(&before.outcome) < bound_s);
+            plans.push(plan);
+        }
+    }
     for path in paths {
         let text = if ending(path) == "svg" { svg(problem, &plans)? } else { csv(problem, &plans) };
         write_file(path, text.as_bytes())?;

@@ -10,6 +10,10 @@ use crate::failure::Failure;
 /// How often a table's energy is planned for before it is given up.
 const BUDGETS: usize = 5;
 
+/// Deadlines that are looked at, and on each side of the best of them.
+const DEADLINES: usize = 12;
+const NEARER: usize = 3;
+
 /// A plan and, where one is to be written, its table.
 ///
 /// A table of which an energy was asked for keeps it in rehearsal, where frames and changes of the clock vary: one
@@ -69,18 +73,11 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
         return super::least_energy(problem);
     }
     let found = plan::plan_for(&problem, objective)?;
-    let frugal = plan::dependable(&problem, plan::plan(&problem)?);
-    // A plan that is not dependable gives way to a fixed clock, and then another time may be better: that of a fixed
-    // clock, or the deadline itself.
-    let mut candidates = Vec::from_iter(by_its_own_time(&problem, found));
-    for (_, outcome) in (0..problem.clocks.len()).filter_map(|clock| plan::fixed(&problem, clock)) {
-        let deadline_s = problem.bound_s(&outcome) * (1.0 + 1e-9);
-        if deadline_s <= problem.deadline_s {
-            let plan = plan::plan(&Problem { deadline_s, ..problem.clone() })?;
-            candidates.extend(by_its_own_time(&problem, plan));
-        }
-    }
-    candidates.extend(frugal.iter().map(|plan| (problem.clone(), plan.clone())));
+    // Where time counts, the plan's own time becomes the deadline: a governor that had until the one asked for would use
+    // it up. And a plan that is not dependable gives way to another, and then another time may be better.
+    let mut deadlines_s = deadlines(&problem, DEADLINES);
+    deadlines_s.push(problem.deadline_s.min(problem.bound_s(&found.outcome) * (1.0 + 1e-9)));
+    let mut candidates = plan::dependable_at(&problem, deadlines_s);
     let least = |(problem, plan): &(Problem, Plan)| {
         let (energy_j, bound_s) = (plan.outcome.energy_j, problem.bound_s(&plan.outcome));
         match objective {
@@ -90,22 +87,41 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
             Objective::EnergyDelay => energy_j * bound_s,
         }
     };
-    let judged = candidates.into_iter().map(|candidate| (least(&candidate), candidate));
-    let best = judged.filter(|(least, _)| least.is_finite()).min_by(|a, b| a.0.total_cmp(&b.0));
-    match (best, objective) {
+    let best_of = |candidates: &[(Problem, Plan)]| {
+        let judged = candidates.iter().map(|candidate| (least(candidate), candidate));
+        let best = judged.filter(|(least, _)| least.is_finite()).min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some((best.0, best.1.clone()))
+    };
+    if let Some((_, (near, _))) = best_of(&candidates) {
+        let step_s = (problem.deadline_s - shortest(&problem)) / (DEADLINES - 1) as f64;
+        let around = (1..=NEARER).flat_map(|i| [-1.0, 1.0].map(|sign| sign * step_s * i as f64 / (NEARER + 1) as f64));
+        let around = around.map(|by_s| near.deadline_s + by_s).filter(|at_s| *at_s <= problem.deadline_s);
+        candidates.extend(plan::dependable_at(&problem, around.collect()));
+    }
+    match (best_of(&candidates), objective) {
         (Some((least, (problem, plan))), _) => Ok((problem, plan, least)),
-        (None, Objective::Time { energy_j }) => {
-            Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j: frugal?.outcome.energy_j })
+        (None, Objective::Time { energy_j }) if !candidates.is_empty() => {
+            let energies = candidates.iter().map(|(_, plan)| plan.outcome.energy_j);
+            Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j: energies.fold(f64::INFINITY, f64::min) })
         }
-        (None, _) => Err(frugal.err().unwrap_or(PlanError::Invalid("no plan for this objective".to_owned()))),
+        // Refused, as the plan of least energy is.
+        (None, _) => plan::dependable(&problem, found).map(|plan| (problem, plan, f64::INFINITY)),
     }
 }
 
-/// Where time counts, the plan's own time becomes the deadline: a governor that had until the one asked for would use it
-/// up. `None` where nothing is dependable at that.
-fn by_its_own_time(problem: &Problem, found: Plan) -> Option<(Problem, Plan)> {
-    let deadline_s = problem.deadline_s.min(problem.bound_s(&found.outcome) * (1.0 + 1e-9));
-    let problem = Problem { deadline_s, ..problem.clone() };
-    let plan = plan::dependable(&problem, found).ok()?;
-    Some((problem, plan))
+/// Deadlines up to the problem's own: this many evenly spaced ones, and those that a fixed clock just meets.
+pub fn deadlines(problem: &Problem, steps: usize) -> Vec<f64> {
+    let (from_s, to_s) = (shortest(problem), problem.deadline_s);
+    let even = (0..steps).map(|step| from_s + (to_s - from_s) * step as f64 / (steps - 1) as f64);
+    even.chain(fixed_s(problem)).collect()
+}
+
+fn shortest(problem: &Problem) -> f64 {
+    fixed_s(problem).fold(problem.deadline_s, f64::min)
+}
+
+/// Deadlines that a fixed clock just meets, up to the problem's own.
+fn fixed_s(problem: &Problem) -> impl Iterator<Item = f64> {
+    let fixed = (0..problem.clocks.len()).filter_map(|clock| plan::fixed(problem, clock));
+    fixed.map(|(_, outcome)| problem.bound_s(&outcome) * (1.0 + 1e-9)).filter(|at_s| *at_s <= problem.deadline_s)
 }
