@@ -111,6 +111,13 @@ pub enum BoardArg {
     Tree(PathBuf),
 }
 
+/// A number above zero.
+#[cfg(feature = "report")]
+pub fn above_zero(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number")?;
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
+}
+
 /// Power on the command line, in the range of a sweep.
 pub fn watts(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;

@@ -118,3 +118,47 @@ fn cooperative_on_a_virtual_sweep() {
         assert!(number(&named(row, "default")["regret"]) < 0.1, "{row}");
     }
 }
+
+#[test]
+fn a_cut_for_ones_own_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let run =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_jetpace")).current_dir(folder).args(args).output().unwrap();
+    let calibrate = ["calibrate", "--board", "sim:orin-nano", "--net", "vgg19", "--changes", "0", "--late", "0"];
+    assert!(run(&[&calibrate[..], &["-o", "vgg19.csv"]].concat()).status.success());
+    assert!(run(&["fit", "vgg19.csv", "-o", "model.json"]).status.success());
+    let cut = ["plan", "model.json", "--deadline", "40ms", "--cut"];
+
+    // The built-in server, near and far: none here, all here; the energy of the best is the least of all cuts.
+    for (mbps, here) in [("10000", 0.0), ("1", 8.0)] {
+        let document = json(folder, &[&cut[..], &["--rate-mbps", mbps, "--json"]].concat());
+        assert_eq!(number(&document["best"]["cut"]), here, "{document}");
+        let least = list(&document["cuts"]).iter().map(|row| number(&row["energy_j"])).fold(f64::INFINITY, f64::min);
+        assert_eq!(number(&document["best"]["energy_j"]), least);
+        assert!(document["server"].as_str().unwrap().contains("data sheet"), "{document}");
+    }
+
+    // A channel: 1 MHz at a signal 1000 times the noise, log2(1001) bits a hertz.
+    let channel = [&cut[..], &["--channel", "1e6:4e-12:4e-21", "--json"]].concat();
+    let document = json(folder, &channel);
+    assert!((number(&document["rate_bps"]) / 1e6 - 1001f64.log2()).abs() < 1e-3, "{document}");
+    assert!(document["uplink"].as_str().unwrap().contains("B log2"), "{document}");
+
+    // A server of one's own, that takes a second a block, is of no use.
+    let blocks =
+        list(&json(folder, &["predict", "model.json", "--clock", "408MHz", "--json"])["rows"])[0]["blocks"].clone();
+    let rows: String = list(&blocks).iter().map(|b| format!("{},1000,1\n", b["block"].as_str().unwrap())).collect();
+    std::fs::write(folder.join("slow.csv"), format!("block,output_bytes,server_s\ninput,1000,0\n{rows}")).unwrap();
+    let args = ["plan", "model.json", "--deadline", "40ms", "--cut", "slow.csv", "--rate-mbps", "10000", "--json"];
+    assert_eq!(number(&json(folder, &args)["best"]["cut"]), 8.0);
+
+    // What a cut takes no account of is refused.
+    let more: [&[&str]; 5] =
+        [&["--pareto", "front.csv"], &["--list"], &["--objective", "edp"], &["--period", "50ms"], &["--size", "2"]];
+    for more in more {
+        let output = run(&[&cut[..], &["--rate-mbps", "10"], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("cannot be used with"), "{more:?}: {said}");
+    }
+}

@@ -17,6 +17,8 @@ use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
+#[cfg(feature = "report")]
+use crate::commands::compare::uplink::Channel;
 use crate::failure::{Failure, Reason};
 use crate::model_file;
 use crate::output::{print_json, write_file};
@@ -40,11 +42,11 @@ pub struct Args {
     objective: Least,
     /// With --objective time: the most energy of a period, in joules
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "J", conflicts_with_all = ["power", "cut"], value_parser = above_zero)]
+    #[arg(long, value_name = "J", conflicts_with_all = ["power", "cut"], value_parser = crate::args::above_zero)]
     energy: Option<f64>,
     /// With --objective time: the most power on average over a period, in watts
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "W", conflicts_with = "cut", value_parser = above_zero)]
+    #[arg(long, value_name = "W", conflicts_with = "cut", value_parser = crate::args::above_zero)]
     power: Option<f64>,
     /// Accepted probability that a frame misses its deadline
     #[arg(long, value_name = "P", default_value_t = 0.01)]
@@ -78,17 +80,22 @@ pub struct Args {
     /// Follow the list of clocks whatever the slack, without feedback
     #[arg(long)]
     list: bool,
-    /// Plan which blocks to run on a server instead: CSV of block, output_bytes, server_s, first row `input`
+    /// Plan which blocks to run on a server instead: CSV of block, output_bytes, server_s, first row `input`; without a
+    /// file a server that is built in for AlexNet, VGG19 and ResNet152
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "SERVER")]
-    cut: Option<PathBuf>,
+    #[arg(long, value_name = "SERVER", num_args = 0..=1, conflicts_with_all = ["pareto", "list", "objective", "size", "period", "settle", "stall"])]
+    cut: Option<Option<PathBuf>>,
     /// With --cut: rate of the uplink in Mbit/s
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "RATE", requires = "cut", value_parser = above_zero)]
+    #[arg(long, value_name = "RATE", requires = "cut", value_parser = crate::args::above_zero)]
     rate_mbps: Option<f64>,
+    /// With --cut: the uplink as a channel instead: bandwidth in Hz, gain, noise in W/Hz (thermal noise is 4e-21)
+    #[cfg(feature = "report")]
+    #[arg(long, value_name = "B:H:N0", requires = "cut", conflicts_with = "rate_mbps")]
+    channel: Option<Channel>,
     /// With --cut: power of the transmitter in watts
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "W", requires = "cut", default_value_t = 1.0, value_parser = above_zero)]
+    #[arg(long, value_name = "W", requires = "cut", default_value_t = 1.0, value_parser = crate::args::above_zero)]
     transmit_w: f64,
     /// Write the front of time and energy up to the deadline here, as CSV or SVG by the file's ending; may be repeated
     #[cfg(feature = "report")]
@@ -113,12 +120,6 @@ enum Least {
     Time,
     /// Energy times time, under the deadline.
     Edp,
-}
-
-#[cfg(feature = "report")]
-fn above_zero(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number")?;
-    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }
 
 /// What following the table comes to in rehearsal.

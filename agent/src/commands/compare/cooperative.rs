@@ -1,7 +1,7 @@
 //! The cooperative case: cut and clock chosen together with each kind of model, judged by what was measured, over a
 //! range of uplinks.
 
-use jetpace_tables::cooperative::{Block, Choice, Problem, rate_bps};
+use jetpace_tables::cooperative::{Block, Choice, Problem};
 use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::model::{BlockModel, Point, PowerForm, TimeForm};
 use jetpace_tables::units::Hertz;
@@ -21,6 +21,8 @@ struct Document {
     evidence: String,
     server: String,
     transmit_w: f64,
+    /// Where the rate comes from.
+    uplink: String,
     rows: Vec<Row>,
 }
 
@@ -95,6 +97,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         evidence: sweep.field("evidence").unwrap_or("measured data").to_owned(),
         server: args.server.as_ref().map_or(BUILT_IN.to_owned(), |path| path.display().to_string()),
         transmit_w: args.transmit_w,
+        uplink: args.channel.map_or("rates as given".to_owned(), |channel| channel.origin(args.transmit_w)),
         rows,
     };
     if args.json { print_json(&document) } else { print_text(&text(&document)) }
@@ -191,10 +194,7 @@ impl Case<'_> {
 impl Args {
     /// The uplinks: those given, and the one of the channel.
     fn rates(&self) -> Vec<f64> {
-        let channel = self
-            .channel
-            .map(|channel| rate_bps(channel.bandwidth_hz, self.transmit_w, channel.gain, channel.noise_w_per_hz));
-        match channel {
+        match self.channel.map(|channel| channel.rate_bps(self.transmit_w)) {
             Some(rate) => vec![rate],
             None => self.rates_mbps.iter().map(|mbps| mbps * 1e6).collect(),
         }
@@ -203,8 +203,9 @@ impl Args {
 
 fn text(document: &Document) -> String {
     let mut text = format!(
-        "{}; server {}; transmitter {} W (assumed unless measured); energy of a period as long as the deadline\n",
-        document.evidence, document.server, document.transmit_w
+        "{}; server {}; transmitter {} W (assumed unless measured); uplink: {}; energy of a period as long as the \
+         deadline\nthe default forms keep {MARGIN_SD} standard deviations of a run clear of the deadline, the others nothing\n",
+        document.evidence, document.server, document.transmit_w, document.uplink
     );
     for row in &document.rows {
         text.push_str(&format!(
@@ -228,6 +229,23 @@ fn text(document: &Document) -> String {
                 policy.time_s * 1e3
             ));
         }
+        text.push_str(&elsewhere(row));
     }
     text
+}
+
+/// Where the CPU's model cuts elsewhere than the default forms, and what that costs.
+fn elsewhere(row: &Row) -> String {
+    let named = |name: &str| row.policies.iter().find(|policy| policy.name == name);
+    let (Some(cpu), Some(ours)) = (named(TimeForm::CpuDvfs.name()), named("default")) else { return String::new() };
+    if cpu.cut == ours.cut {
+        return String::new();
+    }
+    let after = |policy: &Policy| policy.cut_after.clone().unwrap_or("nothing".to_owned());
+    let cost = match (cpu.energy_j, ours.energy_j) {
+        (None, _) => "and misses the deadline".to_owned(),
+        (Some(_), None) => "and meets the deadline, which they miss".to_owned(),
+        (Some(theirs), Some(least)) => format!("{:+.1} % of energy", (theirs / least - 1.0) * 100.0),
+    };
+    format!("  cpu-dvfs cuts after {} where the default forms cut after {}: {cost}\n", after(cpu), after(ours))
 }

@@ -6,14 +6,16 @@ mod local;
 pub mod measured;
 mod paper;
 pub mod server;
+pub mod uplink;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use jetpace_tables::sample::{Kind, Sweep};
 use jetpace_tables::units::Hertz;
 
-use crate::args::{BoardArg, watts};
+use uplink::Channel;
+
+use crate::args::{BoardArg, above_zero, watts};
 use crate::failure::{Failure, Reason};
 
 /// Options of `compare`.
@@ -47,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "CLOCK")]
     emc: Option<Hertz>,
     /// Cooperative: rates of the uplink in Mbit/s
-    #[arg(long, value_name = "RATE,..", value_delimiter = ',', default_value = "1,3,10,30,100", value_parser = positive)]
+    #[arg(long, value_name = "RATE,..", value_delimiter = ',', default_value = "1,3,10,30,100", value_parser = above_zero)]
     rates_mbps: Vec<f64>,
     /// Cooperative: the uplink as a channel instead: bandwidth in Hz, gain, noise in W/Hz (thermal noise is 4e-21)
     #[arg(long, value_name = "B:H:N0")]
@@ -70,26 +72,6 @@ enum Case {
     Local,
     /// The first blocks on the device, the rest on a server.
     Cooperative,
-}
-
-/// A radio channel.
-#[derive(Clone, Copy, Debug)]
-struct Channel {
-    bandwidth_hz: f64,
-    gain: f64,
-    noise_w_per_hz: f64,
-}
-
-impl FromStr for Channel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers: Result<Vec<f64>, String> = text.split(':').map(positive).collect();
-        match numbers?.as_slice() {
-            &[bandwidth_hz, gain, noise_w_per_hz] => Ok(Self { bandwidth_hz, gain, noise_w_per_hz }),
-            _ => Err("not bandwidth:gain:noise, such as 1e6:1e-9:4e-21".to_owned()),
-        }
-    }
 }
 
 impl Args {
@@ -131,9 +113,4 @@ fn factor(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     // At factor 1 only the top clock is left to choose, below it nothing.
     if value.is_finite() && value >= 1.0 { Ok(value) } else { Err("not a factor of 1 or more".to_owned()) }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number")?;
-    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
 }

@@ -1,5 +1,7 @@
 //! `plan --cut`: how many blocks to run here, at which clock, and how many on a server.
 
+use std::path::PathBuf;
+
 use jetpace_tables::cooperative::{Block, Choice, Problem};
 use jetpace_tables::model::{BlockModel, Model};
 use jetpace_tables::plan::at_level;
@@ -7,7 +9,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
 use super::Args;
-use crate::commands::compare::server::sides;
+use crate::commands::compare::server::{BUILT_IN, sides};
 use crate::failure::{Failure, Reason};
 use crate::model_file;
 use crate::output::{print_json, print_text};
@@ -16,7 +18,10 @@ use crate::output::{print_json, print_text};
 struct Document<'a> {
     format: u32,
     deadline_s: f64,
+    server: String,
     rate_bps: f64,
+    /// Where the rate comes from.
+    uplink: String,
     transmit_w: f64,
     /// By how much of itself the local time may grow without missing the deadline, at the risk.
     margin: f64,
@@ -41,12 +46,17 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
     if args.output.is_some() {
         return Err(Failure::usage("--cut chooses one clock, for which there is no table to write: leave -o out"));
     }
-    let Some(mbps) = args.rate_mbps else { return Err(Failure::usage("--cut needs the uplink's --rate-mbps")) };
+    let (rate_bps, uplink) = match (args.rate_mbps, args.channel) {
+        (Some(mbps), _) => (mbps * 1e6, "rate as given".to_owned()),
+        (None, Some(channel)) => (channel.rate_bps(args.transmit_w), channel.origin(args.transmit_w)),
+        (None, None) => return Err(Failure::usage("--cut needs the uplink's --rate-mbps or --channel")),
+    };
     if !(args.risk > 0.0 && args.risk < 1.0) {
         return Err(Failure::usage(format_args!("a risk of {} is not between 0 and 1", args.risk)));
     }
     let (net, emc, blocks) = model_file::network(model, args.net.as_deref(), args.emc)?;
-    let sides = sides(args.cut.as_deref(), net)?;
+    let file = args.cut.iter().flatten().next();
+    let sides = sides(file.map(PathBuf::as_path), net)?;
     if sides.len() != blocks.len() + 1 || sides.iter().skip(1).zip(&blocks).any(|(side, b)| side.block != b.name()) {
         return Err(Failure::usage(format_args!("the server's side has other blocks than {net} of the model")));
     }
@@ -71,7 +81,7 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
             .collect::<Option<Vec<Block>>>()
             .ok_or_else(|| missing("the model has blocks without power: calibrate where the rails can be read"))?,
         input_bytes: sides[0].output_bytes,
-        rate_bps: mbps * 1e6,
+        rate_bps,
         transmit_w: args.transmit_w,
         idle_w: idle_w.ok_or_else(|| missing("the model has no idle power; give it with --idle-w"))?,
         deadline_s: Nanos::as_secs_f64(args.deadline()),
@@ -99,12 +109,17 @@ pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
     let document = Document {
         format: 1,
         deadline_s: problem.deadline_s,
+        server: file.map_or(BUILT_IN.to_owned(), |path| path.display().to_string()),
         rate_bps: problem.rate_bps,
+        uplink,
         transmit_w: problem.transmit_w,
         margin: problem.margin,
         best: row(best),
         cuts,
     };
+    if let Some(warning) = args.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now)) {
+        eprintln!("warning: {warning}");
+    }
     if args.json { print_json(&document) } else { print_text(&text(&document)) }
 }
 
@@ -135,5 +150,6 @@ fn text(document: &Document<'_>) -> String {
         )
     };
     let cuts: String = document.cuts.iter().map(line).collect();
-    format!("{cuts}\nbest: {}", line(&document.best))
+    let (server, rate, uplink) = (&document.server, document.rate_bps / 1e6, &document.uplink);
+    format!("server {server}; uplink {rate:.2} Mbit/s, {uplink}\n\n{cuts}\nbest: {}", line(&document.best))
 }
