@@ -2,8 +2,11 @@
 
 use std::vec::Vec;
 
+use super::power::{self, Obs};
 use super::quality::moved;
-use crate::model::TimeFit;
+use super::times::Reference;
+use crate::model::{Model, Series, TimeFit};
+use crate::units::Hertz;
 
 /// The effect of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,6 +45,20 @@ pub fn crossing(fit: &TimeFit) -> Option<f64> {
     let params = model.params();
     let value = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| **value);
     value("m_s").zip(value("w_s")).filter(|(m, w)| *m > 0.0 && *w > 0.0).map(|(m, w)| w / m)
+}
+
+/// 95 % intervals of the knee and the slope of the default power form's V(f), where the data gives them.
+pub fn voltage_ci95(model: &Model) -> Option<[[f64; 2]; 2]> {
+    let reference = Reference { f_hz: model.f_ref_hz.as_f64(), emc_hz: model.emc_ref_hz.map(Hertz::as_f64) };
+    let obs = |series: &Series| -> Vec<Obs> {
+        let Some(time) = series.time_fit(None) else { return Vec::new() };
+        let points = series.points.iter();
+        points.filter_map(|point| super::powers::observed(point, &time.model, reference)).collect()
+    };
+    let powered = || model.series.iter().filter_map(|series| Some((series, series.power_fit(None)?)));
+    let form = powered().next()?.1.model.form();
+    let points: Vec<Vec<Obs>> = powered().map(|(series, _)| obs(series)).collect();
+    power::voltage_ci95(form, &points, &model.device_constants.voltage)
 }
 
 #[cfg(test)]

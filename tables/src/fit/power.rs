@@ -6,6 +6,7 @@ use std::vec::Vec;
 use super::least::{Linear, non_negative};
 use super::marquardt::descend;
 use crate::model::{PowerForm, PowerModel, Voltage};
+use crate::stats::student95;
 
 /// One point: the clock relative to the reference, the modelled seconds there, and the measured watts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,19 +65,58 @@ pub fn voltage(form: PowerForm, series: &[Vec<Obs>], starts: &[Voltage]) -> Volt
     let mut best = (Voltage::PRIOR, f64::INFINITY);
     for start in starts {
         let ([knee, slope], squares) = descend([start.knee, start.slope], &[KNEE, SLOPE], |&[knee, slope], out| {
-            let voltage = Voltage { knee, slope };
-            out.push((knee - Voltage::PRIOR.knee) / PRIOR_SD.knee);
-            out.push((slope - Voltage::PRIOR.slope) / PRIOR_SD.slope);
-            for points in series {
-                let model = fit(form, points, &voltage);
-                out.extend(points.iter().map(|o| (model.power_w(o.x, o.t, &voltage) / o.p - 1.0) / NOISE));
-            }
+            residuals(form, series, &Voltage { knee, slope }, out);
         });
         if squares < best.1 {
             best = (Voltage { knee, slope }, squares);
         }
     }
     best.0
+}
+
+/// How far the prior and the points are from a V(f), each in its standard deviation. Every series takes the parameters
+/// that suit it best.
+fn residuals(form: PowerForm, series: &[Vec<Obs>], voltage: &Voltage, out: &mut Vec<f64>) {
+    out.push((voltage.knee - Voltage::PRIOR.knee) / PRIOR_SD.knee);
+    out.push((voltage.slope - Voltage::PRIOR.slope) / PRIOR_SD.slope);
+    for points in series {
+        let model = fit(form, points, voltage);
+        out.extend(points.iter().map(|o| (model.power_w(o.x, o.t, voltage) / o.p - 1.0) / NOISE));
+    }
+}
+
+/// 95 % intervals of knee and slope by profile: where the squares, least over all else, have grown by as much as noise
+/// makes them grow once in twenty times. The curvature at the fit will not do, as a series' coefficients end at 0. `None`
+/// where no points are left over.
+pub fn voltage_ci95(form: PowerForm, series: &[Vec<Obs>], fitted: &Voltage) -> Option<[[f64; 2]; 2]> {
+    let mut found = Vec::new();
+    residuals(form, series, fitted, &mut found);
+    let least: f64 = found.iter().map(|r| r * r).sum();
+    // Knee and slope have two residuals of their own: the prior's.
+    let used: usize = series.iter().map(|points| points.len().min(form.parameters())).sum();
+    let degrees = found.len().checked_sub(2 + used).filter(|degrees| *degrees > 0)?;
+    let most = least * (1.0 + student95(degrees).powi(2) / degrees as f64);
+    let with_knee = |knee: f64| {
+        descend([fitted.slope], &[SLOPE], |&[slope], out| residuals(form, series, &Voltage { knee, slope }, out)).1
+    };
+    let with_slope = |slope: f64| {
+        descend([fitted.knee], &[KNEE], |&[knee], out| residuals(form, series, &Voltage { knee, slope }, out)).1
+    };
+    let ends = |value: f64, (low, high): (f64, f64), squares: &dyn Fn(f64) -> f64| {
+        [low, high].map(|end| {
+            if squares(end) <= most {
+                return end;
+            }
+            // To a thousandth of the range.
+            let (mut inside, mut outside) = (value, end);
+            for _ in 0..10 {
+                let middle = 0.5 * (inside + outside);
+                if squares(middle) <= most { inside = middle } else { outside = middle }
+            }
+            inside
+        })
+    };
+    Some([ends(fitted.knee, KNEE, &with_knee), ends(fitted.slope, SLOPE, &with_slope)])
 }
 
 /// Where the search for V(f) begins when nothing is known: knees across the range.

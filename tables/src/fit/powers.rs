@@ -146,7 +146,7 @@ fn obs(timed: &Timed, points: &[Point], reference: Reference, without: Option<He
         .collect()
 }
 
-fn observed(point: &Point, time: &TimeModel, reference: Reference) -> Option<Obs> {
+pub(super) fn observed(point: &Point, time: &TimeModel, reference: Reference) -> Option<Obs> {
     let o = reference.obs(point);
     // A reading of 0 W has no relative error.
     let p = point.power_w.filter(|watts| *watts > 0.0)?;

@@ -319,3 +319,52 @@ fn a_cpu_clock_that_moved_is_warned_of() {
     assert!(model.warnings[0].contains("CPU clock moved between 729 MHz and 1500 MHz"), "{:?}", model.warnings);
     assert_eq!(model.series[0].cpu_freq_hz, Some(mhz(1500)));
 }
+
+#[test]
+fn the_voltages_intervals_hold_the_truth_as_often_as_they_say() {
+    let truth = Voltage { knee: 0.6, slope: 1.1 };
+    let (mut knees, mut slopes) = (0, 0);
+    let runs = 60;
+    for run in 0..runs {
+        let mut random = Noise(run + 1);
+        let mut rows = Vec::new();
+        for (block, p0_w, k_w, e_j) in [("a", 3.0, 4.0, 0.02), ("b", 3.5, 6.0, 0.01), ("c", 4.0, 3.0, 0.05)] {
+            for clock in MHZ {
+                let x = clock as f64 / 1000.0;
+                let t = 0.010 / x + 0.002;
+                let power = PowerModel::VoltageActivity { p0_w, k_w, e_j }.power_w(x, t, &truth);
+                rows.push(row(block, clock, t, Some(power * (1.0 + 0.005 * random.next()))));
+            }
+        }
+        let model = fit(&sweep(rows), &Options::default()).unwrap();
+        let [knee, slope] = explain::voltage_ci95(&model).unwrap();
+        let fitted = model.device_constants.voltage;
+        assert!(knee[0] < fitted.knee && fitted.knee < knee[1] && knee[1] - knee[0] < 0.3, "{knee:?}");
+        knees += u32::from((knee[0]..knee[1]).contains(&truth.knee));
+        slopes += u32::from((slope[0]..slope[1]).contains(&truth.slope));
+    }
+    // 57 of 60 on average.
+    assert!(knees >= 50 && slopes >= 50, "{knees} {slopes} of {runs}");
+}
+
+#[test]
+fn what_the_memory_adds_to_the_power_is_a_table() {
+    let mut rows = Vec::new();
+    for (block, p0_w) in [("a", 3.0), ("b", 3.5)] {
+        for (emc, over_w) in [(800, 0.0), (1200, 0.2), (1600, 0.7)] {
+            for clock in MHZ {
+                let x = clock as f64 / 1000.0;
+                let power = PowerModel::VoltageActivity { p0_w: p0_w + over_w, k_w: 4.0, e_j: 0.02 };
+                let t = 0.010 / x + 0.002;
+                let watts = power.power_w(x, t, &Voltage::PRIOR);
+                rows.push(Row { emc_freq: Some(mhz(emc)), ..row(block, clock, t, Some(watts)) });
+            }
+        }
+    }
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    let found = &model.device_constants.emc_base;
+    assert_eq!(found.iter().map(|base| base.emc_freq_hz).collect::<Vec<_>>(), [mhz(800), mhz(1200), mhz(1600)]);
+    for (base, over_w) in found.iter().zip([0.0, 0.2, 0.7]) {
+        assert!((base.base_w - over_w).abs() < 0.01, "{found:?}");
+    }
+}

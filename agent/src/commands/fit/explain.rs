@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use jetpace_tables::fit::explain::{crossing, effects};
+use jetpace_tables::fit::explain::{crossing, effects, voltage_ci95};
 use jetpace_tables::model::{Model, Series, TimeFit, TimeForm};
 use jetpace_tables::units::Hertz;
 
@@ -66,6 +66,24 @@ pub fn text(model: &Model) -> String {
         for warning in &fit.quality.warnings {
             let _ = writeln!(text, "  {warning}");
         }
+    }
+    text + &device(model)
+}
+
+/// What all blocks share: V(f), and what the memory's clock adds to the power.
+fn device(model: &Model) -> String {
+    let mut text = String::new();
+    if let Some([knee, slope]) = voltage_ci95(model) {
+        let voltage = &model.device_constants.voltage;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "\nV(f): knee {:.3} f_ref (95 %: {:.3} .. {:.3}), slope {:.3} (95 %: {:.3} .. {:.3})",
+            voltage.knee, knee[0], knee[1], voltage.slope, slope[0], slope[1]
+        );
+    }
+    for base in &model.device_constants.emc_base {
+        let _ = writeln!(text, "EMC {}: {:+.3} W over the lowest", base.emc_freq_hz, base.base_w);
     }
     text
 }
