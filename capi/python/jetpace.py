@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import os
+import warnings
 
 __all__ = ["Error", "Pace", "attach"]
 
@@ -146,8 +147,12 @@ class Pace:
         self.frame_start()
         try:
             yield self
-        finally:
-            self.frame_end()
+        except BaseException:
+            # What went wrong in the frame is what the caller has to hear of.
+            with contextlib.suppress(Error):
+                self.frame_end()
+            raise
+        self.frame_end()
 
     def wrap(self, name, run, size=1):
         """A callable that tells that block `name` starts and then calls `run`."""
@@ -197,7 +202,7 @@ def attach(model, blocks, pace=None, *, size=None, synchronize=None):
     blocks: names of submodules that are the table's blocks, or a dict of submodule name to block name; in the order in
     which they run. pace: a Pace; by default one of the daemon's own table. size: a function of a block's inputs that
     gives its size; by default 1. synchronize: called before each boundary; by default torch.cuda.synchronize where the
-    model's parameters are on a CUDA device.
+    model's parameters are on a CUDA device. Where the daemon goes away the model runs on, after one warning.
     """
     owned = pace is None
     pace = Pace() if owned else pace
@@ -207,17 +212,28 @@ def attach(model, blocks, pace=None, *, size=None, synchronize=None):
     if synchronize is None:
         synchronize = _cuda_synchronize(model)
 
+    warned = []
+
+    def tell(call, *args):
+        # The model goes on where the daemon does not.
+        try:
+            call(*args)
+        except Error as error:
+            if not warned:
+                warned.append(error)
+                warnings.warn(f"jetpace no longer follows its table: {error}", RuntimeWarning, stacklevel=2)
+
     def frame_start(*_):
-        pace.frame_start()
+        tell(pace.frame_start)
 
     def frame_end(*_):
         synchronize()
-        pace.frame_end()
+        tell(pace.frame_end)
 
     def block_start(number):
         def hook(_module, inputs):
             synchronize()
-            pace.block(number, size(*inputs) if size else 1)
+            tell(pace.block, number, size(*inputs) if size else 1)
 
         return hook
 

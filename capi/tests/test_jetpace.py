@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 import unittest
+import warnings
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "python"))
 import jetpace
@@ -93,6 +94,23 @@ class Tests(unittest.TestCase):
                 model(0)
             self.assertEqual((pace.stats().frames, pace.stats().faults), (5, 0))
         self.assertEqual((model.before, model.after), ([], []))
+
+    def test_a_model_runs_on_where_nobody_follows(self):
+        model = Module(**{name: Module() for name in BLOCKS})
+        with on_the_board() as pace, jetpace.attach(model, BLOCKS, pace):
+            model(0)
+            pace.close()
+            with self.assertWarnsRegex(RuntimeWarning, "no longer follows"):
+                model(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                model(0)
+
+    def test_what_a_frame_raises_is_what_is_heard_of(self):
+        with on_the_board() as pace:
+            with self.assertRaises(ZeroDivisionError), pace.frame():
+                pace.close()
+                1 / 0
 
     @unittest.skipUnless(SOCKET, "no daemon")
     def test_the_daemon_serves(self):

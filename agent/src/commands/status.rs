@@ -22,8 +22,17 @@ pub struct Args {
 
 /// A document from the daemon.
 pub(super) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
-    let bytes = remote::document(socket, request).map_err(|e| no_daemon(socket, &e))?;
-    serde_json::from_slice(&bytes).map_err(|e| Failure::failed(format_args!("the daemon's answer: {e}")))
+    let why = || Failure::failed("the daemon has no such client; `jetpace status` lists those that it has");
+    ask_if(socket, request)?.ok_or_else(why)
+}
+
+/// The same; `None` where the daemon has not what is asked about.
+pub fn ask_if(socket: &Path, request: &Request) -> Result<Option<Value>, Failure> {
+    let bytes = match remote::document(socket, request) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && socket.exists() => return Ok(None),
+        answer => answer.map_err(|e| no_daemon(socket, &e))?,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| Failure::failed(format_args!("the daemon's answer: {e}")))
 }
 
 fn no_daemon(socket: &Path, error: &std::io::Error) -> Failure {

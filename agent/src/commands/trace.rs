@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::status::ask;
+use super::status::{ask, ask_if};
 use crate::failure::Failure;
 use crate::output::print_text;
 use crate::runtime::wire::{self, Request};
@@ -36,19 +36,29 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let stop = Stop::install()?;
         let mut from = 0;
+        let mut trace = ask(&self.socket, &Request::Trace { client: self.client, from })?;
         loop {
-            let trace = ask(&self.socket, &Request::Trace { client: self.client, from })?;
             let mut text = String::new();
             for event in trace["events"].as_array().into_iter().flatten() {
                 text.push_str(&if self.json { event.to_string() } else { line(event) });
                 text.push('\n');
             }
             print_text(&text)?;
-            from = trace["next"].as_u64().and_then(|next| u32::try_from(next).ok()).unwrap_or(from);
+            let next = trace["next"].as_u64().and_then(|next| u32::try_from(next).ok()).unwrap_or(from);
+            let lost = next.wrapping_sub(from).saturating_sub(trace["events"].as_array().map_or(0, Vec::len) as u32);
+            if from > 0 && lost > 0 {
+                log::warn!("{lost} events came and went between two looks");
+            }
+            from = next;
             if !self.follow || stop.signal().is_some() {
                 return Ok(());
             }
             std::thread::sleep(ASK_EVERY);
+            match ask_if(&self.socket, &Request::Trace { client: self.client, from })? {
+                Some(more) => trace = more,
+                // It has gone.
+                None => return Ok(()),
+            }
         }
     }
 }

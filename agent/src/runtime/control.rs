@@ -92,8 +92,8 @@ impl<C: Tended + Send + 'static> Control<C> {
                 // Set once, here.
                 let _ = started.set(applied.err());
                 if go {
-                    Thread { desk: &desk, clock: &clock, silence, pending: None, owed: None, look_at: Nanos::ZERO }
-                        .serve();
+                    let (desk, clock) = (&*desk, &*clock);
+                    Thread { desk, clock, silence, taken: 0, pending: None, owed: None, look_at: Nanos::ZERO }.serve();
                 }
             })?
         };
@@ -164,11 +164,12 @@ impl<C: GpuClock> Pen<C> {
     /// the write came back.
     #[inline]
     pub fn write(&self, clock: ClockIndex, at: impl FnOnce() -> Nanos) -> Option<bool> {
+        let mut gpu = self.clock.try_lock().ok()?;
+        // With the lock, as the control thread may just have handed back.
         if !self.desk.is_settled() {
             return None;
         }
         self.desk.written.clock()?;
-        let mut gpu = self.clock.try_lock().ok()?;
         let result = gpu.set(clock);
         self.desk.note(&result, Some(clock), at());
         Some(result.is_ok())
@@ -188,6 +189,8 @@ struct Thread<'a, C> {
     desk: &'a Desk,
     clock: &'a Mutex<C>,
     silence: Nanos,
+    /// Requests so far.
+    taken: u64,
     pending: Option<(ClockIndex, Nanos)>,
     /// A hand-back that was refused, and when to try again.
     owed: Option<Nanos>,
@@ -199,12 +202,12 @@ impl<C: Tended> Thread<'_, C> {
         loop {
             // Asked before the last look, so that a request left before the end is not missed.
             let closed = self.desk.mailbox.is_closed();
-            let posted = self.desk.posted();
             let request = self.desk.mailbox.take();
             if request.is_none() && closed {
                 return;
             }
             if let Some(request) = request {
+                self.taken += 1;
                 self.carry_out(request);
             }
             let now = sys::now();
@@ -212,7 +215,7 @@ impl<C: Tended> Thread<'_, C> {
                 self.set(to);
             }
             if self.pending.is_none() {
-                self.desk.set_settled(posted);
+                self.desk.set_settled(self.taken);
             }
             if self.desk.take_look_asked() {
                 look(self.desk, self.clock, true);
@@ -244,9 +247,11 @@ impl<C: Tended> Thread<'_, C> {
     }
 
     fn release(&mut self) {
-        let released = self.lock().release();
+        let mut clock = self.lock();
+        let released = clock.release();
         let now = sys::now();
         self.desk.note(&released, None, now);
+        drop(clock);
         self.owed = released.is_err().then(|| now.saturating_add(RELEASE_AGAIN));
     }
 

@@ -71,11 +71,13 @@ impl Default for Mailbox {
 }
 
 impl Mailbox {
-    /// Leaves a request: a swap and, if the control thread sleeps, one futex wake. Times are kept to 8 us.
-    pub fn post(&self, request: Request) {
+    /// Leaves a request: a swap and, if the control thread sleeps, one futex wake. Times are kept to 8 us. Says whether
+    /// there was none: one that was not yet taken is replaced.
+    pub fn post(&self, request: Request) -> bool {
         // A swap and not a store: it comes wholly before or wholly after the other side's.
-        self.word.swap(pack(request), Ordering::AcqRel);
+        let before = self.word.swap(pack(request), Ordering::AcqRel);
         self.bell.ring(Scope::Process);
+        before == 0
     }
 
     /// Takes the latest request, if there is one.

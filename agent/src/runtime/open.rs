@@ -4,13 +4,14 @@ use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_tables::hw::Timer;
+use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::table::{Digest, Table};
 
 use super::tend::BoardClock;
 use crate::failure::{Failure, Reason};
 
-/// Takes the GPU's clock: what a killed instance left is put back first, and on every way out so is what was found.
+/// Takes the GPU's clock: what a killed instance left is put back first, and on every way out so is what was found. The
+/// GPU is left to the stock governor.
 ///
 /// # Errors
 /// Where there is no GPU, another instance holds it, or no way of fixing the clock works.
@@ -25,7 +26,9 @@ pub fn take<N: Nodes + Store + Clone, T: Timer>(
         log::warn!("a killed instance left clocks changed; they were put back first");
         guard::log_foreign(&report);
     }
-    let clock = BoardClock::open(nodes, timer, &board, &guard, way)?;
+    let mut clock = BoardClock::open(nodes, timer, &board, &guard, way)?;
+    // Finding out which way works leaves the GPU at its lowest clock; until a frame starts it is the stock governor's.
+    clock.release()?;
     let digest = clock.board();
     Ok((clock, digest))
 }

@@ -271,6 +271,25 @@ fn comes_back(tree: &Tree, subject: &mut dyn Subject) {
     assert!(seen.is("following", None) && seen.total() == faults, "a fault more: {seen:?}");
 }
 
+/// What says who has the GPU.
+fn held(tree: &Tree) -> [String; 3] {
+    ["governor", "min_freq", "max_freq"].map(|name| node(tree, name))
+}
+
+#[test]
+fn until_something_starts_the_gpu_is_the_stock_governors() {
+    both(LONG, |board, _| assert_eq!(held(board), held(&tree())));
+}
+
+#[test]
+fn a_block_without_its_frame_holds_no_clock_for_longer_than_three_periods() {
+    both(SHORT, |board, subject| {
+        subject.tell(block(0));
+        until("the safe clock", || held(board) != held(&tree()));
+        until("the stock governor", || held(board) == held(&tree()));
+    });
+}
+
 #[test]
 fn a_node_that_vanishes_ends_with_the_stock_governor_until_it_is_there_again() {
     both(LONG, |tree, subject| {

@@ -10,6 +10,7 @@ mod faults;
 mod idle;
 mod notify;
 mod run;
+mod trace;
 mod users;
 mod writer;
 

@@ -236,13 +236,17 @@ impl<T: Deref<Target = Table>> Governor<T> {
     /// Called by the shell's timer, at least once a period: hands the GPU back after three periods of silence.
     pub fn tick(&mut self, now: Nanos) -> Action {
         let silent = now.saturating_sub(self.last);
-        let started = self.counters.frames > 0;
         let handed_back = matches!(self.state, State::HandedBack(_));
-        if !started || handed_back || silent.get() < self.table.period().get().saturating_mul(3) {
+        if !self.has_started() || handed_back || silent.get() < self.table.period().get().saturating_mul(3) {
             return Action::Hold;
         }
         self.frame = None;
         self.hand_back(now, Fault::Silence)
+    }
+
+    /// Whether anything was told that may have asked for a clock: a block without its frame asks for the safe one.
+    pub fn has_started(&self) -> bool {
+        self.counters.frames > 0 || self.counters.blocks > 0
     }
 
     /// The board now allows clocks up to `cap` only (the board's index), or again.

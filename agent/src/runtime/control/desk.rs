@@ -91,8 +91,11 @@ impl Default for Desk {
 impl Desk {
     /// Leaves a request for the control thread. For one poster.
     pub fn post(&self, request: Request) {
-        self.posted.store(self.posted.load(Ordering::Relaxed) + 1, Ordering::Release);
-        self.mailbox.post(request);
+        // Counted as the control thread counts what it takes. In between the thread may be ahead; this side writes
+        // nothing then.
+        if self.mailbox.post(request) {
+            self.posted.store(self.posted.load(Ordering::Relaxed) + 1, Ordering::Release);
+        }
     }
 
     /// Whether everything posted was carried out and no timer runs: only then may the poster write inline.
@@ -174,12 +177,9 @@ impl Desk {
         Nanos::new(self.heartbeat.load(Ordering::Relaxed))
     }
 
-    pub(super) fn posted(&self) -> u64 {
-        self.posted.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_settled(&self, posted: u64) {
-        self.settled.store(posted, Ordering::Release);
+    /// So many requests were taken and carried out.
+    pub(super) fn set_settled(&self, taken: u64) {
+        self.settled.store(taken, Ordering::Release);
     }
 
     pub(super) fn set_silenced(&self) {

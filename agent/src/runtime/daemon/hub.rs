@@ -26,7 +26,18 @@ pub struct Hub<C> {
 #[derive(Default)]
 struct Wishes {
     by_client: [Option<ClockIndex>; MAX_CLIENTS],
-    posted: Option<ClockIndex>,
+    posted: Posted,
+}
+
+/// What was asked of the clock last.
+#[derive(Default, PartialEq, Eq)]
+enum Posted {
+    /// To be the stock governor's, as it is when the daemon starts.
+    #[default]
+    Released,
+    Clock(ClockIndex),
+    /// Writes were refused since: what is in effect is not known.
+    Unknown,
 }
 
 impl<C: GpuClock> Hub<C> {
@@ -55,9 +66,11 @@ impl<C: GpuClock> Hub<C> {
         let Some(wish) = wishes.by_client.get_mut(slot) else { return };
         *wish = clock;
         let highest = wishes.by_client.iter().flatten().max().copied();
-        if std::mem::replace(&mut wishes.posted, highest) == highest {
+        let post = highest.map_or(Posted::Released, Posted::Clock);
+        if wishes.posted == post {
             return;
         }
+        wishes.posted = post;
         // A refused write is on the desk, where every client's governor hears of it.
         match highest {
             Some(clock) if writer == Writer::Inline && self.pen.write(clock, super::now).is_some() => {}
@@ -68,7 +81,7 @@ impl<C: GpuClock> Hub<C> {
 
     /// Writes were refused: what is in effect is not known, the next wish is written even if it is the same.
     pub fn doubt(&self) {
-        self.wishes().posted = None;
+        self.wishes().posted = Posted::Unknown;
     }
 
     /// A client has gone.
@@ -114,6 +127,11 @@ mod tests {
         assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
         hub.wish(0, None, Writer::Inline);
         assert_eq!(taken(), Some(Request::Release));
+        hub.wish(0, None, Writer::Inline);
+        assert_eq!(taken(), None, "it is released");
+        hub.doubt();
+        hub.wish(0, None, Writer::Inline);
+        assert_eq!(taken(), Some(Request::Release), "a refused write may have left it held");
         hub.wish(MAX_CLIENTS, Some(ClockIndex(7)), Writer::Inline);
         assert_eq!(taken(), None, "no such client");
     }

@@ -300,7 +300,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
         let governor = self.served.governor();
         match governor.state() {
             GovernorState::HandedBack(_) => Nanos::MAX,
-            _ if governor.counters().frames == 0 => Nanos::MAX,
+            _ if !governor.has_started() => Nanos::MAX,
             _ => self.heard.saturating_add(Nanos::new(governor.table().period().get().saturating_mul(3))),
         }
     }
