@@ -38,9 +38,11 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     train: Option<usize>,
     /// Leave rows below this clock out, such as 705MHz
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "CLOCK")]
     min_clock: Option<Hertz>,
     /// Add one series per block over all EMC clocks
+    #[cfg(feature = "report")]
     #[arg(long)]
     emc_joint: bool,
     /// Its training points, GPU:EMC clock, such as 114.75MHz:1866MHz
@@ -93,7 +95,9 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let sweep = sweep::read(&self.sweep)?;
         let options = Options {
+            #[cfg(feature = "report")]
             min_clock: self.min_clock,
+            #[cfg(feature = "report")]
             emc_joint: self.emc_joint,
             #[cfg(feature = "report")]
             train: self.train,

@@ -51,7 +51,7 @@ impl Problem {
         let clocks = clocks(model);
         let models = model.blocks(ask.network, ask.emc);
         if models.is_empty() {
-            return Err(PlanError::NoNetwork { asked: String::from(ask.network), known: model.networks().join(", ") });
+            return Err(PlanError::NoNetwork);
         }
         let mut blocks = Vec::new();
         for block in &models {

@@ -192,13 +192,8 @@ pub enum PlanError {
     #[error("{0}")]
     Invalid(String),
     /// The model has no such network.
-    #[error("the model has no network `{asked}`; it has {known}")]
-    NoNetwork {
-        /// Asked for.
-        asked: String,
-        /// Those that it has.
-        known: String,
-    },
+    #[error("the model has no such network")]
+    NoNetwork,
     /// The sweep lacks what planning needs.
     #[error("the model has no {what}: {remedy}")]
     NotMeasured {
