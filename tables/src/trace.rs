@@ -38,6 +38,8 @@ pub enum Event {
     Noted(Fault),
     /// The table is followed again.
     Follow,
+    /// What ran since the event before shared the GPU with another client: its time says little.
+    Shared,
 }
 
 /// What can go wrong while running.
@@ -115,6 +117,7 @@ const fn pack(event: Event) -> (u32, i32) {
         Event::HandBack(fault) => (word(6, fault as u8, 0), 0),
         Event::Noted(fault) => (word(7, fault as u8, 0), 0),
         Event::Follow => (word(8, 0, 0), 0),
+        Event::Shared => (word(9, 0, 0), 0),
     }
 }
 
@@ -132,6 +135,7 @@ fn unpack(word: u32, slack_us: i32) -> Option<Event> {
         6 => Event::HandBack(Fault::from_code(detail)?),
         7 => Event::Noted(Fault::from_code(detail)?),
         8 => Event::Follow,
+        9 => Event::Shared,
         _ => return None,
     })
 }
@@ -225,6 +229,7 @@ mod tests {
             Event::Set(ClockIndex(3)),
             Event::FrameEnd { slack_us: i32::MIN },
             Event::Follow,
+            Event::Shared,
         ];
         for fault in Fault::ALL {
             events.extend([Event::Hold(fault), Event::HandBack(fault), Event::Noted(fault)]);

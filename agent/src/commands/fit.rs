@@ -1,21 +1,18 @@
 //! `jetpace fit`: from a sweep to a model.
 
 #[cfg(feature = "report")]
+mod desk;
+#[cfg(feature = "report")]
 mod explain;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-#[cfg(feature = "report")]
-use std::str::FromStr;
 
-use jetpace_tables::fit::suggest::{Suggestion, suggest};
-use jetpace_tables::fit::{Options, fit};
+use jetpace_tables::fit::fit;
 use jetpace_tables::model::{Model, Quality, Series};
-use jetpace_tables::units::Hertz;
-use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{print_json, write_file};
+use crate::output::write_file;
 use crate::sweep;
 
 /// Options of `fit`. The static release has no room for what is done at a desk.
@@ -28,83 +25,24 @@ pub struct Args {
         feature = "report",
         arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "explain", "suggest"])
     )]
-    #[cfg_attr(
-        not(feature = "report"),
-        arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "suggest"])
-    )]
+    #[cfg_attr(not(feature = "report"), arg(short, long, value_name = "FILE", required_unless_present = "json"))]
     output: Option<PathBuf>,
-    /// Fit on N clocks of each series, evenly spread with both ends in, and hold the others out
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "N")]
-    train: Option<usize>,
-    /// Leave rows below this clock out, such as 705MHz
-    #[cfg(feature = "report")]
-    #[arg(long, value_name = "CLOCK")]
-    min_clock: Option<Hertz>,
-    /// Add one series per block over all EMC clocks
-    #[cfg(feature = "report")]
-    #[arg(long)]
-    emc_joint: bool,
-    /// Its training points, GPU:EMC clock, such as 114.75MHz:1866MHz
-    #[cfg(feature = "report")]
-    #[arg(long, value_name = "F:E,..", value_delimiter = ',', requires = "emc_joint")]
-    train_points: Vec<PointArg>,
-    /// Say how the time of each block moves with each parameter
-    #[cfg(feature = "report")]
-    #[arg(long)]
-    explain: bool,
-    /// Plot it as well: one SVG per block and parameter in this folder
-    #[cfg(feature = "report")]
-    #[arg(long, value_name = "FOLDER", requires = "explain")]
-    plots: Option<PathBuf>,
-    /// Name the N clocks that are best measured next
-    #[arg(long, value_name = "N")]
-    suggest: Option<usize>,
+    #[command(flatten)]
+    desk: desk::Desk,
     /// Print the model as JSON on stdout
     #[arg(long)]
     json: bool,
-}
-
-/// The model, and what was asked about it.
-#[derive(Serialize)]
-struct Document<'a> {
-    #[serde(flatten)]
-    model: &'a Model,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suggest: Option<Vec<Suggestion>>,
-}
-
-/// A training point on the command line: GPU clock, EMC clock.
-#[cfg(feature = "report")]
-#[derive(Clone, Copy, Debug)]
-struct PointArg(Hertz, Hertz);
-
-#[cfg(feature = "report")]
-impl FromStr for PointArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (gpu, emc) = text.split_once(':').ok_or("not GPU:EMC, such as 114.75MHz:1866MHz")?;
-        let clock = |text: &str| text.parse::<Hertz>().map_err(|e| format!("`{text}` is {e}"));
-        Ok(Self(clock(gpu)?, clock(emc)?))
-    }
 }
 
 impl Args {
     /// Fits, reports, writes.
     pub fn run(self) -> Result<(), Failure> {
         let sweep = sweep::read(&self.sweep)?;
-        let options = Options {
-            #[cfg(feature = "report")]
-            min_clock: self.min_clock,
-            #[cfg(feature = "report")]
-            emc_joint: self.emc_joint,
-            #[cfg(feature = "report")]
-            train: self.train,
-            #[cfg(feature = "report")]
-            train_points: self.train_points.iter().map(|point| (point.0, point.1)).collect(),
-            ..Options::default()
-        };
+        #[cfg(feature = "report")]
+        let options = self.desk.options();
+        #[cfg(not(feature = "report"))]
+        let options = jetpace_tables::fit::Options::default();
         let model = fit(&sweep, &options).map_err(|e| Failure::usage(format_args!("{}: {e}", self.sweep.display())))?;
         eprint!("{}", summary(&model));
         if let Some(path) = &self.output {
@@ -113,26 +51,10 @@ impl Args {
             text.push('\n');
             write_file(path, text.as_bytes())?;
         }
-        let suggest = self.suggest.map(|count| suggest(&model, count));
-        for next in suggest.iter().flatten() {
-            eprintln!(
-                "measure next: {}; the predicted frame time's standard deviation falls from {:.2} to {:.2} %",
-                next.clock_hz,
-                next.sd_now * 100.0,
-                next.sd_then * 100.0
-            );
-        }
         #[cfg(feature = "report")]
-        {
-            if self.explain {
-                eprint!("{}", explain::text(&model));
-            }
-            if let Some(folder) = &self.plots {
-                let written = explain::plots(&model, folder)?;
-                eprintln!("{}: {written} plots", folder.display());
-            }
-        }
-        if self.json { print_json(&Document { model: &model, suggest }) } else { Ok(()) }
+        return self.desk.tell(&model, self.json);
+        #[cfg(not(feature = "report"))]
+        if self.json { crate::output::print_json(&model) } else { Ok(()) }
     }
 }
 

@@ -75,7 +75,6 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     stall: Option<Nanos>,
     /// The CPU clock at which it will run
-    #[cfg(feature = "report")]
     #[arg(long, value_name = "CLOCK")]
     cpu_clock: Option<Hertz>,
     /// Follow the list of clocks whatever the slack, without feedback
@@ -206,10 +205,7 @@ impl Args {
         };
         let size = warning(format!("size {}", self.largest().0), blocks.iter().filter(sized).collect());
         let clock = warning("the outermost clocks' time".to_owned(), blocks.iter().filter(clocked).collect());
-        #[cfg(feature = "report")]
         let cpu = self.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now));
-        #[cfg(not(feature = "report"))]
-        let cpu = None;
         size.into_iter().chain(clock).chain(cpu).collect()
     }
 

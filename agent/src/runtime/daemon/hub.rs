@@ -1,6 +1,6 @@
 //! What all clients ask for together: the highest clock wins.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jetpace_tables::hw::GpuClock;
@@ -19,6 +19,8 @@ pub struct Hub<C> {
     clocks: Vec<Hertz>,
     wishes: Mutex<Wishes>,
     busy: [AtomicBool; MAX_CLIENTS],
+    /// Frames that clients have begun.
+    begun: [AtomicU64; MAX_CLIENTS],
     /// When the daemon started.
     pub started: Nanos,
 }
@@ -43,7 +45,8 @@ enum Posted {
 impl<C: GpuClock> Hub<C> {
     pub fn new(pen: Pen<C>, clocks: Vec<Hertz>) -> Self {
         let busy = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { pen, clocks, wishes: Mutex::default(), busy, started: super::now() }
+        let begun = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { pen, clocks, wishes: Mutex::default(), busy, begun, started: super::now() }
     }
 
     pub fn desk(&self) -> &Desk {
@@ -92,9 +95,16 @@ impl<C: GpuClock> Hub<C> {
 
     /// A client is within a frame, or no longer.
     pub fn set_busy(&self, slot: usize, busy: bool) {
-        if let Some(flag) = self.busy.get(slot) {
+        if let (Some(flag), Some(begun)) = (self.busy.get(slot), self.begun.get(slot)) {
             flag.store(busy, Ordering::Relaxed);
+            begun.fetch_add(u64::from(busy), Ordering::Relaxed);
         }
+    }
+
+    /// How many frames all other clients have begun: one that lies within a single block of this client is seen by it.
+    pub fn begun_by_others(&self, slot: usize) -> u64 {
+        let others = self.begun.iter().enumerate().filter(|(other, _)| *other != slot);
+        others.map(|(_, begun)| begun.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 
     /// Whether a client other than this one is within a frame.
@@ -142,7 +152,9 @@ mod tests {
         hub.set_busy(4, true);
         assert!(!hub.is_shared(4));
         assert!(hub.is_shared(3));
+        assert_eq!((hub.begun_by_others(3), hub.begun_by_others(4)), (1, 0));
         hub.forget(4);
+        assert_eq!(hub.begun_by_others(3), 1);
         assert!(!hub.is_shared(3));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jetpace_tables::governor::{Action, Governor, State as GovernorState};
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Table;
+use jetpace_tables::trace::Event as TraceEvent;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sys::socket::{Shutdown, shutdown};
@@ -155,6 +156,9 @@ struct Thread<'a, C> {
     heard: Nanos,
     in_frame: bool,
     shared: bool,
+    /// At the event before: whether another client was within a frame, and how many frames the others had begun.
+    beside: bool,
+    others: u64,
     rate: Rate,
 }
 
@@ -177,6 +181,8 @@ impl<'a, C: GpuClock> Thread<'a, C> {
             heard: now,
             in_frame: false,
             shared: false,
+            beside: false,
+            others: 0,
             rate: Rate { since: now, events: 0, empty_wakes: 0 },
         }
     }
@@ -232,20 +238,33 @@ impl<'a, C: GpuClock> Thread<'a, C> {
             What::FrameStart => {
                 self.in_frame = true;
                 self.hub.set_busy(self.served.slot, true);
-                self.shared = self.hub.is_shared(self.served.slot);
+                self.others = self.hub.begun_by_others(self.served.slot);
+                self.beside = self.hub.is_shared(self.served.slot);
+                self.shared = false;
                 governor.frame_start(at)
             }
             What::BlockStart(block, size) => {
-                self.shared |= self.hub.is_shared(self.served.slot);
+                self.look_around(governor, at);
                 governor.block_start(block, size, at)
             }
             What::FrameEnd => {
-                self.shared |= self.hub.is_shared(self.served.slot);
+                self.look_around(governor, at);
                 self.served.shared.fetch_add(u64::from(self.shared && self.in_frame), Ordering::Relaxed);
                 self.in_frame = false;
                 self.hub.set_busy(self.served.slot, false);
                 governor.frame_end(at)
             }
+        }
+    }
+
+    /// Marks what ran since the event before where another client was within a frame then, is now, or began one between.
+    fn look_around(&mut self, governor: &Governor<Box<Table>>, at: Nanos) {
+        let slot = self.served.slot;
+        let before = (self.beside, self.others);
+        (self.beside, self.others) = (self.hub.is_shared(slot), self.hub.begun_by_others(slot));
+        if self.in_frame && (before.0 || self.beside || self.others != before.1) {
+            self.shared = true;
+            governor.trace().push(at, TraceEvent::Shared);
         }
     }
 

@@ -135,5 +135,6 @@ fn line(at_ns: u64, event: Event) -> Line {
         Event::HandBack(why) => Line { why: Some(why.text()), ..plain("hand back") },
         Event::Noted(why) => Line { why: Some(why.text()), ..plain("noted") },
         Event::Follow => plain("follow"),
+        Event::Shared => plain("shared"),
     }
 }

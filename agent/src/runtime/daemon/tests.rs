@@ -199,8 +199,32 @@ fn the_highest_clock_of_all_clients_wins_and_shared_frames_are_marked() {
         low.tell(what).unwrap();
     }
     until("the shared frame", || low.figures().shared == 1);
+    let trace = document(&daemon.socket, &wire::Request::Trace { client: 0, from: 0 }).unwrap();
+    let trace: serde_json::Value = serde_json::from_slice(&trace).unwrap();
+    let events: Vec<_> =
+        trace["events"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
+    // The other one's frame began before the first block did.
+    let marked = ["shared", "block", "shared", "block", "shared", "frame end"];
+    let found: Vec<_> = events.iter().copied().filter(|event| marked.contains(event)).collect();
+    assert_eq!(found, marked, "{events:?}");
     drop(high);
     daemon.wait_for("the low client's clock again", |writes| writes == [set(1), set(3), set(1)]);
+    // A whole frame of another client within one block of this one.
+    let mut brief = Remote::open(&daemon.socket, &table(1, 1, LONG)).unwrap();
+    for what in [What::FrameStart, block(0)] {
+        low.tell(what).unwrap();
+    }
+    until("the low client's block", || low.figures().taken == 6);
+    for what in [What::FrameStart, block(0), block(1), What::FrameEnd] {
+        brief.tell(what).unwrap();
+    }
+    until("the brief client's frame", || brief.figures().taken == 4);
+    for what in [block(1), What::FrameEnd] {
+        low.tell(what).unwrap();
+    }
+    until("the second shared frame", || low.figures().taken == 8);
+    assert_eq!(low.figures().shared, 2);
+    drop(brief);
     drop(low);
     daemon.wait_for("the release", |writes| writes.last() == Some(&None));
 }

@@ -1,0 +1,97 @@
+//! What `fit` does at a desk: how good a fit is, what it means, and what to measure next.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use jetpace_tables::fit::Options;
+use jetpace_tables::fit::suggest::{Suggestion, suggest};
+use jetpace_tables::model::Model;
+use jetpace_tables::units::Hertz;
+use serde::Serialize;
+
+use super::explain;
+use crate::failure::Failure;
+use crate::output::print_json;
+
+/// Options that the static release has no room for.
+#[derive(Debug, clap::Args)]
+pub struct Desk {
+    /// Fit on N clocks of each series, evenly spread with both ends in, and hold the others out
+    #[arg(long, value_name = "N")]
+    train: Option<usize>,
+    /// Leave rows below this clock out, such as 705MHz
+    #[arg(long, value_name = "CLOCK")]
+    min_clock: Option<Hertz>,
+    /// Add one series per block over all EMC clocks
+    #[arg(long)]
+    emc_joint: bool,
+    /// Its training points, GPU:EMC clock, such as 114.75MHz:1866MHz
+    #[arg(long, value_name = "F:E,..", value_delimiter = ',', requires = "emc_joint")]
+    train_points: Vec<PointArg>,
+    /// Say how the time of each block moves with each parameter, and how well V(f) is known
+    #[arg(long)]
+    explain: bool,
+    /// Plot it as well: one SVG per block and parameter in this folder
+    #[arg(long, value_name = "FOLDER", requires = "explain")]
+    plots: Option<PathBuf>,
+    /// Name the N clocks that are best measured next
+    #[arg(long, value_name = "N")]
+    suggest: Option<usize>,
+}
+
+/// The model, and what was asked about it.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    model: &'a Model,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggest: Option<Vec<Suggestion>>,
+}
+
+/// A training point on the command line: GPU clock, EMC clock.
+#[derive(Clone, Copy, Debug)]
+struct PointArg(Hertz, Hertz);
+
+impl FromStr for PointArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (gpu, emc) = text.split_once(':').ok_or("not GPU:EMC, such as 114.75MHz:1866MHz")?;
+        let clock = |text: &str| text.parse::<Hertz>().map_err(|e| format!("`{text}` is {e}"));
+        Ok(Self(clock(gpu)?, clock(emc)?))
+    }
+}
+
+impl Desk {
+    /// What is fitted on what.
+    pub fn options(&self) -> Options {
+        Options {
+            train: self.train,
+            min_clock: self.min_clock,
+            emc_joint: self.emc_joint,
+            train_points: self.train_points.iter().map(|point| (point.0, point.1)).collect(),
+            ..Options::default()
+        }
+    }
+
+    /// Says what was asked about the model.
+    pub fn tell(&self, model: &Model, json: bool) -> Result<(), Failure> {
+        let suggest = self.suggest.map(|count| suggest(model, count));
+        for next in suggest.iter().flatten() {
+            eprintln!(
+                "measure next: {}; the predicted frame time's standard deviation falls from {:.2} to {:.2} %",
+                next.clock_hz,
+                next.sd_now * 100.0,
+                next.sd_then * 100.0
+            );
+        }
+        if self.explain {
+            eprint!("{}", explain::text(model));
+        }
+        if let Some(folder) = &self.plots {
+            let written = explain::plots(model, folder)?;
+            eprintln!("{}: {written} plots", folder.display());
+        }
+        if json { print_json(&Document { model, suggest }) } else { Ok(()) }
+    }
+}
