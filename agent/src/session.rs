@@ -191,6 +191,8 @@ where
         };
         let table = Box::new(table.clone());
         let mut follow = Follow::start(table, clock, writer, schedule).map_err(|e| refused(schedule, &e))?;
+        // Not all of the process's memory, as CUDA's is part of it.
+        follow.lock_in_memory();
         let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, |_| true, done);
         let handed_back = handed_back(follow.governor().state());
         follow.stop()?;

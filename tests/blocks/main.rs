@@ -1,7 +1,7 @@
 //! A million blocks (JETPACE_BLOCKS says otherwise) through the runtime on a virtual board, with everything going wrong
 //! that can: nothing is allocated, no page faults, and every frame is accounted for.
 
-#![allow(unsafe_code)] // a counting allocator is one by its trait
+#![allow(unsafe_code)] // a counting allocator is one by its trait; a child that may make no system call is forked
 #![allow(clippy::unwrap_used)] // a test may fail by panicking
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,6 +18,7 @@ use jetpace::runtime::follow::{Asked, Follow, Writer};
 use jetpace::runtime::open;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
+use jetpace::runtime::sys;
 use jetpace::runtime::tend::BoardClock;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
@@ -64,6 +65,15 @@ fn blocks_to_run() -> u64 {
 
 /// Neighbouring blocks want different clocks.
 fn table(board: Digest, clocks: &[Hertz]) -> Box<Table> {
+    spread(board, clocks, 1)
+}
+
+/// For no board: neighbouring blocks want clocks that lie this far apart.
+fn at(clocks: &[Hertz], apart: u8) -> Box<Table> {
+    spread([0; 32], clocks, apart)
+}
+
+fn spread(board: Digest, clocks: &[Hertz], apart: u8) -> Box<Table> {
     let listed: Vec<_> = clocks
         .iter()
         .enumerate()
@@ -71,7 +81,8 @@ fn table(board: Digest, clocks: &[Hertz]) -> Box<Table> {
         .map(|(i, clock)| TableClock { index: ClockIndex(i as u8), clock: *clock, relative_time: 1 })
         .collect();
     let names: Vec<String> = (0..BLOCKS).map(|i| format!("b{i}")).collect();
-    let wanted: Vec<_> = names.iter().enumerate().map(|(i, n)| (n.as_str(), ClockIndex((i % 2) as u8 + 1))).collect();
+    let wanted: Vec<_> =
+        names.iter().enumerate().map(|(i, n)| (n.as_str(), ClockIndex((i % 2) as u8 * apart + 1))).collect();
     let pace = (Nanos::from_millis(600_000), Nanos::from_millis(600_000));
     Box::new(Table::plain(board, &listed, &wanted, pace, Nanos::ZERO).unwrap())
 }
@@ -267,6 +278,62 @@ fn inline_writes_allocate_nothing_either() {
     assert_eq!(counters.faults.iter().sum::<u64>(), 0);
     assert!(follow.desk().written.writes() > done.blocks / 2, "not written at every boundary");
     assert_eq!(fs::read_to_string(&path).unwrap().len(), clocks[0].get().to_string().len());
+}
+
+/// Whether `work` comes to its end where a thread may only read, write and end: in a child, which the kernel kills at any
+/// other system call.
+fn without_system_calls(work: impl FnOnce()) -> bool {
+    // SAFETY: between fork and end the child allocates nothing and takes no lock, whatever the other threads held.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: two calls that take numbers only; the second does not return.
+            unsafe {
+                if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) != 0 {
+                    libc::syscall(libc::SYS_exit, 2);
+                }
+            }
+            work();
+            // SAFETY: ends the child's only thread, and takes a number. `_exit` is another system call and not allowed.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+            unreachable!()
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: waits for this test's own child; `status` is live.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_ne!(libc::WEXITSTATUS(status), 2, "no seccomp here");
+            libc::WIFEXITED(status)
+        }
+    }
+}
+
+#[test]
+fn blocks_at_which_the_clock_stays_make_no_system_call() {
+    if !without_system_calls(|| _ = std::hint::black_box(sys::now())) {
+        println!("skipped: this machine's clock is no vDSO's, so reading it is a system call");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set_freq");
+    fs::write(&path, "0").unwrap();
+    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
+    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
+    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
+    // All blocks want one clock, so that it stays; and then every other one wants another.
+    let mut follow = Follow::start(at(&clocks, 0), clock, Writer::Inline, Schedule::default()).unwrap();
+    run(&mut follow, 1_000, false);
+    while !follow.desk().is_settled() {
+        std::thread::yield_now();
+    }
+    assert!(without_system_calls(|| _ = run(&mut follow, 100_000, false)), "a system call where the clock stays");
+    follow.stop().unwrap();
+
+    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
+    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
+    let mut follow = Follow::start(at(&clocks, 1), clock, Writer::Inline, Schedule::default()).unwrap();
+    run(&mut follow, 1_000, false);
+    assert!(!without_system_calls(|| _ = run(&mut follow, 1_000, false)), "a write is a system call");
+    follow.stop().unwrap();
 }
 
 /// The client's part: its page is mapped, populated and, where that is allowed, locked.

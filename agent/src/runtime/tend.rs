@@ -47,7 +47,7 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
         self.board
     }
 
-    /// What one write costs here: the median over a few between the two lowest clocks.
+    /// What one write costs here: the median over a few between the two lowest clocks. Hands the GPU back.
     ///
     /// # Errors
     /// Where a write is refused.
@@ -59,6 +59,7 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
             self.node.set(if i % 2 == 0 { second } else { ClockIndex(0) })?;
             *time = Nanos::new(started.elapsed().as_nanos() as u64);
         }
+        self.node.release()?;
         times.sort_unstable();
         Ok(times[TIMED_WRITES / 2])
     }
