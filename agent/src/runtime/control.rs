@@ -164,11 +164,12 @@ impl<C: GpuClock> Pen<C> {
     /// the write came back.
     #[inline]
     pub fn write(&self, clock: ClockIndex, at: impl FnOnce() -> Nanos) -> Option<bool> {
-        let mut gpu = self.clock.try_lock().ok()?;
-        // With the lock, as the control thread may just have handed back.
+        // Only this side posts, so what is settled stays so.
         if !self.desk.is_settled() {
             return None;
         }
+        let mut gpu = self.clock.try_lock().ok()?;
+        // With the lock, as the control thread may just have handed back.
         self.desk.written.clock()?;
         let result = gpu.set(clock);
         self.desk.note(&result, Some(clock), at());
