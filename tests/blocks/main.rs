@@ -11,6 +11,7 @@ use std::io;
 use std::io::Read as _;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use jetpace::runtime::control::{Look, Schedule, Tended};
 use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
@@ -68,11 +69,7 @@ fn table(board: Digest, clocks: &[Hertz]) -> Box<Table> {
     spread(board, clocks, 1)
 }
 
-/// For no board: neighbouring blocks want clocks that lie this far apart.
-fn at(clocks: &[Hertz], apart: u8) -> Box<Table> {
-    spread([0; 32], clocks, apart)
-}
-
+/// They want clocks that lie this far apart.
 fn spread(board: Digest, clocks: &[Hertz], apart: u8) -> Box<Table> {
     let listed: Vec<_> = clocks
         .iter()
@@ -231,6 +228,20 @@ struct FileClock {
     clocks: Vec<Hertz>,
 }
 
+/// The clocks of a file.
+fn clocks() -> Vec<Hertz> {
+    (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect()
+}
+
+impl FileClock {
+    fn new(path: &Path) -> Self {
+        fs::write(path, "0").unwrap();
+        let clocks = clocks();
+        let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
+        Self { node: SysfsRoot::new("/").open(path).unwrap(), texts, clocks }
+    }
+}
+
 impl GpuClock for FileClock {
     type Error = io::Error;
     fn clocks(&self) -> &[Hertz] {
@@ -260,11 +271,8 @@ impl Tended for FileClock {
 fn inline_writes_allocate_nothing_either() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("set_freq");
-    fs::write(&path, "0").unwrap();
-    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
-    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
-    let node = SysfsRoot::new("/").open(&path).unwrap();
-    let clock = FileClock { node, texts, clocks: clocks.clone() };
+    let clocks = clocks();
+    let clock = FileClock::new(&path);
     let mut follow = Follow::start(table([0; 32], &clocks), clock, Writer::Inline, Schedule::default()).unwrap();
     follow.lock_in_memory();
     run(&mut follow, 1_000, false);
@@ -315,12 +323,10 @@ fn blocks_at_which_the_clock_stays_make_no_system_call() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("set_freq");
-    fs::write(&path, "0").unwrap();
-    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
-    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
-    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
+    let clocks = clocks();
+    let clock = FileClock::new(&path);
     // All blocks want one clock, so that it stays; and then every other one wants another.
-    let mut follow = Follow::start(at(&clocks, 0), clock, Writer::Inline, Schedule::default()).unwrap();
+    let mut follow = Follow::start(spread([0; 32], &clocks, 0), clock, Writer::Inline, Schedule::default()).unwrap();
     run(&mut follow, 1_000, false);
     while !follow.desk().is_settled() {
         std::thread::yield_now();
@@ -328,9 +334,8 @@ fn blocks_at_which_the_clock_stays_make_no_system_call() {
     assert!(without_system_calls(|| _ = run(&mut follow, 100_000, false)), "a system call where the clock stays");
     follow.stop().unwrap();
 
-    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
-    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
-    let mut follow = Follow::start(at(&clocks, 1), clock, Writer::Inline, Schedule::default()).unwrap();
+    let clock = FileClock::new(&path);
+    let mut follow = Follow::start(table([0; 32], &clocks), clock, Writer::Inline, Schedule::default()).unwrap();
     run(&mut follow, 1_000, false);
     assert!(!without_system_calls(|| _ = run(&mut follow, 1_000, false)), "a write is a system call");
     follow.stop().unwrap();
@@ -341,10 +346,8 @@ fn blocks_at_which_the_clock_stays_make_no_system_call() {
 fn telling_a_daemon_allocates_nothing_either() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("set_freq");
-    fs::write(&path, "0").unwrap();
-    let clocks: Vec<Hertz> = (1..=3).map(|i| Hertz::from_khz(i * 100_000)).collect();
-    let texts = clocks.iter().map(|clock| clock.get().to_string().into_bytes()).collect();
-    let clock = FileClock { node: SysfsRoot::new("/").open(&path).unwrap(), texts, clocks: clocks.clone() };
+    let clocks = clocks();
+    let clock = FileClock::new(&path);
     let socket = folder.path().join("jetpace.sock");
     let options = Options {
         socket: socket.clone(),

@@ -1,9 +1,6 @@
 //! What else may be least than energy under a deadline: time under an energy, energy times time, and all that lies
 //! between. Each is a search over deadlines, as the least energy falls as the deadline grows.
 
-#[cfg(test)]
-use std::vec::Vec;
-
 use super::{Objective, Plan, PlanError, Problem, fixed, plan};
 
 /// Deadlines are told apart to this fraction.
@@ -53,23 +50,6 @@ fn least_product(problem: &Problem) -> Result<Plan, PlanError> {
     Ok(best)
 }
 
-/// Plans of falling energy and growing time, from the fastest to the most frugal one, at most `steps` of them.
-#[cfg(test)]
-fn front(problem: &Problem, steps: usize) -> Result<Vec<Plan>, PlanError> {
-    problem.check()?;
-    let shortest = shortest(problem);
-    let mut plans: Vec<Plan> = Vec::new();
-    for step in 0..steps.max(2) {
-        let share = step as f64 / (steps.max(2) - 1) as f64;
-        let found = plan(&at(problem, shortest + (problem.deadline_s - shortest) * share))?;
-        let better = plans.last().is_none_or(|last| found.outcome.energy_j < last.outcome.energy_j * (1.0 - 1e-9));
-        if better {
-            plans.push(found);
-        }
-    }
-    Ok(plans)
-}
-
 fn least_time(problem: &Problem, energy_j: f64) -> Result<Plan, PlanError> {
     let mut best = plan(problem)?;
     if best.outcome.energy_j > energy_j {
@@ -105,12 +85,29 @@ fn at(problem: &Problem, deadline_s: f64) -> Problem {
 mod tests {
     use super::super::oracle::{Random, random_problem};
     use super::*;
+    use std::vec::Vec;
 
     fn problem() -> Problem {
         let mut problem = random_problem(&mut Random(5), 4, 3);
         problem.deadline_s = 1.0;
         problem.period_s = 1.0;
         problem
+    }
+
+    /// Plans of falling energy and growing time, from the fastest to the most frugal one, at most `steps` of them.
+    fn front(problem: &Problem, steps: usize) -> Result<Vec<Plan>, PlanError> {
+        problem.check()?;
+        let shortest = shortest(problem);
+        let mut plans: Vec<Plan> = Vec::new();
+        for step in 0..steps.max(2) {
+            let share = step as f64 / (steps.max(2) - 1) as f64;
+            let found = plan(&at(problem, shortest + (problem.deadline_s - shortest) * share))?;
+            let better = plans.last().is_none_or(|last| found.outcome.energy_j < last.outcome.energy_j * (1.0 - 1e-9));
+            if better {
+                plans.push(found);
+            }
+        }
+        Ok(plans)
     }
 
     #[test]
