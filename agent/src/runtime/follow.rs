@@ -146,6 +146,7 @@ impl<C: Tended + Send + 'static> Follow<C> {
         let _ = sys::lock_in_memory(self);
         let _ = sys::lock_in_memory(self.governor.table());
         let _ = sys::lock_in_memory(&*self.desk);
+        let _ = sys::keep_code_in_memory();
     }
 
     /// Hands the GPU back to the stock governor and puts back what was found.

@@ -87,6 +87,8 @@ impl Remote {
         let reply = accepted(wire::reply(&socket)?)?;
         let fd = reply.page.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the daemon sent no memory"))?;
         let table = image::decode(&reply.payload).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        // Where that is not allowed or not possible, a block's start is served all the same.
+        let _ = sys::keep_code_in_memory();
         Ok(Self { socket, page: Mapping::open(&fd)?, writer: Writer::default(), table: Box::new(table) })
     }
 

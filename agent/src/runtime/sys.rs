@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU32;
 use jetpace_tables::units::Nanos;
 use nix::time::{ClockId, clock_gettime};
 
-use super::doorbell::Scope;
+use super::doorbell::{Doorbell, Scope};
 
 /// The monotonic clock, read through the vDSO: no system call.
 pub fn now() -> Nanos {
@@ -71,6 +71,37 @@ pub fn lock_in_memory<T: ?Sized>(value: &T) -> io::Result<()> {
     // SAFETY: the range is that of a live value; locking changes none of its bytes.
     let rc = unsafe { libc::mlock(std::ptr::from_ref(value).cast(), size_of_val(value)) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How far from the runtime its own code may lie. More would be the program's that the library is linked into.
+const NEAR: usize = 512 * 1024;
+
+/// Brings the runtime's code into memory and, as far as the limit on locked memory allows, keeps it there: the first run
+/// of a rare path, such as the one past a refused write, would be a page fault in the middle of a frame.
+pub fn keep_code_in_memory() -> io::Result<()> {
+    // libc's part: all that a wake calls there.
+    Doorbell::default().ring_anyway(Scope::Process);
+    let here = now as *const () as usize;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let Some(mapped) = maps.lines().filter_map(readable).find(|range| range.contains(&here)) else { return Ok(()) };
+    let near = mapped.start.max(here.saturating_sub(NEAR))..mapped.end.min(here + NEAR);
+    // SAFETY: locking changes no byte, and the range lies within a mapping that holds running code.
+    if unsafe { libc::mlock(near.start as *const libc::c_void, near.len()) } == 0 {
+        return Ok(());
+    }
+    for at in near.step_by(4096) {
+        // SAFETY: readable by the kernel's own word, and mapped as long as this code is.
+        unsafe { std::ptr::read_volatile(at as *const u8) };
+    }
+    Ok(())
+}
+
+/// The addresses of a line of `/proc/self/maps` (`start-end rwxp ...`) whose bytes may be read.
+fn readable(line: &str) -> Option<std::ops::Range<usize>> {
+    let (addresses, rest) = line.split_once(' ')?;
+    let (start, end) = addresses.split_once('-')?;
+    let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+    rest.starts_with('r').then_some(range)
 }
 
 /// Gives the calling thread a real-time priority (`SCHED_FIFO`, 1 to 99). Needs CAP_SYS_NICE or RLIMIT_RTPRIO.
