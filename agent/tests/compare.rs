@@ -128,16 +128,31 @@ fn a_cut_for_ones_own_numbers() {
     let calibrate = ["calibrate", "--board", "sim:orin-nano", "--net", "vgg19", "--changes", "0", "--late", "0"];
     assert!(run(&[&calibrate[..], &["-o", "vgg19.csv"]].concat()).status.success());
     assert!(run(&["fit", "vgg19.csv", "-o", "model.json"]).status.success());
-    let cut = ["plan", "model.json", "--deadline", "40ms", "--cut"];
+    let plan = ["plan", "model.json", "--deadline", "40ms", "--settle", "2ms", "--stall", "100us"];
+    let cut = [&plan[..], &["--cut"]].concat();
 
     // The built-in server, near and far: none here, all here; the energy of the best is the least of all cuts.
+    let mut all_here = Value::Null;
     for (mbps, here) in [("10000", 0.0), ("1", 8.0)] {
         let document = json(folder, &[&cut[..], &["--rate-mbps", mbps, "--json"]].concat());
         assert_eq!(number(&document["best"]["cut"]), here, "{document}");
         let least = list(&document["cuts"]).iter().map(|row| number(&row["energy_j"])).fold(f64::INFINITY, f64::min);
         assert_eq!(number(&document["best"]["energy_j"]), least);
         assert!(document["server"].as_str().unwrap().contains("data sheet"), "{document}");
+        all_here = document["best"].clone();
     }
+    // All here is what is planned without a server.
+    let alone = json(folder, &[&plan[..], &["--json"]].concat());
+    assert!((number(&all_here["energy_j"]) / number(&alone["energy_j"]) - 1.0).abs() < 1e-9, "{all_here} {alone}");
+
+    // What to measure next for that plan, and for one that cannot be.
+    let suggest = ["fit", "vgg19.csv", "--train", "3", "--suggest", "1", "--json", "--deadline"];
+    let sd = |document: &Value, key| number(&list(&document["suggest"])[0][key]);
+    let for_plan = json(folder, &[&suggest[..], &["40ms"]].concat());
+    assert!(sd(&for_plan, "sd_then") < sd(&for_plan, "sd_now"), "{for_plan}");
+    assert_ne!(sd(&json(folder, &suggest[..7]), "sd_now"), sd(&for_plan, "sd_now"));
+    let said = run(&[&suggest[..], &["1ms"]].concat());
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no plan meets the deadline of 1.000 ms"));
 
     // A channel: 1 MHz at a signal 1000 times the noise, log2(1001) bits a hertz.
     let channel = [&cut[..], &["--channel", "1e6:4e-12:4e-21", "--json"]].concat();
@@ -150,15 +165,39 @@ fn a_cut_for_ones_own_numbers() {
         list(&json(folder, &["predict", "model.json", "--clock", "408MHz", "--json"])["rows"])[0]["blocks"].clone();
     let rows: String = list(&blocks).iter().map(|b| format!("{},1000,1\n", b["block"].as_str().unwrap())).collect();
     std::fs::write(folder.join("slow.csv"), format!("block,output_bytes,server_s\ninput,1000,0\n{rows}")).unwrap();
-    let args = ["plan", "model.json", "--deadline", "40ms", "--cut", "slow.csv", "--rate-mbps", "10000", "--json"];
-    assert_eq!(number(&json(folder, &args)["best"]["cut"]), 8.0);
+    let slow = [&cut[..], &["slow.csv", "--rate-mbps", "10000", "--json"]].concat();
+    assert_eq!(number(&json(folder, &slow)["best"]["cut"]), 8.0);
+    // One that is slow with the first four alone: those run here, at clocks that are chosen for the time that is left, and
+    // theirs is the table.
+    let rows: String = list(&blocks)
+        .iter()
+        .enumerate()
+        .map(|(i, b)| format!("{},1000,{}\n", b["block"].as_str().unwrap(), if i < 4 { 1.0 } else { 0.0002 }))
+        .collect();
+    std::fs::write(folder.join("half.csv"), format!("block,output_bytes,server_s\ninput,1000,0\n{rows}")).unwrap();
+    let half = [&cut[..], &["half.csv", "--rate-mbps", "10", "-o", "half.jpt", "--json"]].concat();
+    let document = json(folder, &half);
+    let best = &document["best"];
+    assert_eq!((number(&best["cut"]), list(&best["clocks_hz"]).len()), (4.0, 4), "{document}");
+    assert!((number(&best["upload_s"]) - 0.0008).abs() < 1e-9 && (number(&best["server_s"]) - 0.0008).abs() < 1e-9);
+    assert!(number(&best["energy_j"]) <= number(&best["fixed"]["energy_j"]), "{document}");
+    assert!(number(&document["table"]["miss_probability"]) <= 0.01, "{document}");
+    let table = std::fs::read(folder.join("half.jpt")).unwrap();
+    let table = jetpace_tables::image::decode(&table).unwrap();
+    assert_eq!(table.blocks(), 4);
+    // The other blocks' time is not there to be used up.
+    let left_ns = 40_000_000 - 1_600_000;
+    assert!(table.deadline().get() <= left_ns && table.deadline().get() > left_ns - 1_000, "{}", table.deadline());
+    assert_eq!(table.period().get(), 40_000_000);
 
-    // What a cut takes no account of is refused.
-    let more: [&[&str]; 5] =
-        [&["--pareto", "front.csv"], &["--list"], &["--objective", "edp"], &["--period", "50ms"], &["--size", "2"]];
+    // What a cut takes no account of is refused, and so is a table of nothing.
+    let more: [&[&str]; 3] = [&["--pareto", "front.csv"], &["--objective", "edp"], &["--size", "2"]];
     for more in more {
         let output = run(&[&cut[..], &["--rate-mbps", "10"], more].concat());
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains("cannot be used with"), "{more:?}: {said}");
     }
+    let output = run(&[&cut[..], &["--rate-mbps", "10000", "-o", "none.jpt"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("no table to write"), "{said}");
 }

@@ -80,10 +80,10 @@ pub struct Args {
     /// Follow the list of clocks whatever the slack, without feedback
     #[arg(long)]
     list: bool,
-    /// Plan which blocks to run on a server instead: CSV of block, output_bytes, server_s, first row `input`; without a
-    /// file a server that is built in for AlexNet, VGG19 and ResNet152
+    /// Plan also which blocks run here, the others on a server: CSV of block, output_bytes, server_s, first row `input`;
+    /// without a file a server that is built in for AlexNet, VGG19 and ResNet152. The table is of the blocks here
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "SERVER", num_args = 0..=1, conflicts_with_all = ["pareto", "list", "objective", "size", "period", "settle", "stall"])]
+    #[arg(long, value_name = "SERVER", num_args = 0..=1, conflicts_with_all = ["pareto", "objective", "size"])]
     cut: Option<Option<PathBuf>>,
     /// With --cut: rate of the uplink in Mbit/s
     #[cfg(feature = "report")]
@@ -161,7 +161,7 @@ impl Args {
         #[cfg(feature = "report")]
         {
             if self.cut.is_some() {
-                return cut::run(&self, &model);
+                return cut::run(&self, &model, digest);
             }
             crate::sizes::check(&self.sizes)?;
         }

@@ -1,4 +1,5 @@
-//! Where to measure next: the clock that makes predictions of a frame's time least uncertain.
+//! Where to measure next: the clock that makes the time of a frame least uncertain, of one as it was planned or of frames
+//! at any clock.
 
 use std::vec::Vec;
 
@@ -12,14 +13,18 @@ use crate::units::Hertz;
 pub struct Suggestion {
     /// The clock.
     pub clock_hz: Hertz,
-    /// Standard deviation of the predicted time of a frame, as a fraction, over all clocks of the board: as it is.
+    /// Standard deviation of the predicted time of the frames that count, as a fraction of it: as it is.
     pub sd_now: f64,
     /// The same once every block was measured there.
     pub sd_then: f64,
 }
 
+/// A frame: its blocks' series, and the clock that each runs at.
+pub type Frame<'a> = Vec<(&'a Series, Hertz)>;
+
 /// One block's parameters: how well they are known, and what predictions make of them.
-struct Known {
+struct Known<'a> {
+    series: &'a Series,
     /// The inverse of their covariance.
     information: Vec<Vec<f64>>,
     /// For each clock of the board: the prediction's relative change per unit of each parameter.
@@ -29,16 +34,21 @@ struct Known {
     noise: f64,
 }
 
-/// The `count` best clocks, the second given the first and so on: each makes the variance of the frame's predicted time,
-/// averaged over the board's clocks, least (the fits linearised at their parameters, each parameter known beforehand to
-/// within itself). Blocks count with their share of the frame. Clocks measured already are candidates too.
-pub fn suggest(model: &Model, count: usize) -> Vec<Suggestion> {
-    let mut known: Vec<Known> =
+/// The `count` best clocks, the second given the first and so on: each makes the variance of a frame's predicted time,
+/// averaged over the frames that are planned, least (the fits linearised at their parameters, each parameter known
+/// beforehand to within itself). Blocks count with their share of the frame. Where nothing is planned all blocks are one
+/// frame, at each of the board's clocks. Clocks measured already are candidates too.
+pub fn suggest(model: &Model, count: usize, planned: &[Frame<'_>]) -> Vec<Suggestion> {
+    let mut known: Vec<Known<'_>> =
         model.series.iter().filter(|series| !series.is_joint()).filter_map(|series| Known::of(model, series)).collect();
+    let frames = match planned {
+        [] => (0..model.clocks_hz.len()).map(|at| (0..known.len()).map(|block| (block, at)).collect()).collect(),
+        planned => planned.iter().map(|frame| in_places(frame, &known, &model.clocks_hz)).collect::<Vec<Vec<_>>>(),
+    };
     let mut found = Vec::new();
     for _ in 0..count {
-        let now = spread(&known, None);
-        let then = (0..model.clocks_hz.len()).map(|at| (at, spread(&known, Some(at))));
+        let now = spread(&known, &frames, None);
+        let then = (0..model.clocks_hz.len()).map(|at| (at, spread(&known, &frames, Some(at))));
         let Some((at, then)) = then.min_by(|a, b| a.1.total_cmp(&b.1)) else { break };
         for block in &mut known {
             block.information = block.with(at);
@@ -48,26 +58,36 @@ pub fn suggest(model: &Model, count: usize) -> Vec<Suggestion> {
     found
 }
 
-/// Mean over clocks of the frame time's relative variance, with one more measurement at a clock.
-fn spread(known: &[Known], more: Option<usize>) -> f64 {
-    let clocks = known.first().map_or(0, |block| block.times.len());
-    let mut variances = std::vec![0.0; clocks];
-    let mut frames = std::vec![0.0; clocks];
-    for block in known {
-        let information = more.map_or_else(|| block.information.clone(), |at| block.with(at));
-        let Some(factor) = cholesky(&information) else { continue };
-        for (i, (slopes, time)) in block.slopes.iter().zip(&block.times).enumerate() {
-            let relative: f64 = forward(&factor, slopes).iter().map(|y| y * y).sum();
-            variances[i] += relative * time * time;
-            frames[i] += time;
-        }
-    }
-    let relative = variances.iter().zip(&frames).map(|(variance, frame)| variance / (frame * frame));
-    relative.sum::<f64>() / clocks.max(1) as f64
+/// Blocks and clocks by their places; a block of which nothing is known does not count.
+fn in_places(frame: &Frame<'_>, known: &[Known<'_>], clocks: &[Hertz]) -> Vec<(usize, usize)> {
+    let place = |(series, clock): &(&Series, Hertz)| {
+        let block = known.iter().position(|block| core::ptr::eq(block.series, *series))?;
+        Some((block, clocks.iter().position(|listed| listed == clock)?))
+    };
+    frame.iter().filter_map(place).collect()
 }
 
-impl Known {
-    fn of(model: &Model, series: &Series) -> Option<Self> {
+/// Mean over frames of their time's relative variance, with one more measurement at a clock.
+fn spread(known: &[Known<'_>], frames: &[Vec<(usize, usize)>], more: Option<usize>) -> f64 {
+    let factors: Vec<_> = known
+        .iter()
+        .map(|block| cholesky(&more.map_or_else(|| block.information.clone(), |at| block.with(at))))
+        .collect();
+    let relative = |frame: &Vec<(usize, usize)>| {
+        let (mut variance, mut total) = (0.0, 0.0);
+        for &(block, at) in frame {
+            let (Some(factor), block) = (&factors[block], &known[block]) else { continue };
+            let relative: f64 = forward(factor, &block.slopes[at]).iter().map(|y| y * y).sum();
+            variance += relative * block.times[at].powi(2);
+            total += block.times[at];
+        }
+        if total > 0.0 { variance / (total * total) } else { 0.0 }
+    };
+    frames.iter().map(relative).sum::<f64>() / frames.len().max(1) as f64
+}
+
+impl<'a> Known<'a> {
+    fn of(model: &Model, series: &'a Series) -> Option<Self> {
         let fit = series.time_fit(None)?;
         let reference = model.f_ref_hz.as_f64();
         let slopes = |clock: Hertz| slopes(fit.model, clock.as_f64() / reference);
@@ -80,6 +100,7 @@ impl Known {
             add(&mut information, &slopes(point.gpu_freq_hz), noise);
         }
         Some(Self {
+            series,
             information,
             slopes: model.clocks_hz.iter().map(|clock| slopes(*clock)).collect(),
             times: model.clocks_hz.iter().map(|clock| fit.model.time_s(clock.as_f64() / reference, 1.0)).collect(),

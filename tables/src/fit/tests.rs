@@ -304,9 +304,28 @@ fn the_next_clock_to_measure_is_where_nothing_is_known() {
     let list: Vec<String> = MHZ.iter().map(|c| (c * 1_000_000).to_string()).collect();
     sweep.fields.push(("clocks".to_string(), list.join(",")));
     let model = fit(&sweep, &Options::default()).unwrap();
-    let [first, second] = suggest::suggest(&model, 2)[..] else { panic!() };
+    let [first, second] = suggest::suggest(&model, 2, &[])[..] else { panic!() };
     assert!(first.clock_hz <= mhz(300), "{first:?}");
     assert!(first.sd_then < first.sd_now && second.sd_then < first.sd_then, "{first:?} {second:?}");
+
+    // For a frame that is planned at one clock it may be another one, and then is worth more to that frame.
+    let known_at = |at: u64, measured: Option<Hertz>| {
+        let mut sweep = sweep.clone();
+        let more =
+            measured.map(|clock| row("b", clock.get() / 1_000_000, truth.time_s(clock.as_f64() / 1e9, 1.0), None));
+        sweep.rows.extend(more);
+        let model = fit(&sweep, &Options::default()).unwrap();
+        suggest::suggest(&model, 1, &[vec![(&model.series[0], mhz(at))]])[0]
+    };
+    let mut others = 0;
+    // Where nothing was measured.
+    for at in MHZ.into_iter().filter(|at| *at < 600) {
+        let next = known_at(at, None);
+        let [planned, any] = [next.clock_hz, first.clock_hz].map(|clock| known_at(at, Some(clock)).sd_now);
+        assert!(planned <= any, "{at}: {next:?} {planned} {any}");
+        others += u32::from(next.clock_hz != first.clock_hz);
+    }
+    assert!(others > 1);
 }
 
 #[test]

@@ -211,6 +211,26 @@ impl Problem {
         correlation * outcome.common_sd_s.powi(2) + (1.0 - correlation) * outcome.block_var_s2 + outcome.settle_var_s2
     }
 
+    /// The same for the first blocks alone: what is late in one block is made up for in others, and less so in fewer.
+    /// With correlation rho between any two, their time varies with sqrt(rho (sum sd)^2 + (1 - rho) sum sd^2).
+    pub fn first_blocks(&self, count: usize) -> Self {
+        let mut problem = Self { blocks: self.blocks.iter().take(count).cloned().collect(), ..self.clone() };
+        if let Noise::Frames { deviations, correlation, .. } = &mut problem.noise {
+            for (clock, of) in deviations.iter_mut().enumerate() {
+                let share = |blocks: &[BlockCost]| {
+                    let sum: f64 = blocks.iter().map(|block| block.time_sd_s[clock]).sum();
+                    let squares: f64 = blocks.iter().map(|block| block.time_sd_s[clock].powi(2)).sum();
+                    (*correlation + (1.0 - *correlation) * squares / sum.powi(2)).sqrt()
+                };
+                let scale = share(&problem.blocks) / share(&self.blocks);
+                if scale.is_finite() {
+                    of.iter_mut().for_each(|deviation| *deviation *= scale);
+                }
+            }
+        }
+        problem
+    }
+
     /// Refuses what no plan can be made of.
     pub fn check(&self) -> Result<(), PlanError> {
         let clocks = self.clocks.len();
@@ -294,6 +314,36 @@ mod tests {
         let of = LEVELS.map(|p| 10.0 * p);
         for (p, wanted) in [(0.0, 0.1), (0.01, 0.1), (0.52, 5.2), (0.993, 9.93), (0.9999, 9.99)] {
             assert!((at_level(&of, p) - wanted).abs() < 1e-9, "{p}");
+        }
+    }
+
+    #[test]
+    fn fewer_blocks_make_up_for_less() {
+        let block = |time_sd_s| BlockCost {
+            name: String::new(),
+            time_s: std::vec![1.0],
+            time_sd_s: std::vec![time_sd_s],
+            power_w: std::vec![1.0],
+        };
+        let problem = |correlation| Problem {
+            clocks: std::vec![Hertz::from_khz(100_000)],
+            blocks: std::vec![block(0.1); 4],
+            idle_w: std::vec![1.0],
+            changes: std::vec![Change::default()],
+            deadline_s: 9.0,
+            period_s: 9.0,
+            risk: 0.01,
+            noise: Noise::Frames { deviations: std::vec![LEVELS], correlation, spells: None },
+            leads: true,
+        };
+        // Independent blocks: of one block the deviation is its own, of four it is half of that.
+        for (correlation, count, scale) in
+            [(0.0, 1, 2.0), (0.0, 4, 1.0), (1.0, 1, 1.0), (0.25, 2, 0.625f64.sqrt() / 0.4375f64.sqrt())]
+        {
+            let (whole, first) = (problem(correlation), problem(correlation).first_blocks(count));
+            assert_eq!(first.blocks.len(), count);
+            let [of_whole, of_first] = [&whole, &first].map(|problem| problem.deviation(0, 0.9));
+            assert!((of_first / of_whole - scale).abs() < 1e-12, "{correlation} {count}: {of_first} {of_whole}");
         }
     }
 }

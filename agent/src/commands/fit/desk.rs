@@ -4,14 +4,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use jetpace_tables::fit::Options;
-use jetpace_tables::fit::suggest::{Suggestion, suggest};
+use jetpace_tables::fit::suggest::{Frame, Suggestion, suggest};
 use jetpace_tables::model::Model;
-use jetpace_tables::units::Hertz;
+use jetpace_tables::plan::{self, Ask, PlanError, Problem};
+use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
 use super::explain;
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 use crate::output::print_json;
+
+/// As `plan` does where no other risk is asked for.
+const RISK: f64 = 0.01;
 
 /// Options that the static release has no room for.
 #[derive(Debug, clap::Args)]
@@ -34,9 +38,12 @@ pub struct Desk {
     /// Plot it as well: one SVG per block and parameter in this folder
     #[arg(long, value_name = "FOLDER", requires = "explain")]
     plots: Option<PathBuf>,
-    /// Name the N clocks that are best measured next
+    /// Name the N clocks that are best measured next: those that make the time of frames, at any clock, least uncertain
     #[arg(long, value_name = "N")]
     suggest: Option<usize>,
+    /// Suggest for the plan of this deadline: what makes the time of its frame least uncertain
+    #[arg(long, value_name = "TIME", requires = "suggest")]
+    deadline: Option<Nanos>,
 }
 
 /// The model, and what was asked about it.
@@ -76,10 +83,12 @@ impl Desk {
 
     /// Says what was asked about the model.
     pub fn tell(&self, model: &Model, json: bool) -> Result<(), Failure> {
-        let suggest = self.suggest.map(|count| suggest(model, count));
+        let planned = self.deadline.map_or(Ok(Vec::new()), |deadline| planned(model, deadline))?;
+        let suggest = self.suggest.map(|count| suggest(model, count, &planned));
+        let whose = if planned.is_empty() { "a frame's" } else { "the planned frame's" };
         for next in suggest.iter().flatten() {
             eprintln!(
-                "measure next: {}; the predicted frame time's standard deviation falls from {:.2} to {:.2} %",
+                "measure next: {}; the standard deviation of {whose} predicted time falls from {:.2} to {:.2} %",
                 next.clock_hz,
                 next.sd_now * 100.0,
                 next.sd_then * 100.0
@@ -93,5 +102,37 @@ impl Desk {
             eprintln!("{}: {written} plots", folder.display());
         }
         if json { print_json(&Document { model, suggest }) } else { Ok(()) }
+    }
+}
+
+/// The plan of each network at each of its EMC clocks, where the deadline can be met. Changes of the
+/// clock and idling that were not measured are taken as free: it is about the blocks.
+fn planned(model: &Model, deadline: Nanos) -> Result<Vec<Frame<'_>>, Failure> {
+    let free = |none: bool| none.then_some(Nanos::ZERO);
+    let mut frames = Vec::new();
+    let mut refused = None;
+    for network in model.networks() {
+        for emc in model.emc_clocks(network) {
+            let ask = Ask {
+                settle: free(model.settle.is_empty()),
+                stall: free(model.stall.is_empty()),
+                idle_w: model.idle.is_empty().then_some(0.0),
+                ..Ask::new(network, emc, deadline, RISK)
+            };
+            let plan = Problem::from_model(model, &ask)
+                .and_then(|problem| plan::plan(&problem).map(|plan| (plan.block_clocks, problem.clocks)));
+            match plan {
+                Ok((at, clocks)) => {
+                    let blocks = model.blocks(network, emc);
+                    frames.push(blocks.iter().zip(at).map(|(block, at)| (block.series, clocks[at])).collect());
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+    }
+    match refused {
+        Some(error @ PlanError::NotMeasured { .. }) => Err(Failure::new(Reason::Calibration, error)),
+        Some(error) if frames.is_empty() => Err(Failure::failed(error)),
+        _ => Ok(frames),
     }
 }

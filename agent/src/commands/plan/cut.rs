@@ -1,148 +1,256 @@
-//! `plan --cut`: how many blocks to run here, at which clock, and how many on a server.
+//! `plan --cut`: how many blocks to run here, at which clocks, and how many on a server.
+//!
+//! With the cut after block s, the blocks up to s are a frame of their own: it ends as much before the deadline as sending
+//! what block s gives, and the blocks behind it on the server, take. Each such frame is planned as any other, so that cut
+//! and clocks are chosen together by looking at every cut.
 
 use std::path::PathBuf;
 
-use jetpace_tables::cooperative::{Block, Choice, Problem};
-use jetpace_tables::model::{BlockModel, Model};
-use jetpace_tables::plan::at_level;
+use jetpace_tables::image::{self, MAX_BYTES};
+use jetpace_tables::model::Model;
+use jetpace_tables::plan::{self, Plan, PlanError, Problem};
+use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
-use super::Args;
-use crate::commands::compare::server::{BUILT_IN, sides};
-use crate::failure::{Failure, Reason};
+use super::{Args, Follows, Made};
+use crate::commands::compare::server::{BUILT_IN, Side, sides};
+use crate::failure::Failure;
 use crate::model_file;
-use crate::output::{print_json, print_text};
+use crate::output::{print_json, print_text, write_file};
 
 #[derive(Serialize)]
 struct Document<'a> {
     format: u32,
     deadline_s: f64,
+    period_s: f64,
+    risk: f64,
     server: String,
     rate_bps: f64,
     /// Where the rate comes from.
     uplink: String,
     transmit_w: f64,
-    /// By how much of itself the local time may grow without missing the deadline, at the risk.
-    margin: f64,
-    best: Row<'a>,
-    /// For every cut the clock of least energy that meets the deadline, where one does.
-    cuts: Vec<Row<'a>>,
+    best: &'a Row<'a>,
+    /// Every cut that meets the deadline, with the clocks of least energy.
+    cuts: &'a [Row<'a>],
+    /// What following the table comes to in rehearsal, where one was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<Follows>,
 }
 
 #[derive(Serialize)]
 struct Row<'a> {
     cut: usize,
     cut_after: Option<&'a str>,
-    clock_hz: Hertz,
+    /// Of each block here.
+    clocks_hz: Vec<Hertz>,
+    /// On average.
     local_s: f64,
     upload_s: f64,
     server_s: f64,
+    /// Of the module in a period.
+    energy_j: f64,
+    /// Where the blocks here all run at one clock.
+    fixed: Option<Fixed>,
+    /// What was planned for the blocks here.
+    #[serde(skip)]
+    planned: Option<(Problem, Plan)>,
+    /// Whether the governor has rehearsed it.
+    #[serde(skip)]
+    rehearsed: bool,
+}
+
+/// The best clock that is never changed.
+#[derive(Serialize)]
+struct Fixed {
+    clock_hz: Hertz,
     energy_j: f64,
 }
 
-/// Plans the cut and prints it; there is no table to write, as one clock is chosen.
-pub fn run(args: &Args, model: &Model) -> Result<(), Failure> {
-    if args.output.is_some() {
-        return Err(Failure::usage("--cut chooses one clock, for which there is no table to write: leave -o out"));
-    }
+/// Plans the cut, prints it, and writes the table of the blocks that run here.
+pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     let (rate_bps, uplink) = match (args.rate_mbps, args.channel) {
         (Some(mbps), _) => (mbps * 1e6, "rate as given".to_owned()),
         (None, Some(channel)) => (channel.rate_bps(args.transmit_w), channel.origin(args.transmit_w)),
         (None, None) => return Err(Failure::usage("--cut needs the uplink's --rate-mbps or --channel")),
     };
-    if !(args.risk > 0.0 && args.risk < 1.0) {
-        return Err(Failure::usage(format_args!("a risk of {} is not between 0 and 1", args.risk)));
-    }
-    let (net, emc, blocks) = model_file::network(model, args.net.as_deref(), args.emc)?;
+    let (network, emc, blocks) = model_file::network(model, args.net.as_deref(), args.emc)?;
     let file = args.cut.iter().flatten().next();
-    let sides = sides(file.map(PathBuf::as_path), net)?;
+    let sides = sides(file.map(PathBuf::as_path), network)?;
     if sides.len() != blocks.len() + 1 || sides.iter().skip(1).zip(&blocks).any(|(side, b)| side.block != b.name()) {
-        return Err(Failure::usage(format_args!("the server's side has other blocks than {net} of the model")));
+        return Err(Failure::usage(format_args!("the server's side has other blocks than {network} of the model")));
     }
-    let idle = |clock: &Hertz| args.idle_w.or_else(|| model.idle_w(*clock, emc));
-    let idle_w: Option<Vec<f64>> = model.clocks_hz.iter().map(idle).collect();
-    let missing = |what: &str| Failure::new(Reason::Calibration, what);
-    let problem = Problem {
-        blocks: blocks
-            .iter()
-            .zip(&sides[1..])
-            .map(|(block, side)| {
-                let size = block.series.size;
-                let power: Option<Vec<f64>> = model.clocks_hz.iter().map(|clock| block.power_w(*clock, size)).collect();
-                Some(Block {
-                    name: block.name().to_owned(),
-                    time_s: model.clocks_hz.iter().map(|clock| block.time_s(*clock, size)).collect(),
-                    power_w: power?,
-                    output_bytes: side.output_bytes,
-                    server_s: side.server_s,
-                })
-            })
-            .collect::<Option<Vec<Block>>>()
-            .ok_or_else(|| missing("the model has blocks without power: calibrate where the rails can be read"))?,
-        input_bytes: sides[0].output_bytes,
-        rate_bps,
-        transmit_w: args.transmit_w,
-        idle_w: idle_w.ok_or_else(|| missing("the model has no idle power; give it with --idle-w"))?,
-        deadline_s: Nanos::as_secs_f64(args.deadline()),
-        margin: margin(model, net, emc, &blocks, args.risk),
-    };
-    let row = |choice: Choice| Row {
-        cut: choice.cut,
-        cut_after: choice.cut.checked_sub(1).map(|last| blocks[last].name()),
-        clock_hz: model.clocks_hz[choice.clock],
-        local_s: choice.local_s,
-        upload_s: choice.upload_s,
-        server_s: choice.server_s,
-        energy_j: choice.energy_j,
-    };
-    let best = problem.best().ok_or_else(|| {
-        let least = problem.fastest().map_or(0.0, |choice| choice.time_s() + problem.margin * choice.local_s);
-        Failure::failed(format_args!(
-            "no cut and clock meets {} at the risk of {}: the fastest takes {}",
-            args.deadline(),
-            args.risk,
-            Nanos::from_secs_f64(least)
-        ))
+    let whole = Problem::from_model(model, &args.ask(network, emc)).map_err(|error| args.refused(error))?;
+    whole.check().map_err(|error| args.refused(error))?;
+    let case = Case { whole: &whole, sides: &sides, rate_bps, transmit_w: args.transmit_w };
+    let mut cuts = case.cuts()?;
+    let best = best(&mut cuts).ok_or_else(|| {
+        Failure::failed(format_args!("no cut meets {} at the risk of {} in rehearsal", args.deadline(), args.risk))
     })?;
-    let cuts = (0..=blocks.len()).filter_map(|cut| problem.best_at(cut)).map(row).collect();
-    let document = Document {
-        format: 1,
-        deadline_s: problem.deadline_s,
-        server: file.map_or(BUILT_IN.to_owned(), |path| path.display().to_string()),
-        rate_bps: problem.rate_bps,
-        uplink,
-        transmit_w: problem.transmit_w,
-        margin: problem.margin,
-        best: row(best),
-        cuts,
-    };
-    if let Some(warning) = args.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now)) {
+
+    let made = cuts[best].planned.clone().map(|(problem, plan)| Made {
+        least: plan.outcome.energy_j,
+        problem,
+        plan,
+        network: network.to_owned(),
+        emc,
+        size: args.largest(),
+        smaller: Vec::new(),
+    });
+    for warning in made.iter().flat_map(|made| args.unmeasured(model, made)) {
         eprintln!("warning: {warning}");
     }
+    let table = match (&args.output, &made) {
+        (Some(_), None) => return Err(Failure::failed("nothing is to run here: there is no table to write")),
+        (Some(path), Some(made)) => {
+            let (table, follows) = args.table(model, digest, made, f64::INFINITY)?;
+            let mut bytes = vec![0; MAX_BYTES];
+            let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
+            write_file(path, &bytes[..length])?;
+            Some(follows)
+        }
+        (None, _) => None,
+    };
+    let document = Document {
+        format: 1,
+        deadline_s: whole.deadline_s,
+        period_s: whole.period_s,
+        risk: whole.risk,
+        server: file.map_or(BUILT_IN.to_owned(), |path| path.display().to_string()),
+        rate_bps,
+        uplink,
+        transmit_w: args.transmit_w,
+        best: &cuts[best],
+        cuts: &cuts,
+        table,
+    };
     if args.json { print_json(&document) } else { print_text(&text(&document)) }
 }
 
-/// The local time that is exceeded with the accepted probability, over the mean: measured where frames are enough of
-/// them (count x risk of 10 or more; at the clock at which they vary most), else by Cantelli's inequality with all
-/// blocks late together.
-fn margin(model: &Model, net: &str, emc: Option<Hertz>, blocks: &[BlockModel<'_>], risk: f64) -> f64 {
-    let frames = model.frames.iter().find(|frames| frames.model == net && frames.emc_freq_hz == emc);
-    match frames.filter(|frames| frames.count as f64 * risk >= 10.0) {
-        Some(frames) => frames.late.iter().map(|late| at_level(&late.quantiles, 1.0 - risk)).fold(0.0, f64::max),
-        None => {
-            let sd = blocks.iter().map(|block| block.series.time_sd).fold(0.0, f64::max);
-            ((1.0 - risk) / risk).sqrt() * sd
+/// Where to cut, and what that costs besides the blocks here.
+struct Case<'a> {
+    whole: &'a Problem,
+    sides: &'a [Side],
+    rate_bps: f64,
+    transmit_w: f64,
+}
+
+impl<'a> Case<'a> {
+    /// All that meet the deadline, in order.
+    fn cuts(&self) -> Result<Vec<Row<'a>>, Failure> {
+        let mut rows = Vec::new();
+        let mut least_s = f64::INFINITY;
+        for cut in 0..=self.whole.blocks.len() {
+            let away_s = self.upload_s(cut) + self.server_s(cut);
+            match self.planned(cut, self.whole.deadline_s - away_s) {
+                Ok(row) => rows.push(row),
+                Err(local_s) => least_s = least_s.min(away_s + local_s),
+            }
+        }
+        if rows.is_empty() {
+            let Problem { deadline_s, risk, .. } = *self.whole;
+            return Err(Failure::failed(PlanError::Unreachable { deadline_s, risk, least_s }));
+        }
+        Ok(rows)
+    }
+
+    /// The blocks here in the time that is left to them; the least that they need where that is too short.
+    fn planned(&self, cut: usize, left_s: f64) -> Result<Row<'a>, f64> {
+        let whole = self.whole;
+        let (upload_s, server_s) = (self.upload_s(cut), self.server_s(cut));
+        let sending_j = self.transmit_w * upload_s;
+        let Some(last) = cut.checked_sub(1) else {
+            let idle_w = whole.idle_w.iter().copied().fold(f64::INFINITY, f64::min);
+            let energy_j = idle_w * whole.period_s + sending_j;
+            let row = Row {
+                cut,
+                cut_after: None,
+                clocks_hz: Vec::new(),
+                local_s: 0.0,
+                upload_s,
+                server_s,
+                energy_j,
+                fixed: None,
+                planned: None,
+                rehearsed: true,
+            };
+            return if left_s >= 0.0 { Ok(row) } else { Err(0.0) };
+        };
+        // A tight deadline only for the error to say what would have been possible.
+        let problem = Problem { deadline_s: left_s.max(f64::MIN_POSITIVE), ..whole.first_blocks(cut) };
+        let plan = plan::plan(&problem).map_err(|error| match error {
+            PlanError::Unreachable { least_s, .. } => least_s,
+            _ => f64::INFINITY,
+        })?;
+        let fixed = plan.best_fixed.as_ref().map(|(clock, _, outcome)| Fixed {
+            clock_hz: whole.clocks[*clock],
+            energy_j: outcome.energy_j + sending_j,
+        });
+        let mut row = Row {
+            cut,
+            cut_after: Some(&whole.blocks[last].name),
+            clocks_hz: Vec::new(),
+            local_s: 0.0,
+            upload_s,
+            server_s,
+            energy_j: sending_j,
+            fixed,
+            planned: None,
+            rehearsed: false,
+        };
+        row.plan(problem, plan);
+        Ok(row)
+    }
+
+    fn upload_s(&self, cut: usize) -> f64 {
+        let sent = if cut == self.whole.blocks.len() { 0.0 } else { self.sides[cut].output_bytes };
+        8.0 * sent / self.rate_bps
+    }
+
+    fn server_s(&self, cut: usize) -> f64 {
+        // Folded from 0.0, as the sum of nothing is -0.0.
+        self.sides[cut + 1..].iter().fold(0.0, |sum, side| sum + side.server_s)
+    }
+}
+
+impl Row<'_> {
+    /// With another plan for the blocks here.
+    fn plan(&mut self, problem: Problem, plan: Plan) {
+        let before_j = self.planned.as_ref().map_or(0.0, |(_, before)| before.outcome.energy_j);
+        self.energy_j += plan.outcome.energy_j - before_j;
+        self.local_s = plan.outcome.time_s;
+        self.clocks_hz = plan.block_clocks.iter().map(|clock| problem.clocks[*clock]).collect();
+        self.planned = Some((problem, plan));
+    }
+}
+
+/// The cut of least energy that holds in rehearsal. Rehearsing takes long and makes no plan cheaper, so only the cuts are
+/// rehearsed that are the best until then; one that does not hold is taken out.
+fn best(cuts: &mut Vec<Row<'_>>) -> Option<usize> {
+    loop {
+        let (at, row) = cuts.iter_mut().enumerate().min_by(|a, b| a.1.energy_j.total_cmp(&b.1.energy_j))?;
+        let Some((problem, plan)) = row.planned.clone().filter(|_| !row.rehearsed) else { return Some(at) };
+        row.rehearsed = true;
+        match plan::dependable(&problem, plan) {
+            Ok(plan) => row.plan(problem, plan),
+            Err(_) => drop(cuts.remove(at)),
         }
     }
 }
 
 fn text(document: &Document<'_>) -> String {
     let line = |row: &Row<'_>| {
+        let clocks = match (row.clocks_hz.iter().min(), row.clocks_hz.iter().max()) {
+            (Some(low), Some(high)) if low < high => format!("{low} to {high}"),
+            (Some(only), _) => only.to_string(),
+            (None, _) => "-".to_owned(),
+        };
+        let fixed = row.fixed.as_ref().filter(|fixed| fixed.energy_j > row.energy_j * (1.0 + 1e-9));
+        let fixed = fixed
+            .map_or(String::new(), |fixed| format!("  ({:.4} J at {} throughout)", fixed.energy_j, fixed.clock_hz));
         format!(
-            "cut after {:<12} {:>12}  here {:.2} ms, sending {:.2} ms, server {:.2} ms  {:.4} J\n",
+            "cut after {:<12} {clocks:>24}  here {:.2} ms, sending {:.2} ms, server {:.2} ms  {:.4} J{fixed}\n",
             row.cut_after.unwrap_or("nothing"),
-            row.clock_hz.to_string(),
             row.local_s * 1e3,
             row.upload_s * 1e3,
             row.server_s * 1e3,
@@ -150,6 +258,17 @@ fn text(document: &Document<'_>) -> String {
         )
     };
     let cuts: String = document.cuts.iter().map(line).collect();
+    let table = document.table.as_ref().map_or(String::new(), |table| {
+        format!(
+            "table of the blocks here: {:.4} J, misses {:.4}\n{}",
+            table.energy_j, table.miss_probability, table.beside
+        )
+    });
     let (server, rate, uplink) = (&document.server, document.rate_bps / 1e6, &document.uplink);
-    format!("server {server}; uplink {rate:.2} Mbit/s, {uplink}\n\n{cuts}\nbest: {}", line(&document.best))
+    let (deadline, period) = (Nanos::from_secs_f64(document.deadline_s), Nanos::from_secs_f64(document.period_s));
+    format!(
+        "server {server}; uplink {rate:.2} Mbit/s, {uplink}; deadline {deadline}, energy of a period of {period}\n\n{cuts}\n\
+         best: {}{table}",
+        line(document.best)
+    )
 }
