@@ -1,5 +1,7 @@
 //! A session: frames on one board under one policy, and what came of it.
 
+use std::path::Path;
+
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Leftover, Store};
@@ -162,8 +164,9 @@ where
         summary.map(|summary| Summary { handed_back, ..summary })
     }
 
-    /// Runs a course as [`Self::run`] does, at the clocks of a table that the runtime follows with its own threads. For
-    /// a machine whose time is everybody's, which a virtual board's is not.
+    /// Runs a course as [`Self::run`] does, at the clocks of a table that the runtime follows with its own threads, and
+    /// that `jetpace status` and `trace` find at `socket`. For a machine whose time is everybody's, which a virtual
+    /// board's is not.
     ///
     /// # Errors
     /// As [`Self::run`], and where the threads' schedule is not allowed.
@@ -171,6 +174,7 @@ where
         &mut self,
         table: &Table,
         (asked, schedule): (Asked, Schedule),
+        socket: &Path,
         course: Course<'_>,
         done: impl FnMut(&Frame) -> Result<(), Failure>,
     ) -> Result<(Summary, Writer), Failure>
@@ -189,10 +193,14 @@ where
             Some(writer) => writer,
             None => Writer::by_cost(clock.write_cost()?),
         };
-        let table = Box::new(table.clone());
+        let (table, clocks) = (Box::new(table.clone()), clock.clocks().to_vec());
         let mut follow = Follow::start(table, clock, writer, schedule).map_err(|e| refused(schedule, &e))?;
         // Not all of the process's memory, as CUDA's is part of it.
         follow.lock_in_memory();
+        let watch = follow.watched_at(socket, clocks);
+        if let Err(e) = &watch {
+            log::info!("{}: {e}; `jetpace status` cannot look at this run", socket.display());
+        }
         let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, |_| true, done);
         let handed_back = handed_back(follow.governor().state());
         follow.stop()?;
@@ -302,8 +310,6 @@ impl GpuClock for Untouched {
 
 #[cfg(all(test, feature = "sim"))]
 mod tests {
-    use std::path::Path;
-
     use jetpace_devfreq::sim::tree::Tree;
     use jetpace_devfreq::timer::Monotonic;
     use jetpace_tables::table::TableClock;
@@ -311,6 +317,8 @@ mod tests {
 
     use super::*;
     use crate::frames::Pace;
+    use crate::runtime::remote;
+    use crate::runtime::wire::Request;
     use crate::signals::Stop;
 
     /// Two blocks that take as good as no time.
@@ -384,20 +392,36 @@ mod tests {
                 meter: Unmetered,
             };
             let course = Course { frames: 5, pace, starts: Starts::Timer, sizes: &[], stop: &stop };
-            let mut switches = 0;
+            let here = tempfile::tempdir().unwrap();
+            let socket = here.path().join("jetpace.sock");
+            let look = |request: &Request| -> serde_json::Value {
+                serde_json::from_slice(&remote::document(&socket, request).unwrap()).unwrap()
+            };
+            let (mut switches, mut looks) = (0, Vec::new());
             let (ours, writer) = machine
-                .follow(&table, (Asked(asked), Schedule::default()), course, |frame| {
+                .follow(&table, (Asked(asked), Schedule::default()), &socket, course, |frame| {
                     switches += frame.switches;
+                    looks.push([Request::Status, Request::Trace { client: 0, from: 0 }].map(|request| look(&request)));
                     Ok(())
                 })
                 .unwrap();
+            // Seen from outside while it ran, and gone with it.
+            let [status, trace] = looks.last().unwrap();
+            let (client, events) = (&status["clients"][0], trace["events"].as_array().unwrap());
+            assert!(client["frames"].as_u64() > looks[0][0]["clients"][0]["frames"].as_u64(), "{looks:?}");
+            assert_eq!((&client["writer"], &client["state"]), (&writer.text().into(), &"following".into()), "{status}");
+            assert!([510_000_000u64, 612_000_000].map(Into::into).contains(&status["clock_hz"]), "{status}");
+            assert_eq!(events.len() as u64, client["events"].as_u64().unwrap().min(256), "{status}");
+            assert!(events.iter().any(|event| event["event"] == "block" && event["clock"] == 3), "{trace}");
+            assert_eq!(remote::dial(&socket).unwrap_err().kind(), std::io::ErrorKind::NotFound);
             assert_eq!(writer, expected, "{asked:?}, {write_time}");
             // To the first block's clock behind every frame, and to the second's in it.
             assert_eq!((ours.frames, switches), (5, 10));
             let log = nodes.log();
             let of_table = log.iter().filter(|write| ["510000000", "612000000"].contains(&&*write.text)).count();
-            // The control thread may take the next wish before it has written the last.
-            assert!(of_table >= if writer == Writer::Inline { 10 } else { 1 }, "{log:?}");
+            // The control thread may take the next wish before it has written the last, and an inline write is left to it
+            // while it looks at the board.
+            assert!(of_table >= 1, "{log:?}");
             assert_eq!(nodes.settings(), before);
         }
     }

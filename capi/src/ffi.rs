@@ -101,7 +101,7 @@ fn walled(run: impl FnOnce() -> Result<(), Errno>) -> c_int {
 /// # Safety
 /// `handle` is NULL or came from jetpace_open and was not closed.
 #[inline]
-unsafe fn enter(handle: *const jetpace, run: impl FnOnce(&mut Backend) -> Result<(), Errno>) -> c_int {
+pub(crate) unsafe fn enter(handle: *const jetpace, run: impl FnOnce(&mut Backend) -> Result<(), Errno>) -> c_int {
     walled(|| {
         // SAFETY: the caller's promise; the handle is only ever lent as shared.
         let handle = unsafe { handle.as_ref() }.ok_or(Errno(libc::EINVAL))?;

@@ -8,3 +8,5 @@
 mod backend;
 pub mod ffi;
 mod fork;
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,10 @@ pub struct Args {
     /// Run the control thread on this CPU
     #[arg(long, value_name = "CPU")]
     cpu: Option<usize>,
+    /// While a table is followed on this machine, answer `jetpace status` and `jetpace trace` here
+    #[cfg(feature = "cuda")]
+    #[arg(long, default_value = crate::runtime::wire::SOCKET, value_name = "PATH")]
+    socket: PathBuf,
     /// Sizes of frames and how often each comes, as 64:0.5,256:0.3,1024:0.2; by default all are of size 1
     #[arg(long, value_name = "SIZE:SHARE", value_delimiter = ',')]
     sizes: Vec<SizeShare>,
@@ -156,7 +160,8 @@ impl Args {
         let ours = match &table {
             Some(table) => {
                 let schedule = Schedule { fifo: self.fifo, cpu: self.cpu };
-                let (ours, writer) = machine.follow(table, (self.writer, schedule), course, |frame| log.add(frame))?;
+                let (ours, writer) =
+                    machine.follow(table, (self.writer, schedule), &self.socket, course, |frame| log.add(frame))?;
                 log::info!("who writes: {}", writer.text());
                 ours
             }

@@ -38,9 +38,10 @@ pub fn ask_if(socket: &Path, request: &Request) -> Result<Option<Value>, Failure
 fn no_daemon(socket: &Path, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
     match error.kind() {
-        NotFound | ConnectionRefused => {
-            Failure::failed(format_args!("{}: no daemon listens here; start `jetpace serve`", socket.display()))
-        }
+        NotFound | ConnectionRefused => Failure::failed(format_args!(
+            "{}: nobody listens here; start `jetpace serve`, or a `jetpace run` with a table",
+            socket.display()
+        )),
         PermissionDenied => Failure::new(
             Reason::Permission,
             format_args!("{}: {error}; join the group that the socket belongs to", socket.display()),
@@ -62,7 +63,7 @@ impl Args {
             None => "with the stock governor".to_owned(),
         };
         let mut text = format!(
-            "daemon {}, up {:.0} s, clock {clock}, {} writes, {} refused\n",
+            "process {}, up {:.0} s, clock {clock}, {} writes, {} refused\n",
             number(&status["pid"]),
             status["uptime_s"].as_f64().unwrap_or(0.0),
             number(&status["writes"]),

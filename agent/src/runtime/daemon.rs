@@ -10,7 +10,7 @@
 mod access;
 mod hub;
 mod served;
-mod status;
+pub(super) mod status;
 #[cfg(test)]
 mod tests;
 
@@ -33,11 +33,11 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, acc
 pub use access::{Access, Peer};
 use hub::Hub;
 use served::Served;
+use status::Client;
 
 use super::control::{Control, Desk, Schedule, Tended};
 use super::follow::{Asked, Writer};
 use super::map::Mapping;
-use super::sys;
 use super::wire::{self, Request};
 
 /// The most clients at a time.
@@ -230,13 +230,24 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         }
         let answered = match request {
             Request::Open(image) => return self.open(at, &image),
-            Request::Status => wire::answer(&socket, 0, &status::document(&self.hub, self.clients()), None),
+            Request::Status => wire::answer(&socket, 0, &self.status(), None),
             Request::Trace { client, from } => match self.clients().find(|c| c.slot() == usize::from(client)) {
-                Some(client) => wire::answer(&socket, 0, &status::trace(client, from), None),
+                Some(client) => wire::answer(&socket, 0, &status::trace(client.governor().trace(), from), None),
                 None => wire::answer(&socket, libc::ENOENT, b"no such client", None),
             },
         };
         answered.is_ok()
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let clients = self.clients().map(|served| {
+            let governor = served.governor();
+            let (network, how) = (governor.table().network(), (governor.state(), governor.counters()));
+            Client::new((served.slot(), served.peer()), (network, served.writer()), how, governor.trace().written())
+                .beside(served.shared(), served.lost())
+        });
+        let clock = Some(self.hub.clock()).filter(|clock| *clock > Hertz::ZERO);
+        status::document(self.hub.desk(), self.hub.clocks(), clock, self.hub.started, clients.collect())
     }
 
     fn clients(&self) -> impl Iterator<Item = &Served> {
@@ -368,9 +379,4 @@ pub(crate) fn accept_at(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     // SAFETY: the kernel made this descriptor for us in accept4 just now; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Now, for uptimes.
-fn now() -> Nanos {
-    sys::now()
 }

@@ -4,18 +4,21 @@
 //! and either nothing or one write of prepared bytes (inline) or one post (to the control thread). The governor's
 //! caller never waits: where the control thread holds the clock just now, the write is left to it.
 
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use jetpace_tables::governor::{Action, Governor, State};
 use jetpace_tables::table::Table;
-use jetpace_tables::units::Nanos;
+use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::control::{Control, Desk, Pen, Schedule, Seen, Tended};
 use super::mailbox::Request;
 use super::page::What;
 use super::sys;
+use super::watch::{About, Published, Watch};
 
 /// Who writes the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,7 @@ pub struct Follow<C: Tended + Send + 'static> {
     pen: Pen<C>,
     writer: Writer,
     seen: Seen,
+    published: Option<Arc<Published>>,
 }
 
 impl<C: Tended + Send + 'static> Follow<C> {
@@ -92,11 +96,11 @@ impl<C: Tended + Send + 'static> Follow<C> {
     ///
     /// # Errors
     /// Where the control thread cannot be started under the schedule.
-    pub fn start(table: Box<Table>, clock: C, writer: Writer, schedule: Schedule) -> std::io::Result<Self> {
+    pub fn start(table: Box<Table>, clock: C, writer: Writer, schedule: Schedule) -> io::Result<Self> {
         let silence = Nanos::new(table.period().get().saturating_mul(3));
         let control = Control::start(clock, silence, schedule)?;
         let (desk, pen) = (Arc::clone(control.desk()), control.pen());
-        Ok(Self { governor: Governor::new(table), control, desk, pen, writer, seen: Seen::default() })
+        Ok(Self { governor: Governor::new(table), control, desk, pen, writer, seen: Seen::default(), published: None })
     }
 
     /// Something happens, by its name.
@@ -122,6 +126,19 @@ impl<C: Tended + Send + 'static> Follow<C> {
     /// The frame's last block has ended.
     pub fn frame_end(&mut self) {
         self.event(Governor::frame_end);
+        if let Some(published) = &self.published {
+            published.publish(&self.governor);
+        }
+    }
+
+    /// Lets other processes see from now on what happens, at this socket until the answer is dropped.
+    ///
+    /// # Errors
+    /// Where nobody can listen there.
+    pub fn watched_at(&mut self, socket: &Path, clocks: Vec<Hertz>) -> io::Result<Watch> {
+        let (network, desk) = (self.governor.table().network().to_owned(), Arc::clone(&self.desk));
+        let published = Arc::clone(self.published.get_or_insert_default());
+        Watch::open(socket, About { network, writer: self.writer, clocks, desk }, published)
     }
 
     /// The governor, with its state, counters and trace.

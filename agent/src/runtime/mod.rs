@@ -16,4 +16,5 @@ pub mod remote;
 mod sync;
 pub mod sys;
 pub mod tend;
+pub mod watch;
 pub mod wire;

@@ -10,6 +10,7 @@ use jetpace_tables::work::ClockIndex;
 use super::super::control::{Desk, Pen};
 use super::super::follow::Writer;
 use super::super::mailbox::Request;
+use super::super::sys;
 use super::MAX_CLIENTS;
 
 /// Between the clients' threads and the clock. A client's thread writes itself where it can and writes are short: waking
@@ -46,7 +47,7 @@ impl<C: GpuClock> Hub<C> {
     pub fn new(pen: Pen<C>, clocks: Vec<Hertz>) -> Self {
         let busy = std::array::from_fn(|_| AtomicBool::new(false));
         let begun = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { pen, clocks, wishes: Mutex::default(), busy, begun, started: super::now() }
+        Self { pen, clocks, wishes: Mutex::default(), busy, begun, started: sys::now() }
     }
 
     pub fn desk(&self) -> &Desk {
@@ -76,7 +77,7 @@ impl<C: GpuClock> Hub<C> {
         wishes.posted = post;
         // A refused write is on the desk, where every client's governor hears of it.
         match highest {
-            Some(clock) if writer == Writer::Inline && self.pen.write(clock, super::now).is_some() => {}
+            Some(clock) if writer == Writer::Inline && self.pen.write(clock, sys::now).is_some() => {}
             Some(clock) => self.desk().post(Request::Set(clock)),
             None => self.desk().post(Request::Release),
         }

@@ -1,34 +1,37 @@
-//! The daemon's answers to `jetpace status` and `jetpace trace`.
+//! What is answered to `jetpace status` and `jetpace trace`.
 
 use jetpace_tables::governor::{Counters, State};
-use jetpace_tables::hw::GpuClock;
-use jetpace_tables::trace::{Event, Fault};
+use jetpace_tables::trace::{Event, Fault, Ring};
+use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::hub::Hub;
-use super::served::Served;
+use super::super::control::Desk;
+use super::super::follow::Writer;
+use super::super::sys;
+use super::Peer;
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct Document {
     format: u32,
     pid: u32,
     uptime_s: f64,
-    clock_hz: Option<u64>,
-    cap_hz: Option<u64>,
+    clock_hz: Option<Hertz>,
+    cap_hz: Option<Hertz>,
     writes: u64,
     write_faults: u64,
-    clients: Vec<Client<'a>>,
+    clients: Vec<Client>,
 }
 
+/// One that is served.
 #[derive(Serialize)]
-struct Client<'a> {
+pub struct Client {
     client: usize,
     pid: i32,
     uid: u32,
     network: String,
     writer: &'static str,
-    state: &'a str,
+    state: &'static str,
     why: Option<&'static str>,
     frames: u64,
     missed: u64,
@@ -63,60 +66,70 @@ struct Line {
 }
 
 /// The status, as JSON.
-pub fn document<'a, C: GpuClock>(hub: &Hub<C>, clients: impl Iterator<Item = &'a Served>) -> Vec<u8> {
-    let desk = hub.desk();
-    let cap = desk.cap().and_then(|cap| hub.clocks().get(cap.index()));
-    let clock = hub.clock().get();
+pub fn document(
+    desk: &Desk,
+    clocks: &[Hertz],
+    clock_hz: Option<Hertz>,
+    started: Nanos,
+    clients: Vec<Client>,
+) -> Vec<u8> {
     let document = Document {
         format: 1,
         pid: std::process::id(),
-        uptime_s: super::now().saturating_sub(hub.started).as_secs_f64(),
-        clock_hz: (clock > 0).then_some(clock),
-        cap_hz: cap.map(|hz| hz.get()),
+        uptime_s: sys::now().saturating_sub(started).as_secs_f64(),
+        clock_hz,
+        cap_hz: desk.cap().and_then(|cap| clocks.get(cap.index())).copied(),
         writes: desk.written.writes(),
         write_faults: desk.written.faults(),
-        clients: clients.map(client).collect(),
+        clients,
     };
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-fn client(served: &Served) -> Client<'static> {
-    let governor = served.governor();
-    let Counters { frames, missed, blocks, writes, tries, .. } = *governor.counters();
-    let (state, why) = match governor.state() {
-        State::Following => ("following", None),
-        State::Safe(why) => ("safe", Some(why.text())),
-        State::HandedBack(why) => ("handed back", Some(why.text())),
-    };
-    Client {
-        client: served.slot(),
-        pid: served.peer().pid,
-        uid: served.peer().uid,
-        network: governor.table().network().to_owned(),
-        writer: served.writer().text(),
-        state,
-        why,
-        frames,
-        missed,
-        blocks,
-        switches: writes,
-        tries,
-        shared_frames: served.shared(),
-        lost_events: served.lost(),
-        faults: Fault::ALL
-            .iter()
-            .map(|fault| (fault.text().to_owned(), governor.counters().fault(*fault).into()))
-            .collect(),
-        events: governor.trace().written(),
+impl Client {
+    /// One of this process's own, which shares the GPU with nobody and loses nothing.
+    pub fn new(
+        (client, peer): (usize, Peer),
+        (network, writer): (&str, Writer),
+        (state, counters): (State, &Counters),
+        events: u32,
+    ) -> Self {
+        let (state, why) = match state {
+            State::Following => ("following", None),
+            State::Safe(why) => ("safe", Some(why.text())),
+            State::HandedBack(why) => ("handed back", Some(why.text())),
+        };
+        let Counters { frames, missed, blocks, writes: switches, tries, .. } = *counters;
+        Self {
+            client,
+            pid: peer.pid,
+            uid: peer.uid,
+            network: network.to_owned(),
+            writer: writer.text(),
+            state,
+            why,
+            frames,
+            missed,
+            blocks,
+            switches,
+            tries,
+            shared_frames: 0,
+            lost_events: 0,
+            faults: Fault::ALL.iter().map(|fault| (fault.text().to_owned(), counters.fault(*fault).into())).collect(),
+            events,
+        }
+    }
+
+    /// One of another process: in so many of its frames another client was busy, too, and it says it lost so many events.
+    pub fn beside(self, shared_frames: u64, lost_events: u64) -> Self {
+        Self { shared_frames, lost_events, ..self }
     }
 }
 
-/// The events of a client from number `from` on, as far as they are still in the ring, as JSON.
-pub fn trace(served: &Served, from: u32) -> Vec<u8> {
-    let governor = served.governor();
-    let ring = governor.trace();
+/// The events from number `from` on, as far as they are still in the ring, as JSON.
+pub fn trace<const N: usize>(ring: &Ring<N>, from: u32) -> Vec<u8> {
     let next = ring.written();
-    let behind = next.wrapping_sub(from).min(jetpace_tables::governor::TRACE as u32).min(next);
+    let behind = next.wrapping_sub(from).min(N as u32).min(next);
     let numbers = (0..behind).map(|i| next.wrapping_sub(behind).wrapping_add(i));
     let events = numbers.filter_map(|number| ring.read(number)).map(|(at, event)| line(at.get(), event)).collect();
     serde_json::to_vec(&Trace { format: 1, next, events }).unwrap_or_default()
