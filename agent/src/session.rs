@@ -310,6 +310,8 @@ impl GpuClock for Untouched {
 
 #[cfg(all(test, feature = "sim"))]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use jetpace_devfreq::sim::tree::Tree;
     use jetpace_devfreq::timer::Monotonic;
     use jetpace_tables::table::TableClock;
@@ -320,6 +322,7 @@ mod tests {
     use crate::runtime::remote;
     use crate::runtime::wire::Request;
     use crate::signals::Stop;
+    use crate::triggers::{Source, Triggers};
 
     /// Two blocks that take as good as no time.
     struct Blocks;
@@ -391,9 +394,17 @@ mod tests {
                 timer: Monotonic::new(),
                 meter: Unmetered,
             };
-            let course = Course { frames: 5, pace, starts: Starts::Timer, sizes: &[], stop: &stop };
             let here = tempfile::tempdir().unwrap();
             let socket = here.path().join("jetpace.sock");
+            // By the timer and by triggers; those that have come are frames one behind the other.
+            let camera = here.path().join("camera");
+            let mut triggers = asked.map(|_| Triggers::open(&Source::Socket(camera.clone())).unwrap());
+            if triggers.is_some() {
+                let sender = UnixDatagram::unbound().unwrap();
+                (0..5).for_each(|_| _ = sender.send_to(b"", &camera).unwrap());
+            }
+            let starts = triggers.as_mut().map_or(Starts::Timer, Starts::Triggers);
+            let course = Course { frames: 5, pace, starts, sizes: &[], stop: &stop };
             let look = |request: &Request| -> serde_json::Value {
                 serde_json::from_slice(&remote::document(&socket, request).unwrap()).unwrap()
             };

@@ -1,7 +1,8 @@
 //! `jetpace-cuda` on a machine without CUDA, and on a stub of its driver.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 #[test]
 fn without_cuda_run_says_so_in_one_line_and_exits_with_3() {
@@ -22,13 +23,22 @@ fn without_cuda_run_says_so_in_one_line_and_exits_with_3() {
 /// Runs `jetpace-cuda ARGS` on the stub driver of tests/emu/libcuda, which runs the emulated kernels; nothing where
 /// `./ci.sh emu` has not built it.
 fn on_the_stub(folder: &Path, args: &[&str]) -> Option<Output> {
+    on_the_stub_with(folder, args, "")
+}
+
+/// The same with this on its stdin.
+fn on_the_stub_with(folder: &Path, args: &[&str], input: &str) -> Option<Output> {
     let Some(stubs) = std::env::var_os("JETPACE_STUBS") else {
         println!("skipped: no stub driver here; ./ci.sh emu builds it");
         return None;
     };
     let mut command = Command::new(env!("CARGO_BIN_EXE_jetpace-cuda"));
     command.current_dir(folder).args(args).env("LD_LIBRARY_PATH", Path::new(&stubs).join("87"));
-    let output = command.output().expect("it does not start");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it does not start");
+    // Closed at once: one that does not read it has ended, or does not need it.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("it does not end");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     Some(output)
 }
@@ -48,6 +58,15 @@ fn a_gpu_whose_clock_cannot_be_set_is_observed() {
     }
     // Two frames of six blocks behind the first line and the names of the columns.
     assert_eq!(sweep.lines().count(), 2 + 2 * 6, "{sweep}");
+}
+
+#[test]
+fn a_line_is_a_frame() {
+    let folder = tempfile::tempdir().expect("no folder");
+    let args = ["run", "--net", "vgg19-32", "--trigger", "stdin", "--deadline", "500ms", "--json"];
+    let Some(output) = on_the_stub_with(folder.path(), &args, "\n\n\n") else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("\"frames\": 3"), "{text}");
 }
 
 #[test]
