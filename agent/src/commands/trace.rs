@@ -11,8 +11,10 @@ use crate::output::print_text;
 use crate::runtime::wire::{self, Request};
 use crate::signals::Stop;
 
-/// How often the daemon is asked while following.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often the daemon is asked while following: so often that about this many events are new, of the 256 that it keeps.
+const NEW_EVENTS: u32 = 64;
+const SOONEST: Duration = Duration::from_millis(2);
+const LATEST: Duration = Duration::from_millis(100);
 
 /// Options of `trace`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +37,7 @@ impl Args {
     /// Prints the events that the daemon still has, and with `--follow` those that come.
     pub fn run(self) -> Result<(), Failure> {
         let stop = Stop::install()?;
-        let mut from = 0;
+        let (mut from, mut wait) = (0, LATEST);
         let mut trace = ask(&self.socket, &Request::Trace { client: self.client, from })?;
         loop {
             let mut text = String::new();
@@ -45,15 +47,19 @@ impl Args {
             }
             print_text(&text)?;
             let next = trace["next"].as_u64().and_then(|next| u32::try_from(next).ok()).unwrap_or(from);
-            let lost = next.wrapping_sub(from).saturating_sub(trace["events"].as_array().map_or(0, Vec::len) as u32);
+            let new = next.wrapping_sub(from);
+            let lost = new.saturating_sub(trace["events"].as_array().map_or(0, Vec::len) as u32);
             if from > 0 && lost > 0 {
                 log::warn!("{lost} events came and went between two looks");
+            }
+            if from > 0 {
+                wait = next_wait(wait, new);
             }
             from = next;
             if !self.follow || stop.signal().is_some() {
                 return Ok(());
             }
-            std::thread::sleep(ASK_EVERY);
+            std::thread::sleep(wait);
             match ask_if(&self.socket, &Request::Trace { client: self.client, from })? {
                 Some(more) => trace = more,
                 // It has gone.
@@ -61,6 +67,11 @@ impl Args {
             }
         }
     }
+}
+
+/// How long to wait where so many events have come in `wait`.
+fn next_wait(wait: Duration, new: u32) -> Duration {
+    (wait * NEW_EVENTS / new.max(1)).clamp(SOONEST, LATEST)
 }
 
 fn line(event: &Value) -> String {
@@ -75,4 +86,24 @@ fn line(event: &Value) -> String {
         text.push_str(&format!("  ({why})"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jetpace_tables::governor::TRACE;
+
+    #[test]
+    fn events_are_asked_for_before_they_are_overwritten() {
+        for a_second in [1, 500, 2_000, 10_000, 30_000] {
+            let mut wait = LATEST;
+            // Changes of the rate are caught up with within a few looks.
+            for _ in 0..4 {
+                wait = next_wait(wait, (wait.as_secs_f64() * f64::from(a_second)) as u32);
+            }
+            let new = wait.as_secs_f64() * f64::from(a_second);
+            assert!(new <= TRACE as f64 / 2.0, "{a_second}: {new} in {wait:?}");
+            assert!(new >= 32.0 || wait == LATEST, "{a_second}: {new} in {wait:?}");
+        }
+    }
 }
