@@ -23,6 +23,23 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// A sign of life on a terminal during work that takes long and whose end nobody knows. The static release has no room for
+/// one that moves.
+pub fn while_working<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "report")]
+    let _spinner = {
+        let spinner = indicatif::ProgressBar::new_spinner().with_message(what);
+        let spinner = spinner.with_finish(indicatif::ProgressFinish::AndClear);
+        spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+        spinner
+    };
+    #[cfg(not(feature = "report"))]
+    if io::IsTerminal::is_terminal(&io::stderr()) {
+        eprintln!("{what}");
+    }
+    work()
+}
+
 /// Writes a file beside its place and renames it there, so that a reader finds the old content or the new one. A device
 /// or a pipe, such as `/dev/stdout`, is written where it is, and a directory refuses to be.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

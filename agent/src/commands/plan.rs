@@ -21,7 +21,7 @@ use jetpace_tables::work::Size;
 use crate::commands::compare::uplink::Channel;
 use crate::failure::{Failure, Reason};
 use crate::model_file;
-use crate::output::{print_json, write_file};
+use crate::output::{print_json, while_working, write_file};
 use crate::sizes::SizeShare;
 use document::Document;
 
@@ -165,7 +165,7 @@ impl Args {
             }
             crate::sizes::check(&self.sizes)?;
         }
-        let (made, table) = self.made(&model, digest)?;
+        let (made, table) = while_working("plans, and tables in rehearsal ...", || self.made(&model, digest))?;
         for warning in self.unmeasured(&model, &made) {
             eprintln!("warning: {warning}");
         }
@@ -181,7 +181,7 @@ impl Args {
         }
         #[cfg(feature = "report")]
         if !self.pareto.is_empty() {
-            front::write(&self.pareto, &self.asked(&made.problem))?;
+            while_working("the front ...", || front::write(&self.pareto, &self.asked(&made.problem)))?;
         }
         if self.json { print_json(&document) } else { Ok(()) }
     }

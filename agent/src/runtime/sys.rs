@@ -6,8 +6,10 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use jetpace_tables::units::Nanos;
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
 use super::doorbell::{Doorbell, Scope};
@@ -22,11 +24,9 @@ pub fn now() -> Nanos {
 
 /// Sleeps while `word` holds `expected`, until woken, until the monotonic time `until`, or for no reason.
 pub fn futex_wait(word: &AtomicU32, expected: u32, scope: Scope, until: Option<Nanos>) {
-    let until = until.map(|at| libc::timespec {
-        tv_sec: (at.get() / 1_000_000_000) as libc::time_t,
-        tv_nsec: (at.get() % 1_000_000_000) as libc::c_long,
-    });
-    let deadline = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let until = until.map(|at| TimeSpec::from_duration(Duration::from_nanos(at.get())));
+    let deadline =
+        until.as_ref().map_or(std::ptr::null(), |until| std::ptr::from_ref::<libc::timespec>(until.as_ref()));
     // The bitset form takes an absolute time on the monotonic clock.
     let operation = libc::FUTEX_WAIT_BITSET | private(scope);
     // SAFETY: `word` is a live, aligned u32; `deadline` is null or points to `until`, which outlives the call. The

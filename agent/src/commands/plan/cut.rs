@@ -17,7 +17,7 @@ use super::{Args, Follows, Made};
 use crate::commands::compare::server::{BUILT_IN, Side, sides};
 use crate::failure::Failure;
 use crate::model_file;
-use crate::output::{print_json, print_text, write_file};
+use crate::output::{print_json, print_text, while_working, write_file};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -84,7 +84,7 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     whole.check().map_err(|error| args.refused(error))?;
     let case = Case { whole: &whole, sides: &sides, rate_bps, transmit_w: args.transmit_w };
     let mut cuts = case.cuts()?;
-    let best = best(&mut cuts).ok_or_else(|| {
+    let best = while_working("the best cuts in rehearsal ...", || best(&mut cuts)).ok_or_else(|| {
         Failure::failed(format_args!("no cut meets {} at the risk of {} in rehearsal", args.deadline(), args.risk))
     })?;
 
@@ -103,7 +103,8 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     let table = match (&args.output, &made) {
         (Some(_), None) => return Err(Failure::failed("nothing is to run here: there is no table to write")),
         (Some(path), Some(made)) => {
-            let (table, follows) = args.table(model, digest, made, f64::INFINITY)?;
+            let rehearsed = || args.table(model, digest, made, f64::INFINITY);
+            let (table, follows) = while_working("tables in rehearsal ...", rehearsed)?;
             let mut bytes = vec![0; MAX_BYTES];
             let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
             write_file(path, &bytes[..length])?;
