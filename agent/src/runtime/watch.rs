@@ -23,6 +23,7 @@ use super::control::Desk;
 use super::daemon::status::{self, Client};
 use super::daemon::{Access, Peer, accept_at, listen_at};
 use super::follow::Writer;
+use super::remote;
 use super::sys;
 use super::wire::{self, Request};
 
@@ -108,8 +109,11 @@ impl Watch {
     /// Listens where the daemon would, for root and this user.
     ///
     /// # Errors
-    /// Where the socket or the thread cannot be made.
+    /// Where somebody listens there, for another board, or the socket or the thread cannot be made.
     pub fn open(socket: &Path, about: About, published: Arc<Published>) -> io::Result<Self> {
+        if remote::dial(socket).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
         let listener = listen_at(socket, None)?;
         let (stop, stopped) = UnixStream::pair()?;
         let started = sys::now();
@@ -225,6 +229,32 @@ mod tests {
         }
         published.publish(&governor);
         assert!(published.ring.events().eq(governor.trace().events()));
+    }
+
+    #[test]
+    fn another_ones_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("jetpace.sock");
+        let watch = |published: &Arc<Published>| {
+            let about =
+                About { network: "net".to_owned(), writer: Writer::Inline, clocks: Vec::new(), desk: Arc::default() };
+            Watch::open(&socket, about, Arc::clone(published))
+        };
+        let published = Arc::default();
+        let first = watch(&published).unwrap();
+        assert_eq!(watch(&published).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(remote::document(&socket, &Request::Status).is_ok());
+        let refused = remote::document(&socket, &Request::Open(Vec::new())).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+        // One that says nothing holds nobody up for long.
+        let _silent = remote::dial(&socket).unwrap();
+        assert!(remote::document(&socket, &Request::Trace { client: 0, from: 0 }).is_ok());
+        drop(first);
+        assert!(!socket.exists());
+        // One that was left by a process that was killed is replaced.
+        drop(listen_at(&socket, None).unwrap());
+        assert!(socket.exists());
+        drop(watch(&published).unwrap());
     }
 
     #[test]
