@@ -199,10 +199,12 @@ where
         follow.lock_in_memory();
         let watch = follow.watched_at(socket, clocks);
         if let Err(e) = &watch {
-            log::info!("{}: {e}; `jetpace status` cannot look at this run", socket.display());
+            log::warn!("{}: {e}; `jetpace status` cannot look at this run", socket.display());
         }
         let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, |_| true, done);
         let handed_back = handed_back(follow.governor().state());
+        // First, as with the clock the next daemon gets the socket's place.
+        drop(watch);
         follow.stop()?;
         summary.map(|summary| (Summary { handed_back, ..summary }, writer))
     }

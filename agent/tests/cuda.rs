@@ -66,7 +66,7 @@ fn a_line_is_a_frame() {
     let args = ["run", "--net", "vgg19-32", "--trigger", "stdin", "--deadline", "500ms", "--json"];
     let Some(output) = on_the_stub_with(folder.path(), &args, "\n\n\n") else { return };
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("\"frames\": 3"), "{text}");
+    assert!(text.contains("\"frames\": 3,"), "{text}");
 }
 
 #[test]

@@ -54,7 +54,8 @@ pub struct Args {
     /// The network, where the model has several
     #[arg(long, value_name = "NET")]
     net: Option<String>,
-    /// The EMC clock, where the model has several; by default the one at which a frame takes the least energy
+    /// The EMC clock, where the model has several; by default the one at which a frame takes the least energy (with --cut
+    /// one has to be named)
     #[arg(long, value_name = "CLOCK")]
     emc: Option<Hertz>,
     /// Every block's amount of work
@@ -81,7 +82,8 @@ pub struct Args {
     #[arg(long)]
     list: bool,
     /// Plan also which blocks run here, the others on a server: CSV of block, output_bytes, server_s, first row `input`;
-    /// without a file a server that is built in for AlexNet, VGG19 and ResNet152. The table is of the blocks here
+    /// without a file a server that is built in for AlexNet, VGG19 and ResNet152. The table is of the blocks here, for a
+    /// program that follows it by libjetpace and sends the rest
     #[cfg(feature = "report")]
     #[arg(long, value_name = "SERVER", num_args = 0..=1, conflicts_with_all = ["pareto", "objective", "size"])]
     cut: Option<Option<PathBuf>>,

@@ -280,10 +280,17 @@ impl Args {
         if let Some(table) = table
             && !table.names().eq(network.blocks.iter().map(|b| b.name.as_str()))
         {
-            return Err(Failure::usage(format_args!(
-                "the table is for the blocks of {}, not for those of {name}; plan {name} first",
-                table.network()
-            )));
+            let (some, all) = (table.blocks(), network.blocks.len());
+            return Err(Failure::usage(match table.network() == name && some < all {
+                true => format!(
+                    "the table is for {some} of the {all} blocks of {name}, as `plan --cut` writes it: follow it from your \
+                     own program, which sends the rest to the server"
+                ),
+                false => format!(
+                    "the table is for the blocks of {}, not for those of {name}; plan {name} first",
+                    table.network()
+                ),
+            }));
         }
         // Not left to the command line: that a machine has no GPU is said first.
         let deadline = self

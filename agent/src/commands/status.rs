@@ -44,7 +44,7 @@ fn no_daemon(socket: &Path, error: &std::io::Error) -> Failure {
         )),
         PermissionDenied => Failure::new(
             Reason::Permission,
-            format_args!("{}: {error}; join the group that the socket belongs to", socket.display()),
+            format_args!("{}: {error}; join the group that the socket belongs to, or ask as root", socket.display()),
         ),
         _ => Failure::file(socket, error),
     }

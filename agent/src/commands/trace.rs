@@ -37,7 +37,7 @@ impl Args {
     /// Prints the events that the daemon still has, and with `--follow` those that come.
     pub fn run(self) -> Result<(), Failure> {
         let stop = Stop::install()?;
-        let (mut from, mut wait) = (0, LATEST);
+        let (mut from, mut wait) = (0, SOONEST);
         let mut trace = ask(&self.socket, &Request::Trace { client: self.client, from })?;
         loop {
             let mut text = String::new();
@@ -71,7 +71,8 @@ impl Args {
 
 /// How long to wait where so many events have come in `wait`.
 fn next_wait(wait: Duration, new: u32) -> Duration {
-    (wait * NEW_EVENTS / new.max(1)).clamp(SOONEST, LATEST)
+    // Longer by a half at most, as events come in batches: none now, and the next time many.
+    (wait * NEW_EVENTS / new.max(1)).min(wait * 3 / 2).clamp(SOONEST, LATEST)
 }
 
 fn line(event: &Value) -> String {
@@ -95,15 +96,18 @@ mod tests {
 
     #[test]
     fn events_are_asked_for_before_they_are_overwritten() {
-        for a_second in [1, 500, 2_000, 10_000, 30_000] {
-            let mut wait = LATEST;
-            // Changes of the rate are caught up with within a few looks.
-            for _ in 0..4 {
-                wait = next_wait(wait, (wait.as_secs_f64() * f64::from(a_second)) as u32);
+        // So many events each time, every so many milliseconds: one by one, and a frame's all at once.
+        for (batch, every_ms) in [(1, 1000), (1, 2), (1, 1), (10, 1), (58, 13), (58, 20), (104, 20), (130, 25)] {
+            let (mut wait, mut now, mut seen, mut lost) = (SOONEST, Duration::ZERO, 0, 0);
+            while now < Duration::from_secs(60) {
+                now += wait;
+                let written = (now.as_millis() as u32 / every_ms) * batch;
+                lost += (written - seen).saturating_sub(TRACE as u32);
+                wait = next_wait(wait, written - seen);
+                seen = written;
             }
-            let new = wait.as_secs_f64() * f64::from(a_second);
-            assert!(new <= TRACE as f64 / 2.0, "{a_second}: {new} in {wait:?}");
-            assert!(new >= 32.0 || wait == LATEST, "{a_second}: {new} in {wait:?}");
+            assert_eq!(lost, 0, "{batch} every {every_ms} ms");
+            assert!(batch > 1 || every_ms < 1000 || wait == LATEST, "{wait:?}");
         }
     }
 }

@@ -38,6 +38,7 @@ use status::Client;
 use super::control::{Control, Desk, Schedule, Tended};
 use super::follow::{Asked, Writer};
 use super::map::Mapping;
+use super::remote;
 use super::wire::{self, Request};
 
 /// The most clients at a time.
@@ -354,7 +355,10 @@ pub(crate) fn listen_at(path: &Path, group: Option<nix::unistd::Gid>) -> io::Res
             if !found.file_type().is_socket() {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is not a socket"));
             }
-            // Left by a daemon that was killed: a living one holds the lock on the board.
+            // Left by a daemon that was killed. A living one may have another board's lock.
+            if remote::dial(path).is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+            }
             fs::remove_file(path)?;
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}

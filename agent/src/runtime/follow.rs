@@ -137,8 +137,12 @@ impl<C: Tended + Send + 'static> Follow<C> {
     /// Where nobody can listen there.
     pub fn watched_at(&mut self, socket: &Path, clocks: Vec<Hertz>) -> io::Result<Watch> {
         let (network, desk) = (self.governor.table().network().to_owned(), Arc::clone(&self.desk));
-        let published = Arc::clone(self.published.get_or_insert_default());
-        Watch::open(socket, About { network, writer: self.writer, clocks, desk }, published)
+        let published = Arc::new(Published::default());
+        let _ = sys::lock_in_memory(&*published);
+        let about = About { network, writer: self.writer, clocks, desk };
+        let watch = Watch::open(socket, about, Arc::clone(&published))?;
+        self.published = Some(published);
+        Ok(watch)
     }
 
     /// The governor, with its state, counters and trace.

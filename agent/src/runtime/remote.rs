@@ -87,9 +87,10 @@ impl Remote {
         let reply = accepted(wire::reply(&socket)?)?;
         let fd = reply.page.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the daemon sent no memory"))?;
         let table = image::decode(&reply.payload).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        // Where that is not allowed or not possible, a block's start is served all the same.
+        let page = Mapping::open(&fd)?;
+        // Behind the page, which matters more. Where that is not allowed or not possible, blocks are served all the same.
         let _ = sys::keep_code_in_memory();
-        Ok(Self { socket, page: Mapping::open(&fd)?, writer: Writer::default(), table: Box::new(table) })
+        Ok(Self { socket, page, writer: Writer::default(), table: Box::new(table) })
     }
 
     /// The table that the daemon follows.

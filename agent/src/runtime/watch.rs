@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jetpace_tables::governor::{Counters, Governor, State, TRACE};
 use jetpace_tables::table::Table;
@@ -23,12 +24,14 @@ use super::control::Desk;
 use super::daemon::status::{self, Client};
 use super::daemon::{Access, Peer, accept_at, listen_at};
 use super::follow::Writer;
-use super::remote;
 use super::sys;
 use super::wire::{self, Request};
 
 /// How long one that connects may take to ask.
 const PATIENCE_MS: u16 = 500;
+
+/// How long to wait where a connection could not be taken.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What is published: each figure for itself, together they may be a frame apart.
 #[derive(Debug, Default)]
@@ -111,9 +114,6 @@ impl Watch {
     /// # Errors
     /// Where somebody listens there, for another board, or the socket or the thread cannot be made.
     pub fn open(socket: &Path, about: About, published: Arc<Published>) -> io::Result<Self> {
-        if remote::dial(socket).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
         let listener = listen_at(socket, None)?;
         let (stop, stopped) = UnixStream::pair()?;
         let started = sys::now();
@@ -153,9 +153,13 @@ impl Answers {
             if fds[0].any() != Some(false) {
                 return;
             }
-            let Ok(socket) = accept_at(listener) else { continue };
-            let mut asked = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut asked, PATIENCE_MS) == Ok(1) {
+            let Ok(socket) = accept_at(listener) else {
+                // Out of descriptors: the connection stays, and is tried again.
+                std::thread::sleep(AGAIN);
+                continue;
+            };
+            let mut fds = [socket.as_fd(), stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            if poll(&mut fds, PATIENCE_MS).is_ok() && fds[0].any() == Some(true) {
                 self.answer(&socket, &mut buffer);
             }
         }
@@ -168,7 +172,7 @@ impl Answers {
             Ok(Some(Request::Status)) => (0, self.status()),
             Ok(Some(Request::Trace { client: 0, from })) => (0, status::trace(&self.published.ring, from)),
             Ok(Some(Request::Trace { .. })) => (libc::ENOENT, b"no such client".to_vec()),
-            Ok(Some(Request::Open(_))) => (libc::EBUSY, b"no daemon runs: `jetpace run` has the clock".to_vec()),
+            Ok(Some(Request::Open(_))) => (libc::EBUSY, b"`jetpace run` has the clock; wait for its end".to_vec()),
             Ok(None) | Err(_) => return,
         };
         // One that does not read its answer is not worth more.
@@ -187,6 +191,7 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::remote;
     use super::*;
     use jetpace_tables::table::TableClock;
     use jetpace_tables::work::{BlockId, ClockIndex, Size};

@@ -24,7 +24,7 @@ mod search;
 mod sizes;
 mod spells;
 
-pub use dependable::{dependable, dependable_at};
+pub use dependable::{dependable, dependable_at, rehearsed_plan};
 pub use feedback::{Expected, Feedback, expected, feedback};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;

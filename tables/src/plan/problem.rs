@@ -34,6 +34,23 @@ fn normal_quantile(p: f64) -> f64 {
     if p < 0.5 { -z } else { z }
 }
 
+/// By how much the time of blocks together varies, as a share of what it were if all were late together; `together` is the
+/// correlation of two blocks by the time between their middles.
+fn spread(blocks: &[BlockCost], clock: usize, together: impl Fn(f64) -> f64) -> f64 {
+    let (mut start_s, mut sum, mut variance) = (0.0, 0.0, 0.0);
+    let mut before: Vec<(f64, f64)> = Vec::new();
+    for block in blocks {
+        let (time_s, sd_s) = (block.time_s[clock], block.time_sd_s[clock]);
+        let middle_s = start_s + 0.5 * time_s;
+        let shared: f64 = before.iter().map(|(at_s, other_s)| other_s * together(middle_s - at_s)).sum();
+        variance += sd_s * (sd_s + 2.0 * shared);
+        sum += sd_s;
+        start_s += time_s;
+        before.push((middle_s, sd_s));
+    }
+    variance.sqrt() / sum
+}
+
 /// A block's cost at every clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockCost {
@@ -211,18 +228,17 @@ impl Problem {
         correlation * outcome.common_sd_s.powi(2) + (1.0 - correlation) * outcome.block_var_s2 + outcome.settle_var_s2
     }
 
-    /// The same for the first blocks alone: what is late in one block is made up for in others, and less so in fewer.
-    /// With correlation rho between any two, their time varies with sqrt(rho (sum sd)^2 + (1 - rho) sum sd^2).
+    /// The same for the first blocks alone: what is late in one block is made up for in others, and less so in fewer. By
+    /// spells, where they were measured, blocks deviate together as far as they lie close: with share x exp(-lag /
+    /// length); else any two of them with the correlation of all.
     pub fn first_blocks(&self, count: usize) -> Self {
         let mut problem = Self { blocks: self.blocks.iter().take(count).cloned().collect(), ..self.clone() };
-        if let Noise::Frames { deviations, correlation, .. } = &mut problem.noise {
+        if let Noise::Frames { deviations, correlation, spells } = &mut problem.noise {
+            let (correlation, spells) = (*correlation, spells.as_ref());
+            let together =
+                |lag_s: f64| spells.map_or(correlation, |spells| spells.share * math::exp(-lag_s / spells.length_s));
             for (clock, of) in deviations.iter_mut().enumerate() {
-                let share = |blocks: &[BlockCost]| {
-                    let sum: f64 = blocks.iter().map(|block| block.time_sd_s[clock]).sum();
-                    let squares: f64 = blocks.iter().map(|block| block.time_sd_s[clock].powi(2)).sum();
-                    (*correlation + (1.0 - *correlation) * squares / sum.powi(2)).sqrt()
-                };
-                let scale = share(&problem.blocks) / share(&self.blocks);
+                let scale = spread(&problem.blocks, clock, together) / spread(&self.blocks, clock, together);
                 if scale.is_finite() {
                     of.iter_mut().for_each(|deviation| *deviation *= scale);
                 }
@@ -325,7 +341,7 @@ mod tests {
             time_sd_s: std::vec![time_sd_s],
             power_w: std::vec![1.0],
         };
-        let problem = |correlation| Problem {
+        let problem = |correlation, spells| Problem {
             clocks: std::vec![Hertz::from_khz(100_000)],
             blocks: std::vec![block(0.1); 4],
             idle_w: std::vec![1.0],
@@ -333,17 +349,26 @@ mod tests {
             deadline_s: 9.0,
             period_s: 9.0,
             risk: 0.01,
-            noise: Noise::Frames { deviations: std::vec![LEVELS], correlation, spells: None },
+            noise: Noise::Frames { deviations: std::vec![LEVELS], correlation, spells },
             leads: true,
         };
-        // Independent blocks: of one block the deviation is its own, of four it is half of that.
-        for (correlation, count, scale) in
-            [(0.0, 1, 2.0), (0.0, 4, 1.0), (1.0, 1, 1.0), (0.25, 2, 0.625f64.sqrt() / 0.4375f64.sqrt())]
-        {
-            let (whole, first) = (problem(correlation), problem(correlation).first_blocks(count));
+        let scale = |whole: Problem, count| {
+            let first = whole.first_blocks(count);
             assert_eq!(first.blocks.len(), count);
-            let [of_whole, of_first] = [&whole, &first].map(|problem| problem.deviation(0, 0.9));
-            assert!((of_first / of_whole - scale).abs() < 1e-12, "{correlation} {count}: {of_first} {of_whole}");
+            first.deviation(0, 0.9) / whole.deviation(0, 0.9)
+        };
+        // Independent blocks: of one block the deviation is its own, of four it is half of that.
+        let halves = 0.625f64.sqrt() / 0.4375f64.sqrt();
+        for (correlation, count, wanted) in [(0.0, 1, 2.0), (0.0, 4, 1.0), (1.0, 1, 1.0), (0.25, 2, halves)] {
+            assert!((scale(problem(correlation, None), count) - wanted).abs() < 1e-12, "{correlation} {count}");
         }
+        // Spells that outlast the frame are a correlation, brief ones none; in between neighbours make up for less than
+        // blocks that lie far apart.
+        let spells = |length_s| Some(Spells { length_s, share: 0.25, quantiles: Vec::new() });
+        assert!((scale(problem(0.9, spells(1e12)), 2) - halves).abs() < 1e-9);
+        assert!((scale(problem(0.9, spells(1e-3)), 1) - 2.0).abs() < 1e-9);
+        // Of 1 + 1 + 2 x 0.25 e^-1/2, and 4 + 2 x 0.25 (3 e^-1/2 + 2 e^-1 + e^-3/2), by hand.
+        let wanted = (2.303_265_3_f64 / 4.0 / (5.389_240_5 / 16.0)).sqrt();
+        assert!((scale(problem(0.9, spells(2.0)), 2) - wanted).abs() < 1e-6);
     }
 }

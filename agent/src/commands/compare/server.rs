@@ -33,7 +33,7 @@ pub fn sides(file: Option<&Path>, net: &str) -> Result<Vec<Side>, Failure> {
         Some(path) => read(path)?,
         None => built_in(net).ok_or_else(|| {
             Failure::usage(format_args!(
-                "the server's times are not built in for {net}; give them with --server, a CSV of block, \
+                "the server's times are not built in for {net}; give them in a file (`plan --cut FILE`, `compare --server FILE`), a CSV of block, \
                  output_bytes, server_s whose first row is `input`"
             ))
         })?,

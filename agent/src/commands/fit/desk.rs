@@ -85,7 +85,11 @@ impl Desk {
     pub fn tell(&self, model: &Model, json: bool) -> Result<(), Failure> {
         let planned = self.deadline.map_or(Ok(Vec::new()), |deadline| planned(model, deadline))?;
         let suggest = self.suggest.map(|count| suggest(model, count, &planned));
-        let whose = if planned.is_empty() { "a frame's" } else { "the planned frame's" };
+        let whose = match planned.len() {
+            0 => "a frame's",
+            1 => "the planned frame's",
+            _ => "the planned frames'",
+        };
         for next in suggest.iter().flatten() {
             eprintln!(
                 "measure next: {}; the standard deviation of {whose} predicted time falls from {:.2} to {:.2} %",
@@ -105,12 +109,11 @@ impl Desk {
     }
 }
 
-/// The plan of each network at each of its EMC clocks, where the deadline can be met. Changes of the
+/// The plan of each network at each of its EMC clocks, where there is one; it is said where there is none. Changes of the
 /// clock and idling that were not measured are taken as free: it is about the blocks.
 fn planned(model: &Model, deadline: Nanos) -> Result<Vec<Frame<'_>>, Failure> {
     let free = |none: bool| none.then_some(Nanos::ZERO);
-    let mut frames = Vec::new();
-    let mut refused = None;
+    let (mut frames, mut refused) = (Vec::new(), Vec::new());
     for network in model.networks() {
         for emc in model.emc_clocks(network) {
             let ask = Ask {
@@ -126,13 +129,18 @@ fn planned(model: &Model, deadline: Nanos) -> Result<Vec<Frame<'_>>, Failure> {
                     let blocks = model.blocks(network, emc);
                     frames.push(blocks.iter().zip(at).map(|(block, at)| (block.series, clocks[at])).collect());
                 }
-                Err(error) => refused = Some(error),
+                Err(error) => refused.push((network, error)),
             }
         }
     }
-    match refused {
-        Some(error @ PlanError::NotMeasured { .. }) => Err(Failure::new(Reason::Calibration, error)),
-        Some(error) if frames.is_empty() => Err(Failure::failed(error)),
-        _ => Ok(frames),
+    match (frames.is_empty(), refused.pop()) {
+        (true, Some((_, error @ PlanError::NotMeasured { .. }))) => Err(Failure::new(Reason::Calibration, error)),
+        (true, Some((_, error))) => Err(Failure::failed(error)),
+        (_, last) => {
+            for (network, error) in refused.into_iter().chain(last) {
+                eprintln!("warning: {network} does not count: {error}");
+            }
+            Ok(frames)
+        }
     }
 }

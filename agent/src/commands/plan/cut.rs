@@ -31,7 +31,7 @@ struct Document<'a> {
     uplink: String,
     transmit_w: f64,
     best: &'a Row<'a>,
-    /// Every cut that meets the deadline, with the clocks of least energy.
+    /// Every cut that meets the deadline, with the clocks of least energy; not those that turned out late in rehearsal.
     cuts: &'a [Row<'a>],
     /// What following the table comes to in rehearsal, where one was written.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,8 +55,7 @@ struct Row<'a> {
     /// What was planned for the blocks here.
     #[serde(skip)]
     planned: Option<(Problem, Plan)>,
-    /// Whether the governor has rehearsed it.
-    #[serde(skip)]
+    /// Whether the governor has rehearsed it, as it has the best.
     rehearsed: bool,
 }
 
@@ -97,11 +96,17 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
         size: args.largest(),
         smaller: Vec::new(),
     });
-    for warning in made.iter().flat_map(|made| args.unmeasured(model, made)) {
+    let warnings = match &made {
+        Some(made) => args.unmeasured(model, made),
+        None => args.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now)).into_iter().collect(),
+    };
+    for warning in warnings {
         eprintln!("warning: {warning}");
     }
     let table = match (&args.output, &made) {
-        (Some(_), None) => return Err(Failure::failed("nothing is to run here: there is no table to write")),
+        (Some(_), None) => {
+            return Err(Failure::failed("nothing is to run here, so there is no table to write: leave -o out"));
+        }
         (Some(path), Some(made)) => {
             let rehearsed = || args.table(model, digest, made, f64::INFINITY);
             let (table, follows) = while_working("tables in rehearsal ...", rehearsed)?;
@@ -232,7 +237,7 @@ fn best(cuts: &mut Vec<Row<'_>>) -> Option<usize> {
         let (at, row) = cuts.iter_mut().enumerate().min_by(|a, b| a.1.energy_j.total_cmp(&b.1.energy_j))?;
         let Some((problem, plan)) = row.planned.clone().filter(|_| !row.rehearsed) else { return Some(at) };
         row.rehearsed = true;
-        match plan::dependable(&problem, plan) {
+        match plan::rehearsed_plan(&problem, plan) {
             Ok(plan) => row.plan(problem, plan),
             Err(_) => drop(cuts.remove(at)),
         }
