@@ -76,12 +76,16 @@ impl Machine {
         handle
     }
 
-    /// Waits for the library's thread to take the board, which it does with the first write.
-    fn taken(&self, before: &[String; 3]) -> String {
+    /// Opens, runs a frame, and waits for the library's thread to take the board, which it does with the first write. The
+    /// handle, and the governor then.
+    fn taken(&self) -> (*mut jetpace, String) {
+        let [before, ..] = self.state();
+        let handle = self.open();
+        assert_eq!(frame(handle), 0);
         for _ in 0..1_000 {
             let [governor, ..] = self.state();
-            if governor != before[0] {
-                return governor;
+            if governor != before {
+                return (handle, governor);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -114,9 +118,7 @@ fn open_files() -> BTreeSet<c_int> {
 fn no_panic_passes_and_what_was_found_is_put_back_behind_one() {
     let machine = Machine::new();
     let before = machine.state();
-    let handle = machine.open();
-    assert_eq!(frame(handle), 0);
-    machine.taken(&before);
+    let (handle, _) = machine.taken();
     // SAFETY: open.
     let panicked = unsafe { enter(handle, |_| panic!("on purpose")) };
     assert_eq!(panicked, -libc::EIO);
@@ -131,10 +133,8 @@ fn no_panic_passes_and_what_was_found_is_put_back_behind_one() {
 #[test]
 fn no_descriptor_is_left_to_programs_that_are_started() {
     let machine = Machine::new();
-    let (before, found) = (open_files(), machine.state());
-    let handle = machine.open();
-    assert_eq!(frame(handle), 0);
-    machine.taken(&found);
+    let before = open_files();
+    let (handle, _) = machine.taken();
     let ours: Vec<c_int> = open_files()
         .difference(&before)
         .copied()
@@ -156,9 +156,7 @@ fn no_descriptor_is_left_to_programs_that_are_started() {
 fn a_forked_child_puts_nothing_back() {
     let machine = Machine::new();
     let before = machine.state();
-    let handle = machine.open();
-    assert_eq!(frame(handle), 0);
-    let held = machine.taken(&before);
+    let (handle, held) = machine.taken();
     // SAFETY: the child calls the two entries that are meant for it, and ends.
     match unsafe { libc::fork() } {
         0 => {

@@ -104,15 +104,8 @@ impl Problem {
 
     /// The one of least energy that meets the deadline, the margin included; `None` where none does.
     pub fn best(&self) -> Option<Choice> {
-        let cuts = (0..=self.blocks.len()).filter_map(|cut| self.best_at(cut));
-        cuts.min_by(|a, b| a.energy_j.total_cmp(&b.energy_j))
-    }
-
-    /// The same with the cut given.
-    pub fn best_at(&self, cut: usize) -> Option<Choice> {
         let meets = |choice: &Choice| choice.time_s() + self.margin * choice.local_s <= self.deadline_s;
-        let clocks = (0..self.idle_w.len()).map(|clock| self.judge(cut, clock));
-        clocks.filter(meets).min_by(|a, b| a.energy_j.total_cmp(&b.energy_j))
+        self.all().filter(meets).min_by(|a, b| a.energy_j.total_cmp(&b.energy_j))
     }
 
     /// The fastest one, margin included: what is left to do where no other meets the deadline.

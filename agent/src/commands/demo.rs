@@ -11,6 +11,7 @@ use jetpace_tables::model::Model;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
+use super::plan::RISK;
 use crate::args::{Cli, network};
 use crate::failure::Failure;
 use crate::frames::Pace;
@@ -23,7 +24,6 @@ use crate::virtual_board::{Case, best_fixed};
 
 /// Deadline over the frame's time at the top clock.
 const FACTOR: f64 = 1.26;
-const RISK: f64 = 0.01;
 const FRAMES: u64 = 1000;
 const SEED: u64 = 1;
 

@@ -8,7 +8,7 @@ mod front;
 #[cfg(feature = "report")]
 mod objective;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jetpace_tables::image::{self, MAX_BYTES};
 use jetpace_tables::model::{BlockModel, Model};
@@ -24,6 +24,9 @@ use crate::model_file;
 use crate::output::{print_json, while_working, write_file};
 use crate::sizes::SizeShare;
 use document::Document;
+
+/// The accepted probability of a miss where no other is asked for.
+pub const RISK: f64 = 0.01;
 
 /// Options of `plan`. The static release has no room for what is done at a desk.
 #[derive(Debug, clap::Args)]
@@ -49,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "W", conflicts_with = "cut", value_parser = crate::args::above_zero)]
     power: Option<f64>,
     /// Accepted probability that a frame misses its deadline
-    #[arg(long, value_name = "P", default_value_t = 0.01)]
+    #[arg(long, value_name = "P", default_value_t = RISK)]
     risk: f64,
     /// The network, where the model has several
     #[arg(long, value_name = "NET")]
@@ -177,9 +180,7 @@ impl Args {
             eprint!("{}", follows.beside);
         }
         if let Some((path, (table, _))) = self.output.as_ref().zip(table) {
-            let mut bytes = vec![0; MAX_BYTES];
-            let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
-            write_file(path, &bytes[..length])?;
+            write_table(path, &table)?;
         }
         #[cfg(feature = "report")]
         if !self.pareto.is_empty() {
@@ -381,6 +382,12 @@ fn least_energy(problem: Problem) -> Result<(Problem, Plan, f64), PlanError> {
     let plan = plan::dependable(&problem, plan::plan(&problem)?)?;
     let energy_j = plan.outcome.energy_j;
     Ok((problem, plan, energy_j))
+}
+
+fn write_table(path: &Path, table: &Table) -> Result<(), Failure> {
+    let mut bytes = vec![0; MAX_BYTES];
+    let length = image::encode(table, &mut bytes).map_err(Failure::failed)?;
+    write_file(path, &bytes[..length])
 }
 
 /// Of two reasons the one that is nearer to a plan.

@@ -11,11 +11,9 @@ use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
 use super::explain;
+use crate::commands::plan::RISK;
 use crate::failure::{Failure, Reason};
 use crate::output::print_json;
-
-/// As `plan` does where no other risk is asked for.
-const RISK: f64 = 0.01;
 
 /// Options that the static release has no room for.
 #[derive(Debug, clap::Args)]

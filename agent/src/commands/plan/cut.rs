@@ -6,18 +6,17 @@
 
 use std::path::PathBuf;
 
-use jetpace_tables::image::{self, MAX_BYTES};
 use jetpace_tables::model::Model;
 use jetpace_tables::plan::{self, Plan, PlanError, Problem};
 use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
-use super::{Args, Follows, Made};
+use super::{Args, Follows, Made, write_table};
 use crate::commands::compare::server::{BUILT_IN, Side, sides};
 use crate::failure::Failure;
 use crate::model_file;
-use crate::output::{print_json, print_text, while_working, write_file};
+use crate::output::{print_json, print_text, while_working};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -84,7 +83,11 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     let case = Case { whole: &whole, sides: &sides, rate_bps, transmit_w: args.transmit_w };
     let mut cuts = case.cuts()?;
     let best = while_working("the best cuts in rehearsal ...", || best(&mut cuts)).ok_or_else(|| {
-        Failure::failed(format_args!("no cut meets {} at the risk of {} in rehearsal", args.deadline(), args.risk))
+        Failure::failed(format_args!(
+            "no cut meets {} at the risk of {} in rehearsal: ask for a later deadline, or accept more risk",
+            args.deadline(),
+            args.risk
+        ))
     })?;
 
     let made = cuts[best].planned.clone().map(|(problem, plan)| Made {
@@ -110,9 +113,7 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
         (Some(path), Some(made)) => {
             let rehearsed = || args.table(model, digest, made, f64::INFINITY);
             let (table, follows) = while_working("tables in rehearsal ...", rehearsed)?;
-            let mut bytes = vec![0; MAX_BYTES];
-            let length = image::encode(&table, &mut bytes).map_err(Failure::failed)?;
-            write_file(path, &bytes[..length])?;
+            write_table(path, &table)?;
             Some(follows)
         }
         (None, _) => None,
@@ -165,45 +166,32 @@ impl<'a> Case<'a> {
         let whole = self.whole;
         let (upload_s, server_s) = (self.upload_s(cut), self.server_s(cut));
         let sending_j = self.transmit_w * upload_s;
-        let Some(last) = cut.checked_sub(1) else {
-            let idle_w = whole.idle_w.iter().copied().fold(f64::INFINITY, f64::min);
-            let energy_j = idle_w * whole.period_s + sending_j;
-            let row = Row {
-                cut,
-                cut_after: None,
-                clocks_hz: Vec::new(),
-                local_s: 0.0,
-                upload_s,
-                server_s,
-                energy_j,
-                fixed: None,
-                planned: None,
-                rehearsed: true,
-            };
-            return if left_s >= 0.0 { Ok(row) } else { Err(0.0) };
+        let mut row = Row {
+            cut,
+            cut_after: cut.checked_sub(1).map(|last| whole.blocks[last].name.as_str()),
+            clocks_hz: Vec::new(),
+            local_s: 0.0,
+            upload_s,
+            server_s,
+            energy_j: sending_j,
+            fixed: None,
+            planned: None,
+            rehearsed: cut == 0,
         };
+        if cut == 0 {
+            row.energy_j += whole.idle_w.iter().copied().fold(f64::INFINITY, f64::min) * whole.period_s;
+            return if left_s >= 0.0 { Ok(row) } else { Err(0.0) };
+        }
         // A tight deadline only for the error to say what would have been possible.
         let problem = Problem { deadline_s: left_s.max(f64::MIN_POSITIVE), ..whole.first_blocks(cut) };
         let plan = plan::plan(&problem).map_err(|error| match error {
             PlanError::Unreachable { least_s, .. } => least_s,
             _ => f64::INFINITY,
         })?;
-        let fixed = plan.best_fixed.as_ref().map(|(clock, _, outcome)| Fixed {
+        row.fixed = plan.best_fixed.as_ref().map(|(clock, _, outcome)| Fixed {
             clock_hz: whole.clocks[*clock],
             energy_j: outcome.energy_j + sending_j,
         });
-        let mut row = Row {
-            cut,
-            cut_after: Some(&whole.blocks[last].name),
-            clocks_hz: Vec::new(),
-            local_s: 0.0,
-            upload_s,
-            server_s,
-            energy_j: sending_j,
-            fixed,
-            planned: None,
-            rehearsed: false,
-        };
         row.plan(problem, plan);
         Ok(row)
     }
