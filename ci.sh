@@ -64,7 +64,7 @@ step_test() {
 # The planner against an enumeration of all schedules on random instances, and its gap on large ones.
 LONG_STEPS+=(plan-exact)
 step_plan-exact() {
-    PLAN_EXACT=20000 cargo test --release --locked -p jetpace-tables --lib plan::oracle -- --nocapture
+    PLAN_EXACT=20000 cargo test --release --locked -p jetpace-tables --lib plan::tests::oracle -- --nocapture
 }
 
 step_nostd() {

@@ -20,8 +20,8 @@ use jetpace_devfreq::sim::{VirtualNodes, VirtualTimer};
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::governor::State;
 use jetpace_tables::hw::Timer;
-use jetpace_tables::image;
 use jetpace_tables::table::Table;
+use jetpace_tables::table::image;
 use jetpace_tables::work::{BlockId, Size};
 
 /// How to open; the safe side of `jetpace_options`.

@@ -13,7 +13,7 @@ use std::{fs, ptr};
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::nodes::SysfsRoot;
-use jetpace_tables::image;
+use jetpace_tables::table::image;
 use jetpace_tables::table::{Table, TableClock};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;

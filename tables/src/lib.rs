@@ -11,14 +11,9 @@
 extern crate std;
 
 #[cfg(feature = "std")]
-pub mod cooperative;
-#[cfg(feature = "std")]
-pub mod energy;
-#[cfg(feature = "std")]
 pub mod fit;
 pub mod governor;
 pub mod hw;
-pub mod image;
 mod math;
 pub mod model;
 #[cfg(feature = "std")]
@@ -28,6 +23,5 @@ pub mod sample;
 #[cfg(feature = "std")]
 pub mod stats;
 pub mod table;
-pub mod trace;
 pub mod units;
 pub mod work;

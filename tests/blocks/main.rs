@@ -26,9 +26,9 @@ use jetpace::runtime::sys;
 use jetpace::runtime::tend::BoardClock;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
+use jetpace_tables::governor::trace::Fault;
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::{Digest, MAX_CLOCKS, Table, TableClock};
-use jetpace_tables::trace::Fault;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 

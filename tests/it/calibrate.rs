@@ -6,8 +6,8 @@ use std::path::Path;
 
 use jetpace::calibrate::{Done, EmcAsk, Settings, Subject};
 use jetpace::failure::Failure;
+use jetpace::files::sweep;
 use jetpace::signals::Stop;
-use jetpace::sweep;
 use jetpace_devfreq::board;
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::rails::RailSource;

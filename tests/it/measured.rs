@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jetpace::commands::compare::measured::{Policy, compare};
-use jetpace::sweep;
+use jetpace::files::sweep;
 use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::model::{Model, Quality, TimeForm};
 use jetpace_tables::units::Hertz;

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use clap::Parser;
 use jetpace::args::Cli;
-use jetpace::frames::Pace;
-use jetpace::model_file;
+use jetpace::files::model;
+use jetpace::session::frames::Pace;
+use jetpace::session::virtual_board::{Case, best_fixed};
 use jetpace::session::{Drive, Summary};
 use jetpace::signals::Stop;
-use jetpace::virtual_board::{Case, best_fixed};
-use jetpace_tables::image;
 use jetpace_tables::table::Table;
+use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, Size};
 
@@ -59,7 +59,7 @@ fn prompts_of_several_sizes_run_at_clocks_of_their_own() {
     command(&format!("plan {model} --deadline {}ns --size 1024 -o {}", DEADLINE.get(), one.display()));
 
     // What the fit says of sizes: between those measured, too.
-    let (fitted, _) = model_file::read(&path("model.json")).unwrap();
+    let (fitted, _) = model::read(&path("model.json")).unwrap();
     let blocks = fitted.blocks("language-model", fitted.emc_clocks("language-model")[0]);
     let grows = |name: &str, to: u32| {
         let block = blocks.iter().find(|block| block.name() == name).unwrap();

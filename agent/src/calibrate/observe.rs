@@ -9,8 +9,8 @@ use jetpace_tables::work::{BlockId, Size};
 
 use super::{Book, Done};
 use crate::failure::Failure;
+use crate::files::sweep::SweepWriter;
 use crate::signals::Stop;
-use crate::sweep::SweepWriter;
 
 /// Frames before measuring: such a GPU idles at a low clock and takes its time to raise it.
 const WARM_UP_FRAMES: u32 = 20;
@@ -156,6 +156,6 @@ mod tests {
         assert_eq!(again.there + again.measured, 6);
         assert!(again.measured > 0);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        assert_eq!(crate::sweep::read(&path).unwrap().rows[5].latency, Some(Nanos::from_millis(2)));
+        assert_eq!(crate::files::sweep::read(&path).unwrap().rows[5].latency, Some(Nanos::from_millis(2)));
     }
 }

@@ -15,8 +15,8 @@ use jetpace_tables::work::ClockIndex;
 
 use super::{Bench, BoardSurroundings, Book, EmcAsk, PowerPace, Progress, Settings};
 use crate::failure::{Failure, Reason};
+use crate::files::sweep::SweepWriter;
 use crate::signals::Stop;
-use crate::sweep::SweepWriter;
 
 /// What is calibrated.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{print_json, print_text};
+use crate::files::output::{print_json, print_text};
 use clock::FileClock;
 use measure::{Figures, Stopwatch};
 

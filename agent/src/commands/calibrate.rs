@@ -18,7 +18,7 @@ use crate::calibrate::Observed;
 use crate::calibrate::{Done, EmcAsk, LATE_PER_FRAME, Progress, Settings, Step, Subject, steps};
 use crate::dry_run::DryRun;
 use crate::failure::Failure;
-use crate::output::print_text;
+use crate::files::output::print_text;
 use crate::signals::Stop;
 
 /// The network in whose times changes of the clock are seen: its last block is very short.
@@ -158,7 +158,7 @@ impl Args {
     {
         let usual = subject.settings();
         let sizes: Vec<Size> = self.sizes.iter().map(|size| Size(*size)).collect();
-        crate::sizes::ascending(sizes.iter().copied())?;
+        crate::session::sizes::ascending(sizes.iter().copied())?;
         let frames = self.frames.unwrap_or(usual.frames);
         let settings = Settings {
             frames,

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::failure::Failure;
-use crate::output::print_text;
+use crate::files::output::print_text;
 
 /// Options of `completions`.
 #[derive(Debug, clap::Args)]

@@ -6,21 +6,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use jetpace_tables::image;
 use jetpace_tables::model::Model;
+use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
 use super::plan::RISK;
 use crate::args::{Cli, network};
 use crate::failure::Failure;
-use crate::frames::Pace;
-use crate::model_file;
-use crate::output::write_file;
+use crate::files::model;
+use crate::files::output::write_file;
 use crate::report::page::Page;
+use crate::session::frames::Pace;
+use crate::session::virtual_board::{Case, best_fixed};
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
-use crate::virtual_board::{Case, best_fixed};
 
 /// Deadline over the frame's time at the top clock.
 const FACTOR: f64 = 1.26;
@@ -84,8 +84,8 @@ impl Args {
         let word = |path: &Path| path.display().to_string();
         command(&["calibrate", "--board", &board, "--net", net, "-o", &word(&sweep)])?;
         command(&["fit", &word(&sweep), "-o", &word(&model)])?;
-        let (fitted, _) = model_file::read(&model)?;
-        let (_, emc, blocks) = model_file::network(&fitted, Some(net), None)?;
+        let (fitted, _) = model::read(&model)?;
+        let (_, emc, blocks) = model::network(&fitted, Some(net), None)?;
         let top_s: f64 = blocks.iter().map(|block| block.time_s(fitted.f_ref_hz, Size::default())).sum();
         let deadline = Nanos::from_micros((FACTOR * top_s * 1e4).round() as u64 * 100);
         let asked = format!("{}us", deadline.get() / 1000);

@@ -12,8 +12,8 @@ use jetpace_tables::fit::fit;
 use jetpace_tables::model::{Model, Quality, Series};
 
 use crate::failure::Failure;
-use crate::output::write_file;
-use crate::sweep;
+use crate::files::output::write_file;
+use crate::files::sweep;
 
 /// Options of `fit`. The static release has no room for what is done at a desk.
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ impl Args {
         #[cfg(feature = "report")]
         return self.desk.tell(&model, self.json);
         #[cfg(not(feature = "report"))]
-        if self.json { crate::output::print_json(&model) } else { Ok(()) }
+        if self.json { crate::files::output::print_json(&model) } else { Ok(()) }
     }
 }
 

@@ -23,7 +23,7 @@ use jetpace_tables::work::ClockIndex;
 use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
-use crate::output::print_text;
+use crate::files::output::print_text;
 use crate::runtime::wire;
 use crate::signals::Stop;
 use events::Events;

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use jetpace_tables::image;
 use jetpace_tables::model::Model;
+use jetpace_tables::table::image;
 use jetpace_tables::table::{Rung, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::BlockId;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::model_file::{self, hex};
-use crate::output::{print_json, print_text};
+use crate::files::model::{self, hex};
+use crate::files::output::{print_json, print_text};
 
 /// Options of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let bytes = fs::read(&self.file).map_err(|e| Failure::file(&self.file, &e))?;
         if bytes.first() == Some(&b'{') {
-            let (model, _) = model_file::read(&self.file)?;
+            let (model, _) = model::read(&self.file)?;
             return if self.json { print_json(&model) } else { print_text(&of_model(&model)) };
         }
         let table = image::decode(&bytes).map_err(|e| Failure::usage(format_args!("{}: {e}", self.file.display())))?;

@@ -7,7 +7,7 @@ use clap_mangen::Man;
 
 use crate::args::Cli;
 use crate::failure::Failure;
-use crate::output::{print_text, write_file};
+use crate::files::output::{print_text, write_file};
 
 /// Options of `man`.
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,9 @@ mod objective;
 
 use std::path::{Path, PathBuf};
 
-use jetpace_tables::image::{self, MAX_BYTES};
 use jetpace_tables::model::{BlockModel, Model};
 use jetpace_tables::plan::{self, Ask, Expected, Holds, Plan, PlanError, Problem, SizeClass};
+use jetpace_tables::table::image::{self, MAX_BYTES};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
@@ -20,9 +20,9 @@ use jetpace_tables::work::Size;
 #[cfg(feature = "report")]
 use crate::commands::compare::uplink::Channel;
 use crate::failure::{Failure, Reason};
-use crate::model_file;
-use crate::output::{print_json, while_working, write_file};
-use crate::sizes::SizeShare;
+use crate::files::model;
+use crate::files::output::{print_json, while_working, write_file};
+use crate::session::sizes::SizeShare;
 use document::Document;
 
 /// The accepted probability of a miss where no other is asked for.
@@ -162,13 +162,13 @@ struct Smaller {
 impl Args {
     /// Plans, reports, writes.
     pub fn run(self) -> Result<(), Failure> {
-        let (model, digest) = model_file::read(&self.model)?;
+        let (model, digest) = model::read(&self.model)?;
         #[cfg(feature = "report")]
         {
             if self.cut.is_some() {
                 return cut::run(&self, &model, digest);
             }
-            crate::sizes::check(&self.sizes)?;
+            crate::session::sizes::check(&self.sizes)?;
         }
         let (made, table) = while_working("plans, and tables in rehearsal ...", || self.made(&model, digest))?;
         for warning in self.unmeasured(&model, &made) {
@@ -208,7 +208,7 @@ impl Args {
         };
         let size = warning(format!("size {}", self.largest().0), blocks.iter().filter(sized).collect());
         let clock = warning("the outermost clocks' time".to_owned(), blocks.iter().filter(clocked).collect());
-        let cpu = self.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now));
+        let cpu = self.cpu_clock.and_then(|now| model::other_cpu_clock(&blocks, now));
         size.into_iter().chain(clock).chain(cpu).collect()
     }
 
@@ -244,7 +244,7 @@ impl Args {
         model: &Model,
         planned: impl Fn(Problem) -> Result<(Problem, Plan, f64), PlanError>,
     ) -> Result<Made, Failure> {
-        let network = model_file::network_name(model, self.net.as_deref())?;
+        let network = model::network_name(model, self.net.as_deref())?;
         let mut emcs = model.emc_clocks(network);
         if let Some(asked) = self.emc {
             emcs.retain(|emc| *emc == Some(asked));
@@ -316,7 +316,7 @@ impl Args {
     /// The table, and what following it comes to: with feedback unless that takes more than `most_j` a period.
     fn table(&self, model: &Model, digest: Digest, made: &Made, most_j: f64) -> Result<(Table, Follows), Failure> {
         let board = match &model.board {
-            Some(board) => model_file::digest_from_hex(&board.digest).ok_or_else(|| {
+            Some(board) => model::digest_from_hex(&board.digest).ok_or_else(|| {
                 Failure::usage(format_args!("{}: `{}` is no digest", self.model.display(), board.digest))
             })?,
             // A published sweep names no board; no board will follow its table.

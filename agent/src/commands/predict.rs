@@ -8,8 +8,8 @@ use jetpace_tables::work::Size;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::model_file;
-use crate::output::{print_json, print_text};
+use crate::files::model;
+use crate::files::output::{print_json, print_text};
 
 /// Options of `predict`.
 #[derive(Debug, clap::Args)]
@@ -69,8 +69,8 @@ struct BlockRow<'a> {
 impl Args {
     /// Predicts and prints.
     pub fn run(self) -> Result<(), Failure> {
-        let (model, _) = model_file::read(&self.model)?;
-        let (name, emc_freq_hz, blocks) = model_file::network(&model, self.net.as_deref(), self.emc)?;
+        let (model, _) = model::read(&self.model)?;
+        let (name, emc_freq_hz, blocks) = model::network(&model, self.net.as_deref(), self.emc)?;
         let clocks = match self.clock {
             Some(clock) => vec![clock],
             None => model.clocks_hz.clone(),
@@ -129,7 +129,7 @@ fn warnings(
             ));
         }
     }
-    said.extend(cpu.and_then(|now| model_file::other_cpu_clock(blocks, now)));
+    said.extend(cpu.and_then(|now| model::other_cpu_clock(blocks, now)));
     said
 }
 

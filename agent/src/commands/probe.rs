@@ -13,7 +13,7 @@ use jetpace_tables::hw::Timer;
 use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
-use crate::output::{print_json, print_text};
+use crate::files::output::{print_json, print_text};
 use document::Document;
 
 /// Options of `probe`.

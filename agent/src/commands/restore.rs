@@ -7,7 +7,7 @@ use jetpace_devfreq::nodes::Nodes;
 use crate::args::BoardArg;
 use crate::dry_run::{DryRun, ThisMachine};
 use crate::failure::Failure;
-use crate::output::print_text;
+use crate::files::output::print_text;
 
 /// Options of `restore`.
 #[derive(Debug, clap::Args)]

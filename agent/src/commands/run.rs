@@ -3,22 +3,22 @@
 mod document;
 mod frame_log;
 
-use jetpace_tables::image;
+use jetpace_tables::governor::trace::Fault;
 use jetpace_tables::table::Table;
-use jetpace_tables::trace::Fault;
+use jetpace_tables::table::image;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 use std::path::PathBuf;
 
 use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
-use crate::frames::{Course, Pace, Starts};
-use crate::output::{print_json, print_text};
+use crate::files::output::{print_json, print_text};
 use crate::runtime::follow::Asked;
+use crate::session::frames::{Course, Pace, Starts};
+use crate::session::sizes::{self, SizeShare};
+use crate::session::triggers::{Source, Triggers};
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
-use crate::sizes::{self, SizeShare};
-use crate::triggers::{Source, Triggers};
 #[cfg(feature = "sim")]
 use document::Baseline;
 use document::{Baselines, Document};
@@ -124,9 +124,9 @@ impl Args {
         use jetpace_devfreq::rails::Rails;
         use jetpace_devfreq::timer::Monotonic;
 
-        use crate::rail_meter::RailMeter;
         use crate::runtime::control::Schedule;
         use crate::session::Machine;
+        use crate::session::meter::RailMeter;
 
         jetpace_kernels::cuda::probe()?;
         let (nodes, timer) = (SysfsRoot::new("/"), Monotonic::new());
@@ -181,7 +181,7 @@ impl Args {
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::sim;
 
-        use crate::virtual_board::{Case, best_fixed, machine};
+        use crate::session::virtual_board::{Case, best_fixed, machine};
 
         if self.writer == Asked(Some(Writer::Thread)) || self.fifo.is_some() || self.cpu.is_some() {
             return Err(Failure::usage(

@@ -8,7 +8,7 @@ use jetpace_devfreq::timer::Monotonic;
 use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
-use crate::output::{print_json, write_file};
+use crate::files::output::{print_json, write_file};
 
 /// Options of `selftest`.
 #[derive(Debug, clap::Args)]

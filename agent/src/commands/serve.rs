@@ -10,7 +10,7 @@ use jetpace_devfreq::guard::{self, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::Timer;
-use jetpace_tables::image;
+use jetpace_tables::table::image;
 use nix::unistd::Group;
 use sd_notify::NotifyState;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::failure::{Failure, Reason};
-use crate::output::{print_json, print_text};
+use crate::files::output::{print_json, print_text};
 use crate::runtime::remote;
 use crate::runtime::wire::{self, Request};
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::status::{ask, ask_if};
 use crate::failure::Failure;
-use crate::output::print_text;
+use crate::files::output::print_text;
 use crate::runtime::wire::{self, Request};
 use crate::signals::Stop;
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jetpace_tables::image;
 use jetpace_tables::table::Table;
+use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jetpace_tables::governor::trace::{Fault, Ring};
 use jetpace_tables::governor::{Counters, Governor, State, TRACE};
 use jetpace_tables::table::Table;
-use jetpace_tables::trace::{Fault, Ring};
 use jetpace_tables::units::{Hertz, Nanos};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 

@@ -7,11 +7,12 @@
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 use core::ops::Deref;
 
+use crate::governor::trace::{Event, Fault, Ring};
 use crate::table::{Lead, Rung, Table};
-use crate::trace::{Event, Fault, Ring};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex, Size};
 

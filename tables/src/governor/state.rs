@@ -1,6 +1,6 @@
 //! What a governor asks for, whose the clock is, and what was counted.
 
-use crate::trace::Fault;
+use crate::governor::trace::Fault;
 use crate::units::Nanos;
 use crate::work::ClockIndex;
 

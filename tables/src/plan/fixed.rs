@@ -1,7 +1,7 @@
 //! One clock for all blocks: what every plan is measured against.
 
 use super::{Outcome, Problem, Schedule};
-use crate::energy::evaluate;
+use crate::plan::evaluate;
 
 /// A frame at one clock; its energy is that of the blocks alone.
 pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {

@@ -35,9 +35,9 @@ pub fn granularity(problem: &Problem, planned: &Plan) -> Result<Option<f64>, Pla
 
 #[cfg(test)]
 mod tests {
-    use super::super::oracle::{Random, random_problem};
-    use super::super::{Change, Noise};
     use super::*;
+    use crate::plan::tests::oracle::{Random, random_problem};
+    use crate::plan::{Change, Noise};
 
     /// Two clocks, blocks of 20 ms at the low one, given by their times at the high one.
     fn problem(high_s: &[f64], deadline_s: f64) -> Problem {

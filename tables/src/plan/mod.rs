@@ -1,43 +1,39 @@
 //! Planning: a clock for every block and for the idle gap, such that a frame in the steady state costs the least
 //! energy and misses its deadline with at most the accepted probability.
 //!
-//! A [`Problem`] says what everything costs, a [`Schedule`] what is written when. [`crate::energy`] judges schedules
+//! A [`Problem`] says what everything costs, a [`Schedule`] what is written when. [`evaluate`] judges schedules
 //! and shares no code with the search.
 
-mod dependable;
-mod feedback;
+pub mod cooperative;
+mod evaluate;
 mod fixed;
 mod from_model;
 mod granularity;
-mod graph;
-mod labels;
-mod line;
-mod list;
 mod objective;
-#[cfg(test)]
-mod oracle;
 mod policy;
 mod problem;
-mod rehearse;
-mod relaxed;
-mod search;
+mod rehearsal;
+mod schedule;
 mod sizes;
-mod spells;
+mod table;
+#[cfg(test)]
+mod tests;
 
-pub use dependable::{dependable, dependable_at, rehearsed_plan};
-pub use feedback::{Expected, Feedback, expected, feedback};
+pub use evaluate::{Course, evaluate};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use granularity::granularity;
-pub use list::{Holds, list_table};
 pub use objective::plan_for;
+pub use policy::feedback::{Expected, Feedback, expected, feedback};
 pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, Spells, at_level};
+pub use rehearsal::dependable::{dependable, dependable_at, rehearsed_plan};
 pub use sizes::SizeClass;
+pub use table::{Holds, list_table};
 
 use std::string::String;
 use std::vec::Vec;
 
-use crate::energy::evaluate;
+use schedule::{cut, graph, search};
 
 /// A write at a time within a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,7 +151,7 @@ impl Plan {
 /// Finds the schedule of least energy that meets the deadline at the risk.
 pub fn plan(problem: &Problem) -> Result<Plan, PlanError> {
     problem.check()?;
-    let spread = line::Spread::new(problem);
+    let spread = cut::Spread::new(problem);
     let graph = graph::Graph::new(problem, spread.block_share);
     let best_fixed = best_fixed(problem);
     let known_j = best_fixed.as_ref().map_or(f64::INFINITY, |(_, _, outcome)| outcome.energy_j);

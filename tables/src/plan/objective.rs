@@ -83,8 +83,8 @@ fn at(problem: &Problem, deadline_s: f64) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::oracle::{Random, random_problem};
     use super::*;
+    use crate::plan::tests::oracle::{Random, random_problem};
     use std::vec::Vec;
 
     fn problem() -> Problem {

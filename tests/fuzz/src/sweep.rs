@@ -6,7 +6,7 @@ use jetpace_tables::units::Hertz;
 
 /// A sweep that is accepted keeps FORMATS' ranges.
 pub fn sweep(data: &[u8]) {
-    let Ok(sweep) = jetpace::sweep::parse(data, Path::new("sweep.csv")) else { return };
+    let Ok(sweep) = jetpace::files::sweep::parse(data, Path::new("sweep.csv")) else { return };
     for row in &sweep.rows {
         let clocks = [row.gpu_freq, row.emc_freq, row.from, row.to].into_iter().flatten();
         for clock in clocks {

@@ -2,8 +2,8 @@
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use jetpace_tables::governor::{Action, Governor};
-use jetpace_tables::image::{self, MAX_BYTES};
 use jetpace_tables::table::Table;
+use jetpace_tables::table::image::{self, MAX_BYTES};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, Size};
 

@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::paper::{Setting, Work};
 use crate::commands::calibrate::virtual_subject;
 use crate::failure::Failure;
+use crate::files::sweep;
 use crate::signals::Stop;
-use crate::sweep;
 
 /// The networks that the paper verifies on.
 const NETWORKS: [&str; 3] = ["alexnet", "vgg19", "resnet152"];

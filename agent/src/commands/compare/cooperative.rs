@@ -1,9 +1,9 @@
 //! The cooperative case: cut and clock chosen together with each kind of model, judged by what was measured, over a
 //! range of uplinks.
 
-use jetpace_tables::cooperative::{Block, Choice, Problem};
 use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::model::{BlockModel, Point, PowerForm, TimeForm};
+use jetpace_tables::plan::cooperative::{Block, Choice, Problem};
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
@@ -11,9 +11,9 @@ use super::Args;
 use super::measured::{MARGIN_SD, POLICIES};
 use super::server::{BUILT_IN, Side, sides};
 use crate::failure::Failure;
-use crate::model_file;
-use crate::output::{print_json, print_text};
-use crate::sweep;
+use crate::files::model;
+use crate::files::output::{print_json, print_text};
+use crate::files::sweep;
 
 #[derive(Serialize)]
 struct Document {
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let learn = Options { train: Some(args.train), min_clock: args.min_clock, ..Options::default() };
     let model = fit(&sweep, &learn).map_err(|e| in_file(&e))?;
     let judge = fit(&sweep, &Options { train: None, keep_outliers: true, ..learn }).map_err(|e| in_file(&e))?;
-    let (net, emc, blocks) = model_file::network(&model, args.net.as_deref(), args.emc)?;
+    let (net, emc, blocks) = model::network(&model, args.net.as_deref(), args.emc)?;
     let truth = judge.blocks(net, emc);
     let sides = sides(args.server.as_deref(), net)?;
     if sides.len() != blocks.len() + 1 || sides.iter().skip(1).zip(&blocks).any(|(side, b)| side.block != b.name()) {

@@ -8,8 +8,8 @@ use super::boards;
 use super::measured::{self, Compared};
 use super::paper::{self, Paper};
 use crate::failure::Failure;
-use crate::output::{print_json, print_text};
-use crate::sweep;
+use crate::files::output::{print_json, print_text};
+use crate::files::sweep;
 
 /// The document of `compare --json`.
 #[derive(Debug, Serialize)]

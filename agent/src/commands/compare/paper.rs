@@ -197,7 +197,7 @@ mod tests {
                 text += &format!("d,n,{block},{},1866000000,{time:.9},{power:.9},\n", step * 100_000_000);
             }
         }
-        crate::sweep::parse(text.as_bytes(), std::path::Path::new("made.csv")).unwrap()
+        crate::files::sweep::parse(text.as_bytes(), std::path::Path::new("made.csv")).unwrap()
     }
 
     #[test]

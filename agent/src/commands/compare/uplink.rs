@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use jetpace_tables::cooperative::rate_bps;
+use jetpace_tables::plan::cooperative::rate_bps;
 
 use crate::args::above_zero;
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::explain;
 use crate::commands::plan::RISK;
 use crate::failure::{Failure, Reason};
-use crate::output::print_json;
+use crate::files::output::print_json;
 
 /// Options that the static release has no room for.
 #[derive(Debug, clap::Args)]

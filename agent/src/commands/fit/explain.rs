@@ -8,7 +8,7 @@ use jetpace_tables::model::{Model, Series, TimeFit, TimeForm};
 use jetpace_tables::units::Hertz;
 
 use crate::failure::Failure;
-use crate::output::write_file;
+use crate::files::output::write_file;
 use crate::report::chart::{Chart, Mark, Series as Line};
 
 /// The form whose parameters are explained: compute, memory and launch time and the sharpness of the change between

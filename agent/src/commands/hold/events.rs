@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use jetpace_tables::image;
+use jetpace_tables::table::image;
 use jetpace_tables::table::{Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;

@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::{Args, Follows, Made, write_table};
 use crate::commands::compare::server::{BUILT_IN, Side, sides};
 use crate::failure::Failure;
-use crate::model_file;
-use crate::output::{print_json, print_text, while_working};
+use crate::files::model;
+use crate::files::output::{print_json, print_text, while_working};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -72,7 +72,7 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
         (None, Some(channel)) => (channel.rate_bps(args.transmit_w), channel.origin(args.transmit_w)),
         (None, None) => return Err(Failure::usage("--cut needs the uplink's --rate-mbps or --channel")),
     };
-    let (network, emc, blocks) = model_file::network(model, args.net.as_deref(), args.emc)?;
+    let (network, emc, blocks) = model::network(model, args.net.as_deref(), args.emc)?;
     let file = args.cut.iter().flatten().next();
     let sides = sides(file.map(PathBuf::as_path), network)?;
     if sides.len() != blocks.len() + 1 || sides.iter().skip(1).zip(&blocks).any(|(side, b)| side.block != b.name()) {
@@ -101,7 +101,7 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     });
     let warnings = match &made {
         Some(made) => args.unmeasured(model, made),
-        None => args.cpu_clock.and_then(|now| model_file::other_cpu_clock(&blocks, now)).into_iter().collect(),
+        None => args.cpu_clock.and_then(|now| model::other_cpu_clock(&blocks, now)).into_iter().collect(),
     };
     for warning in warnings {
         eprintln!("warning: {warning}");

@@ -7,7 +7,7 @@ use jetpace_tables::plan::{self, Plan, Problem};
 
 use super::objective::deadlines;
 use crate::failure::Failure;
-use crate::output::write_file;
+use crate::files::output::write_file;
 
 /// Deadlines that are planned for.
 const STEPS: usize = 32;

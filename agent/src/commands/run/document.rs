@@ -1,12 +1,12 @@
 //! What `run` prints.
 
-use jetpace_tables::trace::Fault;
+use jetpace_tables::governor::trace::Fault;
 use jetpace_tables::units::Microjoules;
 use jetpace_tables::work::Network;
 use serde::Serialize;
 
 use crate::args::BoardArg;
-use crate::frames::Pace;
+use crate::session::frames::Pace;
 use crate::session::{Drive, Summary};
 
 fn joules(energy: Option<Microjoules>) -> Option<f64> {

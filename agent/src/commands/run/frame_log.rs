@@ -5,7 +5,7 @@ use std::io::{self, LineWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use crate::frames::Frame;
+use crate::session::frames::Frame;
 
 /// A line is there as soon as its frame has ended: a run by triggers may last for days.
 pub struct FrameLog(Option<(LineWriter<File>, PathBuf)>);

@@ -4,10 +4,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jetpace_tables::governor::trace::Event as TraceEvent;
 use jetpace_tables::governor::{Action, Governor, State as GovernorState};
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Table;
-use jetpace_tables::trace::Event as TraceEvent;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sys::socket::{Shutdown, shutdown};

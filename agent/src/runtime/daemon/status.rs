@@ -1,7 +1,7 @@
 //! What is answered to `jetpace status` and `jetpace trace`.
 
+use jetpace_tables::governor::trace::{Event, Fault, Ring};
 use jetpace_tables::governor::{Counters, State};
-use jetpace_tables::trace::{Event, Fault, Ring};
 use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 use serde_json::{Map, Value};

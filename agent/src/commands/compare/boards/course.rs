@@ -12,10 +12,10 @@ use super::super::measured::POLICIES;
 use super::truth::Truth;
 use super::{Policy, Ran, Row};
 use crate::failure::Failure;
-use crate::frames::Pace;
+use crate::session::frames::Pace;
+use crate::session::virtual_board;
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
-use crate::virtual_board;
 
 /// A time form and its power form.
 type Forms = (TimeForm, PowerForm);

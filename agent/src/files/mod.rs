@@ -1,0 +1,5 @@
+//! The files that commands read and write: sweeps, models, and what is written through a rename.
+
+pub mod model;
+pub mod output;
+pub mod sweep;

@@ -1,0 +1,3 @@
+//! The planner against an enumeration of all schedules.
+
+pub(super) mod oracle;

@@ -1,0 +1,10 @@
+//! The program itself, as its users run it: one module per theme.
+
+#![allow(clippy::unwrap_used)] // a test may fail by panicking
+#![cfg(feature = "report")]
+
+mod bad_input;
+mod compare;
+mod emc;
+mod objectives;
+mod service;
