@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use agent::failure::{Failure, Reason};
 use agent::runtime::control::Schedule;
-use agent::runtime::follow::{Asked, Follow, Writer};
+use agent::runtime::follow::Follow;
 use agent::runtime::page::What;
 use agent::runtime::remote::{Refusal, Remote};
 use agent::runtime::tend::BoardClock;
+use agent::runtime::writer::{Asked, Writer};
 use agent::runtime::{open, wire};
 use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::Store;
@@ -259,5 +260,5 @@ where
 }
 
 fn state_code(state: State) -> u32 {
-    agent::runtime::follow::state_code(state)
+    agent::runtime::status::state_code(state)
 }

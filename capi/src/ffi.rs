@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, TryLockError};
 
 use agent::runtime::control::Schedule;
-use agent::runtime::follow::{Asked, Writer};
+use agent::runtime::writer::{Asked, Writer};
 
 use crate::backend::{Backend, Counts, Errno, Options};
 use crate::fork;

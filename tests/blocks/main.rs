@@ -16,14 +16,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jetpace::runtime::control::{Look, Schedule, Tended};
-use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
-use jetpace::runtime::follow::{Asked, Follow, Writer};
+use jetpace::runtime::access::Access;
+use jetpace::runtime::control::{Look, Schedule, WatchedClock};
+use jetpace::runtime::daemon::{Daemon, Options, Unmanaged};
+use jetpace::runtime::follow::Follow;
 use jetpace::runtime::open;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
 use jetpace::runtime::sys;
 use jetpace::runtime::tend::BoardClock;
+use jetpace::runtime::writer::{Asked, Writer};
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
 use jetpace_tables::governor::trace::Fault;
@@ -127,7 +129,7 @@ impl GpuClock for Failing {
     }
 }
 
-impl Tended for Failing {
+impl WatchedClock for Failing {
     fn look(&mut self, whole: bool) -> io::Result<Look> {
         self.looks += 1;
         let look = self.clock.look(whole).map_err(io::Error::other)?;
@@ -165,13 +167,13 @@ struct Wrongs {
     cut: u64,
 }
 
-fn settle<C: Tended + Send + 'static>(follow: &Follow<C>) {
+fn settle<C: WatchedClock + Send + 'static>(follow: &Follow<C>) {
     while !follow.desk().is_settled() {
         thread::yield_now();
     }
 }
 
-fn run<C: Tended + Send + 'static>(follow: &mut Follow<C>, blocks: u64, mistakes: bool) -> Wrongs {
+fn run<C: WatchedClock + Send + 'static>(follow: &mut Follow<C>, blocks: u64, mistakes: bool) -> Wrongs {
     let mut done = Wrongs::default();
     while done.blocks < blocks {
         done.frames += 1;
@@ -284,7 +286,7 @@ impl GpuClock for FileClock {
     }
 }
 
-impl Tended for FileClock {
+impl WatchedClock for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
         Ok(Look { cap: ClockIndex(2), board: [0; 32], emc: None })
     }

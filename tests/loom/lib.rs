@@ -19,8 +19,9 @@ mod sync;
 
 #[cfg(test)]
 mod tests {
-    use super::mailbox::{Mailbox, Request};
+    use super::mailbox::Mailbox;
     use super::page::{Event, Page, Reader, State, What, Writer};
+    use jetpace_tables::governor::Action;
     use jetpace_tables::units::Nanos;
     use jetpace_tables::work::{BlockId, ClockIndex, Size};
     use loom::sync::Arc;
@@ -42,15 +43,15 @@ mod tests {
             let posting = {
                 let mailbox = mailbox.clone();
                 thread::spawn(move || {
-                    mailbox.post(Request::Set(ClockIndex(1)));
-                    mailbox.post(Request::Set(ClockIndex(2)));
+                    mailbox.post(Action::Set(ClockIndex(1)));
+                    mailbox.post(Action::Set(ClockIndex(2)));
                 })
             };
             let mut last = None;
-            while last != Some(Request::Set(ClockIndex(2))) {
+            while last != Some(Action::Set(ClockIndex(2))) {
                 match mailbox.take() {
                     Some(request) => {
-                        assert_ne!(last, Some(Request::Set(ClockIndex(2))), "an old request came after the latest");
+                        assert_ne!(last, Some(Action::Set(ClockIndex(2))), "an old request came after the latest");
                         last = Some(request);
                     }
                     None => mailbox.sleep(None, || false),
@@ -68,7 +69,7 @@ mod tests {
             let posting: Vec<_> = [1, 2]
                 .map(|clock| {
                     let mailbox = mailbox.clone();
-                    thread::spawn(move || mailbox.post(Request::Set(ClockIndex(clock))))
+                    thread::spawn(move || mailbox.post(Action::Set(ClockIndex(clock))))
                 })
                 .into();
             while mailbox.take().is_none() {
@@ -87,7 +88,7 @@ mod tests {
             let closing = {
                 let mailbox = mailbox.clone();
                 thread::spawn(move || {
-                    mailbox.post(Request::Release);
+                    mailbox.post(Action::Release);
                     mailbox.close();
                 })
             };
@@ -96,7 +97,7 @@ mod tests {
             loop {
                 let closed = mailbox.is_closed();
                 match mailbox.take() {
-                    Some(request) => released = request == Request::Release,
+                    Some(request) => released = request == Action::Release,
                     None if closed => break,
                     None => mailbox.sleep(None, || false),
                 }

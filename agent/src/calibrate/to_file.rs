@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::GpuNode;
-use jetpace_devfreq::guard::{Guard, Leftover, Store, log_foreign};
+use jetpace_devfreq::guard::{Guard, Store, log_foreign};
 use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::rails::{Rails, sample_faster};
@@ -85,11 +85,7 @@ where
         let (mut writer, there) = SweepWriter::open(path, &self.head(settings), &rails)?;
         let clocks = self.clocks();
 
-        let (guard, leftover) = Guard::take(self.nodes.clone())?;
-        if let Leftover::Restored(report) = leftover {
-            log::warn!("an earlier instance was killed; its clocks were put back first");
-            log_foreign(&report);
-        }
+        let (guard, _) = Guard::take(self.nodes.clone())?;
         let emc_clocks = self.emc_clocks(settings.emc)?;
         let mut mem = MemNode::new(self.nodes.clone(), self.timer.clone(), &self.board, &guard);
         let mut settings = settings.clone();

@@ -122,11 +122,7 @@ impl Args {
     {
         let board = Board::discover(&nodes)?;
         let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
-        let (guard, leftover) = Guard::take(nodes.clone())?;
-        if let Leftover::Restored(report) = leftover {
-            log::warn!("a killed instance left clocks changed; they were put back first");
-            guard::log_foreign(&report);
-        }
+        let (guard, _) = Guard::take(nodes.clone())?;
         let mut gpu = GpuNode::open(nodes, timer, &board, &guard, self.way)?;
         let start = clock.unwrap_or(gpu.cap());
         let runs = gpu.pin(start)?;

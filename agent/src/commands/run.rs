@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_json, print_text};
-use crate::runtime::follow::Asked;
+use crate::runtime::writer::Asked;
 use crate::session::frames::{Course, Pace, Starts};
 use crate::session::sizes::{self, SizeShare};
 use crate::session::triggers::{Source, Triggers};
@@ -177,7 +177,7 @@ impl Args {
 
     #[cfg(feature = "sim")]
     fn run_virtual(&self, name: &str) -> Result<(), Failure> {
-        use crate::runtime::follow::Writer;
+        use crate::runtime::writer::Writer;
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::sim;
 

@@ -18,9 +18,10 @@ use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
 use crate::emc;
 use crate::failure::Failure;
+use crate::runtime::access::Access;
 use crate::runtime::control::Schedule;
-use crate::runtime::daemon::{Access, Daemon, EVENTS_PER_S, Manager, Options};
-use crate::runtime::follow::Asked;
+use crate::runtime::daemon::{Daemon, EVENTS_PER_S, Manager, Options};
+use crate::runtime::writer::Asked;
 use crate::runtime::{open, sys, wire};
 use crate::signals::Stop;
 

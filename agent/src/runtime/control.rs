@@ -9,6 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use jetpace_tables::governor::{Action, AtOnce, Scheduled};
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
@@ -19,11 +20,10 @@ use nix::unistd::Pid;
 pub use desk::{Desk, Written};
 pub use seen::Seen;
 
-use super::mailbox::Request;
 use super::sys;
 
 /// A clock with a board around it, on which caps move and power modes change.
-pub trait Tended: GpuClock {
+pub trait WatchedClock: GpuClock {
     /// Looks at what someone else may have changed, and obeys it. Called off the hot path, every [`LOOK_EVERY`], and
     /// where it matters now which board this is with `whole`.
     fn look(&mut self, whole: bool) -> Result<Look, Self::Error>;
@@ -77,7 +77,7 @@ pub struct Control<C: GpuClock> {
     pid: u32,
 }
 
-impl<C: Tended + Send + 'static> Control<C> {
+impl<C: WatchedClock + Send + 'static> Control<C> {
     /// Starts the thread. After `silence` without an event it hands the GPU back to the stock governor; zero never
     /// does. Where the schedule is not allowed to this user, the error says so and nothing runs.
     pub fn start(clock: C, silence: Nanos, schedule: Schedule) -> io::Result<Self> {
@@ -93,7 +93,16 @@ impl<C: Tended + Send + 'static> Control<C> {
                 let _ = started.set(applied.err());
                 if go {
                     let (desk, clock) = (&*desk, &*clock);
-                    Thread { desk, clock, silence, taken: 0, pending: None, owed: None, look_at: Nanos::ZERO }.serve();
+                    Thread {
+                        desk,
+                        clock,
+                        silence,
+                        taken: 0,
+                        scheduled: Scheduled::default(),
+                        owed: None,
+                        look_at: Nanos::ZERO,
+                    }
+                    .serve();
                 }
             })?
         };
@@ -115,8 +124,8 @@ impl<C: Tended + Send + 'static> Control<C> {
     }
 
     /// For writing inline.
-    pub fn pen(&self) -> Pen<C> {
-        Pen { desk: Arc::clone(&self.desk), clock: Arc::clone(&self.clock) }
+    pub fn inline_writer(&self) -> InlineWriter<C> {
+        InlineWriter { desk: Arc::clone(&self.desk), clock: Arc::clone(&self.clock) }
     }
 }
 
@@ -142,12 +151,12 @@ impl<C: GpuClock> Control<C> {
 
 /// Writes the clock in place of the control thread, which holds it only while it writes or looks.
 #[derive(Debug)]
-pub struct Pen<C> {
+pub struct InlineWriter<C> {
     desk: Arc<Desk>,
     clock: Arc<Mutex<C>>,
 }
 
-impl<C: GpuClock> Pen<C> {
+impl<C: GpuClock> InlineWriter<C> {
     /// For a clock that nobody tends: everything is left on the desk.
     #[cfg(test)]
     pub fn new(clock: C) -> Self {
@@ -192,52 +201,47 @@ struct Thread<'a, C> {
     silence: Nanos,
     /// Requests so far.
     taken: u64,
-    pending: Option<(ClockIndex, Nanos)>,
+    scheduled: Scheduled,
     /// A hand-back that was refused, and when to try again.
     owed: Option<Nanos>,
     look_at: Nanos,
 }
 
-impl<C: Tended> Thread<'_, C> {
+impl<C: WatchedClock> Thread<'_, C> {
     fn serve(&mut self) {
         loop {
             // Asked before the last look, so that a request left before the end is not missed.
             let closed = self.desk.mailbox.is_closed();
-            let request = self.desk.mailbox.take();
-            if request.is_none() && closed {
+            let action = self.desk.mailbox.take();
+            if action.is_none() && closed {
                 return;
             }
-            if let Some(request) = request {
+            if let Some(action) = action {
                 self.taken += 1;
-                self.carry_out(request);
+                self.carry_out(action);
             }
             let now = sys::now();
-            if let Some((to, _)) = self.pending.take_if(|(_, at)| *at <= now) {
+            if let Some(to) = self.scheduled.take_due(now) {
                 self.set(to);
             }
-            if self.pending.is_none() {
+            if self.scheduled.at().is_none() {
                 self.desk.set_settled(self.taken);
             }
             if self.desk.take_look_asked() {
                 look(self.desk, self.clock, true);
             }
             let wake = self.tend(now);
-            let until = earliest(self.pending.map(|(_, at)| at), wake);
+            let until = earliest(self.scheduled.at(), wake);
             self.desk.mailbox.sleep(until, || self.desk.is_look_asked());
         }
     }
 
-    fn carry_out(&mut self, request: Request) {
-        self.pending = None;
+    fn carry_out(&mut self, action: Action) {
         self.owed = None;
-        match request {
-            Request::Set(to) => self.set(to),
-            Request::SetAt(to, at) => self.pending = Some((to, at)),
-            Request::SetThenAt(now, then, at) => {
-                self.set(now);
-                self.pending = Some((then, at));
-            }
-            Request::Release => self.release(),
+        match self.scheduled.take(action) {
+            AtOnce::Set(to) => self.set(to),
+            AtOnce::Release => self.release(),
+            AtOnce::Nothing | AtOnce::Look => {}
         }
     }
 
@@ -268,7 +272,7 @@ impl<C: Tended> Thread<'_, C> {
         let silent_at = self.desk.heartbeat().saturating_add(self.silence);
         let watched = self.silence > Nanos::ZERO;
         if watched && now >= silent_at {
-            self.pending = None;
+            self.scheduled.clear();
             self.desk.set_silenced();
             self.release();
             return self.owed;
@@ -285,7 +289,7 @@ impl<C: Tended> Thread<'_, C> {
     }
 }
 
-fn look<C: Tended>(desk: &Desk, clock: &Mutex<C>, whole: bool) {
+fn look<C: WatchedClock>(desk: &Desk, clock: &Mutex<C>, whole: bool) {
     let looked = lock(clock).look(whole);
     match looked {
         Ok(look) => desk.set_look(look),

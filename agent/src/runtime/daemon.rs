@@ -7,18 +7,15 @@
 //! What a client sends is believed nowhere: its table is decoded and held against this board before use, its page
 //! carries events only, so that the worst it can do is to choose among the clocks that the board allows.
 
-mod access;
 mod hub;
 mod served;
-pub(super) mod status;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,18 +25,17 @@ use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
 
-pub use access::{Access, Peer};
 use hub::Hub;
-use served::Served;
-use status::Client;
+use served::{Served, Service};
 
-use super::control::{Control, Desk, Schedule, Tended};
-use super::follow::{Asked, Writer};
+use super::access::{Access, Peer};
+use super::control::{Control, Desk, Schedule, WatchedClock};
+use super::listen::{accept_at, listen_at};
 use super::map::Mapping;
-use super::remote;
+use super::status::{self, Client};
 use super::wire::{self, Request};
+use super::writer::{Asked, Writer};
 
 /// The most clients at a time.
 pub const MAX_CLIENTS: usize = 16;
@@ -99,7 +95,7 @@ struct Connection {
 }
 
 /// A daemon that listens.
-pub struct Daemon<C: Tended + Send + 'static> {
+pub struct Daemon<C: WatchedClock + Send + 'static> {
     listener: OwnedFd,
     control: Control<C>,
     hub: Arc<Hub<C>>,
@@ -107,7 +103,7 @@ pub struct Daemon<C: Tended + Send + 'static> {
     connections: Vec<Connection>,
 }
 
-impl<C: Tended + Send + 'static> Daemon<C> {
+impl<C: WatchedClock + Send + 'static> Daemon<C> {
     /// Listens. The clock stays as it is until the first client's first frame.
     ///
     /// # Errors
@@ -117,7 +113,7 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         // Clients are watched one by one; the control thread itself hands back only when told.
         let control = Control::start(clock, Nanos::ZERO, options.schedule)?;
         control.look();
-        let hub = Arc::new(Hub::new(control.pen(), clocks));
+        let hub = Arc::new(Hub::new(control.inline_writer(), clocks));
         let listener = listen_at(&options.socket, options.access.group())?;
         Ok(Self { listener, control, hub, options, connections: Vec::new() })
     }
@@ -280,7 +276,15 @@ impl<C: Tended + Send + 'static> Daemon<C> {
         };
         let writer = Writer::choose(self.options.writer, &table).unwrap_or(Writer::Inline);
         let events_per_s = self.options.events_per_s;
-        let served = Arc::new(Served::new(slot, peer, page, table, Arc::clone(&socket), writer, events_per_s));
+        let served = Arc::new(Served::new(Service {
+            slot,
+            peer,
+            page,
+            table,
+            socket: Arc::clone(&socket),
+            writer,
+            events_per_s,
+        }));
         let thread = {
             let (served, hub, schedule) = (Arc::clone(&served), Arc::clone(&self.hub), self.options.schedule);
             std::thread::Builder::new()
@@ -342,45 +346,4 @@ pub(crate) fn encode(table: &Table) -> Vec<u8> {
     let length = image::encode(table, &mut bytes).unwrap_or(0);
     bytes.truncate(length);
     bytes
-}
-
-/// Listens without waiting at a path, for root, this process's own user and a group.
-pub(crate) fn listen_at(path: &Path, group: Option<nix::unistd::Gid>) -> io::Result<OwnedFd> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    match fs::symlink_metadata(path) {
-        Ok(found) => {
-            use std::os::unix::fs::FileTypeExt;
-            if !found.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is not a socket"));
-            }
-            // Left by a daemon that was killed. A living one may have another board's lock.
-            if remote::dial(path).is_ok() {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
-            }
-            fs::remove_file(path)?;
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-    if let Some(group) = group {
-        nix::unistd::chown(path, None, Some(group))?;
-    }
-    // Before `listen`, nobody can connect.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    listen(&listener, Backlog::new(16)?)?;
-    Ok(listener)
-}
-
-/// Takes the next connection; `EAGAIN` where none waits.
-#[allow(unsafe_code)]
-pub(crate) fn accept_at(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
-    use std::os::fd::FromRawFd;
-    let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-    // SAFETY: the kernel made this descriptor for us in accept4 just now; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

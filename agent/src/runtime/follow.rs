@@ -6,101 +6,49 @@
 
 use std::io;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use jetpace_tables::governor::{Action, Governor, State};
+use jetpace_tables::governor::{Action, Governor};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
-use super::control::{Control, Desk, Pen, Schedule, Seen, Tended};
-use super::mailbox::Request;
+use super::control::{Control, Desk, InlineWriter, Schedule, Seen, WatchedClock};
 use super::page::What;
+use super::published::Published;
 use super::sys;
-use super::watch::{About, Published, Watch};
-
-/// Who writes the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
-    /// The launching thread, at the block's boundary; timed writes are the control thread's all the same.
-    Inline,
-    /// The control thread.
-    Thread,
-}
-
-/// Waking the control thread costs the caller about as much as a write of this length.
-const WORTH_A_WAKE: Nanos = Nanos::from_micros(10);
-
-impl Writer {
-    /// The cheaper one for the launching thread, by what one write costs on this board.
-    pub fn by_cost(write: Nanos) -> Self {
-        if write <= WORTH_A_WAKE { Self::Inline } else { Self::Thread }
-    }
-
-    /// The one that is asked for, else the cheaper one by what calibration measured; `None` where the table, which
-    /// tells it, does not.
-    pub fn choose(asked: Asked, table: &Table) -> Option<Self> {
-        asked.0.or_else(|| table.write_time().map(Self::by_cost))
-    }
-
-    /// As the command line and the daemon's status call it.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Inline => "inline",
-            Self::Thread => "thread",
-        }
-    }
-}
-
-/// `--writer auto|inline|thread`; `None` is auto.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked(pub Option<Writer>);
-
-impl FromStr for Asked {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self(None)),
-            "inline" => Ok(Self(Some(Writer::Inline))),
-            "thread" => Ok(Self(Some(Writer::Thread))),
-            _ => Err("auto, inline or thread is meant"),
-        }
-    }
-}
-
-/// The governor's state as the C library and the shared page tell it: following, safe, handed back.
-pub const fn state_code(state: State) -> u32 {
-    match state {
-        State::Following => 0,
-        State::Safe(_) => 1,
-        State::HandedBack(_) => 2,
-    }
-}
+use super::watch::{About, Watch};
+use super::writer::Writer;
 
 /// Follows a table on a clock.
 #[derive(Debug)]
-pub struct Follow<C: Tended + Send + 'static> {
+pub struct Follow<C: WatchedClock + Send + 'static> {
     governor: Governor<Box<Table>>,
     control: Control<C>,
     desk: Arc<Desk>,
-    pen: Pen<C>,
+    inline: InlineWriter<C>,
     writer: Writer,
     seen: Seen,
     published: Option<Arc<Published>>,
 }
 
-impl<C: Tended + Send + 'static> Follow<C> {
+impl<C: WatchedClock + Send + 'static> Follow<C> {
     /// Follows the table from the next frame on.
     ///
     /// # Errors
     /// Where the control thread cannot be started under the schedule.
     pub fn start(table: Box<Table>, clock: C, writer: Writer, schedule: Schedule) -> io::Result<Self> {
-        let silence = Nanos::new(table.period().get().saturating_mul(3));
-        let control = Control::start(clock, silence, schedule)?;
-        let (desk, pen) = (Arc::clone(control.desk()), control.pen());
-        Ok(Self { governor: Governor::new(table), control, desk, pen, writer, seen: Seen::default(), published: None })
+        let control = Control::start(clock, table.silence(), schedule)?;
+        let (desk, inline) = (Arc::clone(control.desk()), control.inline_writer());
+        Ok(Self {
+            governor: Governor::new(table),
+            control,
+            desk,
+            inline,
+            writer,
+            seen: Seen::default(),
+            published: None,
+        })
     }
 
     /// Something happens, by its name.
@@ -212,14 +160,7 @@ impl<C: Tended + Send + 'static> Follow<C> {
             }
             action = self.governor.write_failed(now);
         }
-        match action {
-            Action::Hold => {}
-            Action::Set(clock) => self.desk.post(Request::Set(clock)),
-            Action::SetAt(clock, at) => self.desk.post(Request::SetAt(clock, at)),
-            Action::SetThenAt(clock, then, at) => self.desk.post(Request::SetThenAt(clock, then, at)),
-            Action::Release => self.desk.post(Request::Release),
-            Action::Look => self.desk.ask_to_look(),
-        }
+        self.desk.post(action);
     }
 
     /// Writes here and now, and says whether the kernel took it; `None` where the control thread is to.
@@ -228,7 +169,7 @@ impl<C: Tended + Send + 'static> Follow<C> {
         if self.writer == Writer::Thread {
             return None;
         }
-        let written = self.pen.write(clock, || now)?;
+        let written = self.inline.write(clock, || now)?;
         // Counted here; not to be told a second time by the desk.
         self.seen.faults += u64::from(!written);
         Some(written)

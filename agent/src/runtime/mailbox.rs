@@ -1,26 +1,15 @@
-//! The mailbox between a launching thread and the control thread: one word, the latest request wins.
+//! The mailbox between a launching thread and the control thread: one word that holds what is to be written, the latest
+//! request wins.
 
 use super::doorbell::{Doorbell, Scope};
 use super::sync::{AtomicBool, AtomicU64, Ordering};
+use jetpace_tables::governor::Action;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
 /// Times in the word count in these, so that 45 bits of them last for nine years of uptime.
 const TICK_NS: u64 = 8192;
 const LAST_TICK: u64 = (1 << 45) - 1;
-
-/// What the control thread is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Write this clock at once.
-    Set(ClockIndex),
-    /// Write this clock at a monotonic time, unless another request comes first.
-    SetAt(ClockIndex, Nanos),
-    /// Write the first clock at once and the second at the time, unless another request comes first.
-    SetThenAt(ClockIndex, ClockIndex, Nanos),
-    /// Hand the GPU back to the stock governor.
-    Release,
-}
 
 const FULL: u64 = 1 << 63;
 const SET: u64 = 0;
@@ -30,29 +19,31 @@ const RELEASE: u64 = 3;
 
 /// The word: bit 63 says that it holds a request, bits 61..63 which, bits 16..61 the time in ticks, bits 8..16 the
 /// later clock, bits 0..8 the clock at once.
-fn pack(request: Request) -> u64 {
+fn pack(action: Action) -> u64 {
     let word = |kind: u64, at: Nanos, then: u8, now: u8| {
         FULL | kind << 61 | (at.get() / TICK_NS).min(LAST_TICK) << 16 | u64::from(then) << 8 | u64::from(now)
     };
-    match request {
-        Request::Set(clock) => word(SET, Nanos::ZERO, 0, clock.0),
-        Request::SetAt(clock, at) => word(SET_AT, at, clock.0, 0),
-        Request::SetThenAt(now, then, at) => word(SET_THEN_AT, at, then.0, now.0),
-        Request::Release => word(RELEASE, Nanos::ZERO, 0, 0),
+    match action {
+        Action::Set(clock) => word(SET, Nanos::ZERO, 0, clock.0),
+        Action::SetAt(clock, at) => word(SET_AT, at, clock.0, 0),
+        Action::SetThenAt(now, then, at) => word(SET_THEN_AT, at, then.0, now.0),
+        Action::Release => word(RELEASE, Nanos::ZERO, 0, 0),
+        // Nothing to write.
+        Action::Hold | Action::Look => 0,
     }
 }
 
-fn unpack(word: u64) -> Option<Request> {
+fn unpack(word: u64) -> Option<Action> {
     if word & FULL == 0 {
         return None;
     }
     let at = Nanos::new(((word >> 16) & LAST_TICK) * TICK_NS);
     let [now, then, ..] = word.to_le_bytes().map(ClockIndex);
     Some(match (word >> 61) & 3 {
-        SET => Request::Set(now),
-        SET_AT => Request::SetAt(then, at),
-        SET_THEN_AT => Request::SetThenAt(now, then, at),
-        _ => Request::Release,
+        SET => Action::Set(now),
+        SET_AT => Action::SetAt(then, at),
+        SET_THEN_AT => Action::SetThenAt(now, then, at),
+        _ => Action::Release,
     })
 }
 
@@ -73,15 +64,19 @@ impl Default for Mailbox {
 impl Mailbox {
     /// Leaves a request: a swap and, if the control thread sleeps, one futex wake. Times are kept to 8 us. Says whether
     /// there was none: one that was not yet taken is replaced.
-    pub fn post(&self, request: Request) -> bool {
+    pub fn post(&self, action: Action) -> bool {
+        let word = pack(action);
+        if word == 0 {
+            return false;
+        }
         // A swap and not a store: it comes wholly before or wholly after the other side's.
-        let before = self.word.swap(pack(request), Ordering::AcqRel);
+        let before = self.word.swap(word, Ordering::AcqRel);
         self.bell.ring(Scope::Process);
         before == 0
     }
 
     /// Takes the latest request, if there is one.
-    pub fn take(&self) -> Option<Request> {
+    pub fn take(&self) -> Option<Action> {
         if self.word.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -125,19 +120,19 @@ mod tests {
     #[test]
     fn every_request_survives_the_word() {
         let eight_years = Nanos::new(8 * 365 * 24 * 3600 * 1_000_000_000 / TICK_NS * TICK_NS);
-        for request in [
-            Request::Set(ClockIndex(0)),
-            Request::Set(ClockIndex(255)),
-            Request::SetAt(ClockIndex(0), Nanos::ZERO),
-            Request::SetAt(ClockIndex(255), eight_years),
-            Request::SetThenAt(ClockIndex(1), ClockIndex(255), eight_years),
-            Request::Release,
+        for action in [
+            Action::Set(ClockIndex(0)),
+            Action::Set(ClockIndex(255)),
+            Action::SetAt(ClockIndex(0), Nanos::ZERO),
+            Action::SetAt(ClockIndex(255), eight_years),
+            Action::SetThenAt(ClockIndex(1), ClockIndex(255), eight_years),
+            Action::Release,
         ] {
-            assert_eq!(unpack(pack(request)), Some(request));
+            assert_eq!(unpack(pack(action)), Some(action));
         }
         assert!(matches!(
-            unpack(pack(Request::SetAt(ClockIndex(3), Nanos::MAX))),
-            Some(Request::SetAt(ClockIndex(3), _))
+            unpack(pack(Action::SetAt(ClockIndex(3), Nanos::MAX))),
+            Some(Action::SetAt(ClockIndex(3), _))
         ));
     }
 
@@ -145,9 +140,9 @@ mod tests {
     fn the_latest_request_wins() {
         let mailbox = Mailbox::default();
         assert_eq!(mailbox.take(), None);
-        mailbox.post(Request::Set(ClockIndex(1)));
-        mailbox.post(Request::Set(ClockIndex(2)));
-        assert_eq!(mailbox.take(), Some(Request::Set(ClockIndex(2))));
+        mailbox.post(Action::Set(ClockIndex(1)));
+        mailbox.post(Action::Set(ClockIndex(2)));
+        assert_eq!(mailbox.take(), Some(Action::Set(ClockIndex(2))));
         assert_eq!(mailbox.take(), None);
     }
 }

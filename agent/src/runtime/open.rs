@@ -2,7 +2,7 @@
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::Way;
-use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
+use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::table::{Digest, Table};
@@ -21,11 +21,7 @@ pub fn take<N: Nodes + Store + Clone, T: Timer>(
     way: Option<Way>,
 ) -> Result<(BoardClock<N, T>, Digest), Failure> {
     let board = Board::discover(&nodes)?;
-    let (guard, leftover) = Guard::take(nodes.clone())?;
-    if let Leftover::Restored(report) = leftover {
-        log::warn!("a killed instance left clocks changed; they were put back first");
-        guard::log_foreign(&report);
-    }
+    let (guard, _) = Guard::take(nodes.clone())?;
     let mut clock = BoardClock::open(nodes, timer, &board, &guard, way)?;
     // Finding out which way works leaves the GPU at its lowest clock; until a frame starts it is the stock governor's.
     clock.release()?;

@@ -12,7 +12,7 @@ use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use super::control::{Look, Tended};
+use super::control::{Look, WatchedClock};
 use crate::emc;
 
 /// Looks between two discoveries of the board: at 50 ms a look, one in five seconds.
@@ -89,7 +89,7 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for BoardClock<N, T> {
     }
 }
 
-impl<N: Nodes + Store + Clone, T: Timer> Tended for BoardClock<N, T> {
+impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
     fn look(&mut self, whole: bool) -> Result<Look, Error> {
         self.node.watch()?;
         self.looks = self.looks.wrapping_add(1);

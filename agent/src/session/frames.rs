@@ -1,13 +1,13 @@
 //! Frames: a network's blocks run at the pace of a camera or a control loop, at the clocks that a policy chooses.
 
-use jetpace_tables::governor::{Action, Governor};
+use jetpace_tables::governor::{Action, AtOnce, Governor, Scheduled};
 use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex};
 
 use crate::failure::Failure;
-use crate::runtime::control::Tended;
+use crate::runtime::control::WatchedClock;
 use crate::runtime::follow::Follow;
 use crate::runtime::page::What;
 use crate::session::sizes::{self, SizeShare};
@@ -41,7 +41,7 @@ pub trait Boundaries {
     fn switches(&self) -> u64;
 }
 
-impl<C: Tended + Send + 'static> Boundaries for Follow<C> {
+impl<C: WatchedClock + Send + 'static> Boundaries for Follow<C> {
     fn tell(&mut self, what: What) {
         Self::tell(self, what);
     }
@@ -121,7 +121,7 @@ where
 {
     let Course { frames, pace, mut starts, sizes, stop } = course;
     let origin = timer.now();
-    let mut writes = Writes { gpu, policy, due: None, count: 0, counted: 0 };
+    let mut writes = Writes { gpu, policy, scheduled: Scheduled::default(), count: 0, counted: 0 };
     writes.take_count();
     let mut shell = Shell { writes, meanwhile, sample_at: Some(origin), silent_at: None, pace };
     shell.act(origin)?;
@@ -262,7 +262,7 @@ fn earliest(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {
 struct Writes<'a, 'p, 't, G: GpuClock> {
     gpu: &'a mut G,
     policy: &'a mut Policy<'p, 't>,
-    due: Option<(ClockIndex, Nanos)>,
+    scheduled: Scheduled,
     count: u32,
     /// What the runtime had counted when last asked.
     counted: u64,
@@ -275,22 +275,10 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
     }
 
     fn carry_out(&mut self, action: Action, now: Nanos) -> Result<(), Failure> {
-        if !matches!(action, Action::Hold | Action::Look) {
-            self.due = None;
-        }
-        match action {
-            Action::Hold => Ok(()),
-            Action::Set(clock) => self.write(clock, now),
-            Action::SetAt(clock, at) => {
-                self.due = Some((clock, at));
-                Ok(())
-            }
-            Action::SetThenAt(clock, then, at) => {
-                self.write(clock, now)?;
-                self.due = Some((then, at));
-                Ok(())
-            }
-            Action::Release => {
+        match self.scheduled.take(action) {
+            AtOnce::Nothing => Ok(()),
+            AtOnce::Set(clock) => self.write(clock, now),
+            AtOnce::Release => {
                 // The guard puts back at the end what could not be now, or says so.
                 if let Err(error) = self.gpu.release() {
                     log::warn!("{error}");
@@ -298,7 +286,7 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
                 Ok(())
             }
             // These frames' board is not watched, so no table becomes stale on it.
-            Action::Look => Ok(()),
+            AtOnce::Look => Ok(()),
         }
     }
 
@@ -312,12 +300,12 @@ impl<'t, G: GpuClock> Writes<'_, '_, 't, G> {
     }
 
     fn due_at(&self) -> Option<Nanos> {
-        self.due.map(|(_, at)| at)
+        self.scheduled.at()
     }
 
     fn write_due(&mut self, now: Nanos) -> Result<(), Failure> {
-        match self.due.take_if(|(_, at)| *at <= now) {
-            Some((clock, _)) => self.write(clock, now),
+        match self.scheduled.take_due(now) {
+            Some(clock) => self.write(clock, now),
             None => Ok(()),
         }
     }

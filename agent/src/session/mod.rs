@@ -11,7 +11,7 @@ use std::path::Path;
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::GpuNode;
-use jetpace_devfreq::guard::{Guard, Leftover, Store};
+use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::governor::trace::Fault;
 use jetpace_tables::governor::{Governor, State};
@@ -24,8 +24,9 @@ use crate::dry_run::DryRun;
 use crate::emc;
 use crate::failure::{Failure, Reason};
 use crate::runtime::control::Schedule;
-use crate::runtime::follow::{Asked, Follow, Writer};
+use crate::runtime::follow::Follow;
 use crate::runtime::open;
+use crate::runtime::writer::{Asked, Writer};
 use crate::session::frames::{Course, Frame, Policy, Starts};
 
 /// Who has the clock during a session.
@@ -142,10 +143,7 @@ where
             }
             Drive::Fixed(_) | Drive::Stock => None,
         };
-        let (guard, leftover) = Guard::take(self.nodes.clone())?;
-        if let Leftover::Restored(_) = leftover {
-            log::warn!("an earlier instance was killed; its clocks were put back first");
-        }
+        let (guard, _) = Guard::take(self.nodes.clone())?;
         let mut held = GpuNode::open(self.nodes.clone(), self.timer.clone(), &board, &guard, None)?;
         if let Some(clock) = clock {
             held.pin(clock)?;

@@ -63,13 +63,17 @@ struct Kept {
 }
 
 impl<N: Nodes + Store> Guard<N> {
-    /// Takes the lock and puts back what a killed instance left.
+    /// Takes the lock, and puts back and reports what a killed instance left.
     ///
     /// # Errors
     /// Where another instance runs, where /run/jetpace cannot be written, or where leftovers cannot be put back.
     pub fn take(nodes: N) -> Result<(Self, Leftover), Error> {
         let lock = lock(&nodes)?;
         let leftover = restore_locked(&nodes)?;
+        if let Leftover::Restored(report) = &leftover {
+            log::warn!("a killed instance left clocks changed; they were put back first");
+            log_foreign(report);
+        }
         let kept = Mutex::new(Kept { state: State::here(&nodes)? });
         let inner = Inner { nodes, pid: std::process::id(), kept, _lock: lock };
         Ok((Self(Arc::new(inner)), leftover))

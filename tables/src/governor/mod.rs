@@ -4,6 +4,7 @@
 //! what went wrong, and carries out the [`Action`]s. Nothing here allocates, locks, formats or panics; time is an
 //! argument.
 
+mod scheduled;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::table::{Lead, Rung, Table};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex, Size};
 
+pub use scheduled::{AtOnce, Scheduled};
 pub use state::{Action, Counters, State};
 
 /// Refused writes in a row after which the clock is handed back.
@@ -238,7 +240,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
     pub fn tick(&mut self, now: Nanos) -> Action {
         let silent = now.saturating_sub(self.last);
         let handed_back = matches!(self.state, State::HandedBack(_));
-        if !self.has_started() || handed_back || silent.get() < self.table.period().get().saturating_mul(3) {
+        if !self.has_started() || handed_back || silent < self.table.silence() {
             return Action::Hold;
         }
         self.frame = None;

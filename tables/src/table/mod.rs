@@ -214,6 +214,11 @@ impl Table {
         self.period
     }
 
+    /// Without an event for so long nobody follows the table any more: three periods.
+    pub fn silence(&self) -> Nanos {
+        Nanos::new(self.period.get().saturating_mul(3))
+    }
+
     /// The accepted probability of a miss, in millionths.
     pub fn risk_ppm(&self) -> u32 {
         self.risk_ppm

@@ -9,14 +9,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jetpace::emc;
+use jetpace::runtime::access::Access;
 use jetpace::runtime::control::Schedule;
-use jetpace::runtime::daemon::{Access, Daemon, Options, Unmanaged};
-use jetpace::runtime::follow::{Asked, Follow, Writer};
+use jetpace::runtime::daemon::{Daemon, Options, Unmanaged};
+use jetpace::runtime::follow::Follow;
 use jetpace::runtime::map::Mapping;
 use jetpace::runtime::open;
 use jetpace::runtime::page::{Event, Page, State as PageState, What, Writer as PageWriter};
 use jetpace::runtime::remote::{Remote, dial, document};
 use jetpace::runtime::tend::BoardClock;
+use jetpace::runtime::writer::{Asked, Writer};
 use jetpace::runtime::{sys, wire};
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::sim::tree::{Tree, TreeTimer};

@@ -25,7 +25,7 @@ fn serve_takes_the_writer_that_is_asked_for_and_else_the_tables() {
     assert_eq!(writer_of_a_client(&["--writer", "thread"]), "thread");
     let image = std::fs::read(table()).unwrap();
     let write_time = jetpace_tables::table::image::decode(&image).unwrap().write_time().unwrap();
-    let by_table = jetpace::runtime::follow::Writer::by_cost(write_time).text();
+    let by_table = jetpace::runtime::writer::Writer::by_cost(write_time).text();
     assert_eq!(writer_of_a_client(&[]), by_table, "a write takes {write_time}");
     assert_eq!(writer_of_a_client(&["--writer", "auto"]), by_table);
 }

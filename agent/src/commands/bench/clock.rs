@@ -9,7 +9,7 @@ use jetpace_tables::table::{Digest, MAX_CLOCKS, Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use crate::runtime::control::{Look, Tended};
+use crate::runtime::control::{Look, WatchedClock};
 
 /// The clocks that are written: those that the node's driver lists, else any two.
 pub fn values(node: &Path) -> Vec<Hertz> {
@@ -69,7 +69,7 @@ impl GpuClock for FileClock {
     }
 }
 
-impl Tended for FileClock {
+impl WatchedClock for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
         Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD, emc: None })
     }

@@ -15,13 +15,14 @@ use nix::unistd::Pid;
 
 use super::clock::{BLOCKS, FileClock, table};
 use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
+use crate::runtime::access::Access;
 use crate::runtime::control::{Desk, Schedule};
-use crate::runtime::daemon::{Access, Daemon, Options, Unmanaged};
+use crate::runtime::daemon::{Daemon, Options, Unmanaged};
 use crate::runtime::doorbell::Scope;
-use crate::runtime::follow::Asked;
 use crate::runtime::page::What;
 use crate::runtime::remote::{Gone, Remote};
 use crate::runtime::sys;
+use crate::runtime::writer::Asked;
 
 /// A daemon that serves until it is dropped, and a client.
 struct Served {

@@ -12,8 +12,9 @@ use super::clock::{BLOCKS, FileClock, table};
 use super::compare::BarePwrite;
 use super::measure::{BATCH, BATCHES, FALLING_ASLEEP, Figures, SINGLES, Stopwatch};
 use crate::runtime::control::Schedule;
-use crate::runtime::follow::{Follow, Writer};
+use crate::runtime::follow::Follow;
 use crate::runtime::sys;
+use crate::runtime::writer::Writer;
 
 /// The table's look-up alone: 16 clocks, all blocks, slacks from none to all.
 pub fn lookup(watch: &Stopwatch) -> io::Result<Figures> {

@@ -11,7 +11,9 @@ use jetpace_tables::table::{Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use crate::runtime::daemon::{Access, MAX_CLIENTS, Peer, accept_at, encode, listen_at};
+use crate::runtime::access::{Access, Peer};
+use crate::runtime::daemon::{MAX_CLIENTS, encode};
+use crate::runtime::listen::{accept_at, listen_at};
 use crate::runtime::map::Mapping;
 use crate::runtime::page::{Figures, Page, Reader, SLOTS, State, What};
 use crate::runtime::wire::{self, Request};

@@ -4,11 +4,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jetpace_tables::governor::Action;
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use super::super::mailbox::{Mailbox, Request};
+use super::super::mailbox::Mailbox;
 use super::Look;
 
 /// No cap was seen yet.
@@ -89,11 +90,14 @@ impl Default for Desk {
 }
 
 impl Desk {
-    /// Leaves a request for the control thread. For one poster.
-    pub fn post(&self, request: Request) {
+    /// Leaves to the control thread what an action asks for. For one poster.
+    pub fn post(&self, action: Action) {
+        if action == Action::Look {
+            return self.ask_to_look();
+        }
         // Counted as the control thread counts what it takes. In between the thread may be ahead; this side writes
         // nothing then.
-        if self.mailbox.post(request) {
+        if self.mailbox.post(action) {
             self.posted.store(self.posted.load(Ordering::Relaxed) + 1, Ordering::Release);
         }
     }

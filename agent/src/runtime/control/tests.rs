@@ -34,7 +34,7 @@ impl GpuClock for Told {
     }
 }
 
-impl Tended for Told {
+impl WatchedClock for Told {
     fn look(&mut self, whole: bool) -> io::Result<Look> {
         Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32], emc: None })
     }
@@ -51,7 +51,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn a_timed_request_is_written_at_its_time_and_not_before() {
     let (control, writes) = start(Nanos::ZERO);
     let at = sys::now().saturating_add(Nanos::from_millis(20));
-    control.desk().post(Request::SetThenAt(ClockIndex(1), ClockIndex(3), at));
+    control.desk().post(Action::SetThenAt(ClockIndex(1), ClockIndex(3), at));
     assert_eq!(writes.recv_timeout(LONG).unwrap().0, Some(ClockIndex(1)));
     assert!(!control.desk().is_settled());
     let (clock, written) = writes.recv_timeout(LONG).unwrap();
@@ -64,10 +64,10 @@ fn a_timed_request_is_written_at_its_time_and_not_before() {
 fn a_newer_request_replaces_the_pending_one() {
     let (mut control, writes) = start(Nanos::ZERO);
     let hour = Nanos::from_secs_f64(3600.0);
-    control.desk().post(Request::SetAt(ClockIndex(3), sys::now().saturating_add(hour)));
-    control.desk().post(Request::Set(ClockIndex(5)));
+    control.desk().post(Action::SetAt(ClockIndex(3), sys::now().saturating_add(hour)));
+    control.desk().post(Action::Set(ClockIndex(5)));
     assert_eq!(writes.recv_timeout(LONG).unwrap().0, Some(ClockIndex(5)));
-    control.desk().post(Request::Release);
+    control.desk().post(Action::Release);
     assert_eq!(writes.recv_timeout(LONG).unwrap().0, None);
     control.stop().unwrap();
     assert!(writes.try_recv().is_err(), "the replaced request was written, or the GPU handed back twice");
@@ -79,7 +79,7 @@ fn a_newer_request_replaces_the_pending_one() {
 fn a_refused_write_is_counted_and_told() {
     let (mut control, writes) = start(Nanos::ZERO);
     assert_eq!(control.desk().news(0), None);
-    control.desk().post(Request::Set(ClockIndex(13)));
+    control.desk().post(Action::Set(ClockIndex(13)));
     control.stop().unwrap();
     assert_eq!(control.desk().written.faults(), 1);
     assert!(control.desk().news(0).is_some());
@@ -90,7 +90,7 @@ fn a_refused_write_is_counted_and_told() {
 fn silence_hands_the_gpu_back_and_a_look_tells_the_cap() {
     let (control, writes) = start(Nanos::from_millis(20));
     control.desk().beat(sys::now());
-    control.desk().post(Request::Set(ClockIndex(2)));
+    control.desk().post(Action::Set(ClockIndex(2)));
     assert_eq!(writes.recv_timeout(LONG).unwrap().0, Some(ClockIndex(2)));
     let (clock, at) = writes.recv_timeout(LONG).unwrap();
     assert_eq!(clock, None);
@@ -103,9 +103,9 @@ fn silence_hands_the_gpu_back_and_a_look_tells_the_cap() {
 fn a_refused_hand_back_is_tried_again() {
     let (told, writes) = channel();
     let control = Control::start(Told(told, 2), Nanos::ZERO, Schedule::default()).unwrap();
-    control.desk().post(Request::Set(ClockIndex(2)));
+    control.desk().post(Action::Set(ClockIndex(2)));
     assert_eq!(writes.recv_timeout(LONG).unwrap().0, Some(ClockIndex(2)));
-    control.desk().post(Request::Release);
+    control.desk().post(Action::Release);
     assert_eq!(writes.recv_timeout(LONG).unwrap().0, None);
     assert_eq!(control.desk().written.faults(), 2);
 }

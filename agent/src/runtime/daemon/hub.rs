@@ -3,20 +3,20 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jetpace_tables::governor::Action;
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use super::super::control::{Desk, Pen};
-use super::super::follow::Writer;
-use super::super::mailbox::Request;
+use super::super::control::{Desk, InlineWriter};
 use super::super::sys;
+use super::super::writer::Writer;
 use super::MAX_CLIENTS;
 
 /// Between the clients' threads and the clock. A client's thread writes itself where it can and writes are short: waking
 /// the control thread for it would take longer than the write, and on a busy machine more of the clients' time.
 pub struct Hub<C> {
-    pen: Pen<C>,
+    inline: InlineWriter<C>,
     clocks: Vec<Hertz>,
     wishes: Mutex<Wishes>,
     busy: [AtomicBool; MAX_CLIENTS],
@@ -44,14 +44,14 @@ enum Posted {
 }
 
 impl<C: GpuClock> Hub<C> {
-    pub fn new(pen: Pen<C>, clocks: Vec<Hertz>) -> Self {
+    pub fn new(inline: InlineWriter<C>, clocks: Vec<Hertz>) -> Self {
         let busy = std::array::from_fn(|_| AtomicBool::new(false));
         let begun = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { pen, clocks, wishes: Mutex::default(), busy, begun, started: sys::now() }
+        Self { inline, clocks, wishes: Mutex::default(), busy, begun, started: sys::now() }
     }
 
     pub fn desk(&self) -> &Desk {
-        self.pen.desk()
+        self.inline.desk()
     }
 
     pub fn clocks(&self) -> &[Hertz] {
@@ -77,9 +77,9 @@ impl<C: GpuClock> Hub<C> {
         wishes.posted = post;
         // A refused write is on the desk, where every client's governor hears of it.
         match highest {
-            Some(clock) if writer == Writer::Inline && self.pen.write(clock, sys::now).is_some() => {}
-            Some(clock) => self.desk().post(Request::Set(clock)),
-            None => self.desk().post(Request::Release),
+            Some(clock) if writer == Writer::Inline && self.inline.write(clock, sys::now).is_some() => {}
+            Some(clock) => self.desk().post(Action::Set(clock)),
+            None => self.desk().post(Action::Release),
         }
     }
 
@@ -126,30 +126,30 @@ mod tests {
 
     #[test]
     fn the_highest_wish_wins_and_the_last_one_to_go_releases() {
-        let hub = Hub::new(Pen::new(Untouched), vec![Hertz::new(1); 8]);
+        let hub = Hub::new(InlineWriter::new(Untouched), vec![Hertz::new(1); 8]);
         let taken = || hub.desk().mailbox.take();
         hub.wish(0, Some(ClockIndex(3)), Writer::Inline);
-        assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
+        assert_eq!(taken(), Some(Action::Set(ClockIndex(3))));
         hub.wish(1, Some(ClockIndex(2)), Writer::Inline);
         assert_eq!(taken(), None, "a lower wish changes nothing");
         hub.wish(1, Some(ClockIndex(5)), Writer::Inline);
-        assert_eq!(taken(), Some(Request::Set(ClockIndex(5))));
+        assert_eq!(taken(), Some(Action::Set(ClockIndex(5))));
         hub.forget(1);
-        assert_eq!(taken(), Some(Request::Set(ClockIndex(3))));
+        assert_eq!(taken(), Some(Action::Set(ClockIndex(3))));
         hub.wish(0, None, Writer::Inline);
-        assert_eq!(taken(), Some(Request::Release));
+        assert_eq!(taken(), Some(Action::Release));
         hub.wish(0, None, Writer::Inline);
         assert_eq!(taken(), None, "it is released");
         hub.doubt();
         hub.wish(0, None, Writer::Inline);
-        assert_eq!(taken(), Some(Request::Release), "a refused write may have left it held");
+        assert_eq!(taken(), Some(Action::Release), "a refused write may have left it held");
         hub.wish(MAX_CLIENTS, Some(ClockIndex(7)), Writer::Inline);
         assert_eq!(taken(), None, "no such client");
     }
 
     #[test]
     fn another_client_within_a_frame_marks_a_frame_as_shared() {
-        let hub = Hub::new(Pen::new(Untouched), Vec::new());
+        let hub = Hub::new(InlineWriter::new(Untouched), Vec::new());
         hub.set_busy(4, true);
         assert!(!hub.is_shared(4));
         assert!(hub.is_shared(3));

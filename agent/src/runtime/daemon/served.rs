@@ -5,19 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetpace_tables::governor::trace::Event as TraceEvent;
-use jetpace_tables::governor::{Action, Governor, State as GovernorState};
+use jetpace_tables::governor::{Action, AtOnce, Governor, Scheduled, State as GovernorState};
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sys::socket::{Shutdown, shutdown};
 
+use super::super::access::Peer;
 use super::super::control::{Schedule, Seen};
-use super::super::follow::{Writer, state_code};
 use super::super::map::Mapping;
 use super::super::page::{Event, Figures, Page, Reader, State, What};
+use super::super::status::state_code;
 use super::super::sys;
-use super::access::Peer;
+use super::super::writer::Writer;
 use super::hub::Hub;
 
 /// Events taken before the figures are published and the stop is looked at.
@@ -57,6 +58,17 @@ impl Dropped {
     }
 }
 
+/// What a client is to be served with.
+pub struct Service {
+    pub slot: usize,
+    pub peer: Peer,
+    pub page: Mapping<Page>,
+    pub table: Box<Table>,
+    pub socket: Arc<OwnedFd>,
+    pub writer: Writer,
+    pub events_per_s: u32,
+}
+
 /// A client that is served.
 pub struct Served {
     slot: usize,
@@ -71,15 +83,8 @@ pub struct Served {
 }
 
 impl Served {
-    pub fn new(
-        slot: usize,
-        peer: Peer,
-        page: Mapping<Page>,
-        table: Box<Table>,
-        socket: Arc<OwnedFd>,
-        writer: Writer,
-        events_per_s: u32,
-    ) -> Self {
+    pub fn new(service: Service) -> Self {
+        let Service { slot, peer, page, table, socket, writer, events_per_s } = service;
         let governor = Mutex::new(Governor::new(table));
         let (shared, stopping) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { slot, peer, page, governor, shared, socket, writer, events_per_s, stopping }
@@ -151,7 +156,7 @@ struct Thread<'a, C> {
     hub: &'a Hub<C>,
     reader: Reader,
     seen: Seen,
-    pending: Option<(ClockIndex, Nanos)>,
+    scheduled: Scheduled,
     /// When the last event came, by the daemon's clock.
     heard: Nanos,
     in_frame: bool,
@@ -177,7 +182,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
             hub,
             reader: Reader::default(),
             seen: Seen::now(hub.desk()),
-            pending: None,
+            scheduled: Scheduled::default(),
             heard: now,
             in_frame: false,
             shared: false,
@@ -195,7 +200,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
                 continue;
             }
             let now = sys::now();
-            if let Some((clock, _)) = self.pending.take_if(|(_, at)| *at <= now) {
+            if let Some(clock) = self.scheduled.take_due(now) {
                 self.wish(Some(clock));
             }
             self.watch(now)?;
@@ -279,19 +284,11 @@ impl<'a, C: GpuClock> Thread<'a, C> {
     }
 
     fn carry_out(&mut self, action: Action) {
-        if !matches!(action, Action::Hold | Action::Look) {
-            self.pending = None;
-        }
-        match action {
-            Action::Hold => {}
-            Action::Set(clock) => self.wish(Some(clock)),
-            Action::SetAt(clock, at) => self.pending = Some((clock, at)),
-            Action::SetThenAt(clock, then, at) => {
-                self.wish(Some(clock));
-                self.pending = Some((then, at));
-            }
-            Action::Release => self.wish(None),
-            Action::Look => self.hub.desk().ask_to_look(),
+        match self.scheduled.take(action) {
+            AtOnce::Nothing => {}
+            AtOnce::Set(clock) => self.wish(Some(clock)),
+            AtOnce::Release => self.wish(None),
+            AtOnce::Look => self.hub.desk().ask_to_look(),
         }
     }
 
@@ -320,7 +317,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
         match governor.state() {
             GovernorState::HandedBack(_) => Nanos::MAX,
             _ if !governor.has_started() => Nanos::MAX,
-            _ => self.heard.saturating_add(Nanos::new(governor.table().period().get().saturating_mul(3))),
+            _ => self.heard.saturating_add(governor.table().silence()),
         }
     }
 
@@ -335,7 +332,7 @@ impl<'a, C: GpuClock> Thread<'a, C> {
                 std::hint::spin_loop();
             }
         }
-        let due = self.pending.map_or(Nanos::MAX, |(_, at)| at);
+        let due = self.scheduled.at().unwrap_or(Nanos::MAX);
         let until = due.min(self.silent_at()).min(now.saturating_add(LONGEST_SLEEP));
         self.reader.sleep(page, Some(until), || self.served.is_stopping());
         self.count(0, 1)

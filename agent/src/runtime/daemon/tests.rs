@@ -1,5 +1,5 @@
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,10 +11,10 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use super::super::control::{Look, Tended};
-use super::super::follow::{Asked, Writer as Who};
+use super::super::control::{Look, WatchedClock};
 use super::super::page::{Event, State, What, Writer};
 use super::super::remote::{Remote, document};
+use super::super::writer::{Asked, Writer as Who};
 use super::super::{map::Mapping, page::Page, wire};
 use super::*;
 
@@ -46,7 +46,7 @@ impl GpuClock for Log {
     }
 }
 
-impl Tended for Log {
+impl WatchedClock for Log {
     fn look(&mut self, _: bool) -> io::Result<Look> {
         Ok(Look { cap: ClockIndex(3), board: BOARD, emc: None })
     }

@@ -6,10 +6,10 @@ use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::control::Desk;
-use super::super::follow::Writer;
-use super::super::sys;
-use super::Peer;
+use super::access::Peer;
+use super::control::Desk;
+use super::sys;
+use super::writer::Writer;
 
 #[derive(Serialize)]
 struct Document {
@@ -123,6 +123,15 @@ impl Client {
     /// One of another process: in so many of its frames another client was busy, too, and it says it lost so many events.
     pub fn beside(self, shared_frames: u64, lost_events: u64) -> Self {
         Self { shared_frames, lost_events, ..self }
+    }
+}
+
+/// The governor's state as the C library and the shared page tell it: following, safe, handed back.
+pub const fn state_code(state: State) -> u32 {
+    match state {
+        State::Following => 0,
+        State::Safe(_) => 1,
+        State::HandedBack(_) => 2,
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, geteuid};
 
-use super::super::sys;
+use super::sys;
 
 /// The process at the other end, as the kernel noted it when it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
