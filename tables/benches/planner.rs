@@ -6,7 +6,7 @@
 use std::fs::read_to_string;
 
 use jetpace_tables::fit::{Options, fit};
-use jetpace_tables::plan::{BlockCost, Change, LEVELS, Noise, Problem, plan};
+use jetpace_tables::plan::{BlockCost, ChangeCost, LEVELS, Noise, Problem, plan};
 use jetpace_tables::sample::{Row, Sweep};
 use jetpace_tables::units::{Hertz, Milliwatts, Nanos};
 
@@ -68,7 +68,7 @@ fn problem(blocks: usize, count: usize, factor: f64) -> Problem {
     let deviations = (0..count).map(late).collect();
     let change = |from: usize, to: usize| {
         let settle_s = 2e-3 + 3e-3 * (1.0 - f[from]) + if to > from { 1e-3 } else { 0.0 };
-        Change { settle_s, settle_sd_s: 0.2 * settle_s, settle_late_s: 1.6 * settle_s, stall_s: 8e-5 }
+        ChangeCost { settle_s, settle_sd_s: 0.2 * settle_s, settle_late_s: 1.6 * settle_s, stall_s: 8e-5 }
     };
     Problem {
         clocks: f.iter().map(|f| Hertz::new((f * 1e9) as u64)).collect(),
@@ -77,7 +77,7 @@ fn problem(blocks: usize, count: usize, factor: f64) -> Problem {
         deadline_s,
         period_s: deadline_s,
         risk: 0.01,
-        noise: Noise::Frames { deviations, correlation: 0.5, spells: None },
+        noise: Noise::Frames { deviations, correlation: 0.5, bursts: None },
         leads: true,
         blocks,
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jetpace_devfreq::Error;
 use jetpace_devfreq::board::Board;
-use jetpace_devfreq::gpu::{Change, GpuNode, Way};
+use jetpace_devfreq::gpu::{Changed, GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard};
 use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
@@ -169,7 +169,7 @@ fn a_lower_cap_is_obeyed_at_once_and_told() {
             gpu.set(gpu.cap()).unwrap();
             let cap = gpu.gpu().clocks[1];
             tree.outside(|outside| nvpmodel(outside, &board, cap));
-            assert_eq!(gpu.watch().unwrap(), Some(Change::Cap { from, to: cap }), "{name} {way}");
+            assert_eq!(gpu.watch().unwrap(), Some(Changed::Cap { from, to: cap }), "{name} {way}");
             assert_eq!(gpu.current().unwrap(), cap, "{name} {way}");
             gpu.set(ClockIndex(200)).unwrap();
             assert_eq!(gpu.pin(ClockIndex(3)).unwrap(), cap, "{name} {way}: pin says what runs");
@@ -205,9 +205,12 @@ fn throttling_is_obeyed_while_it_lasts_and_forgotten_after() {
         let cap = gpu.cap();
         gpu.set(cap).unwrap();
         tree.outside(|outside| outside.throttle(Some(Hertz::new(510_000_000))));
-        assert!(matches!(gpu.watch().unwrap(), Some(Change::Cap { to, .. }) if to == Hertz::new(510_000_000)), "{way}");
+        assert!(
+            matches!(gpu.watch().unwrap(), Some(Changed::Cap { to, .. }) if to == Hertz::new(510_000_000)),
+            "{way}"
+        );
         tree.outside(|outside| outside.throttle(None));
-        assert!(matches!(gpu.watch().unwrap(), Some(Change::Cap { .. })), "{way}");
+        assert!(matches!(gpu.watch().unwrap(), Some(Changed::Cap { .. })), "{way}");
         assert_eq!(gpu.cap(), cap, "{way}");
         gpu.release().unwrap();
         guard.restore().unwrap();
@@ -236,7 +239,7 @@ fn a_governor_switched_under_us_is_taken_again() {
     gpu.set(ClockIndex(4)).unwrap();
     assert_eq!(gpu.current().unwrap(), board.gpu.clocks[4]);
     tree.outside(|outside| jtop(outside, &board));
-    assert_eq!(gpu.watch().unwrap(), Some(Change::Governor));
+    assert_eq!(gpu.watch().unwrap(), Some(Changed::Governor));
     assert_eq!(gpu.current().unwrap(), board.gpu.clocks[4]);
     gpu.release().unwrap();
     guard.restore().unwrap();

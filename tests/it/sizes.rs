@@ -7,7 +7,7 @@ use clap::Parser;
 use jetpace::args::Cli;
 use jetpace::files::model;
 use jetpace::session::frames::Pace;
-use jetpace::session::virtual_board::{Case, best_fixed};
+use jetpace::session::virtual_board::{VirtualRun, best_fixed};
 use jetpace::session::{Drive, Summary};
 use jetpace::signals::Stop;
 use jetpace_tables::table::Table;
@@ -34,8 +34,8 @@ fn run(drive: Drive<'_>, seed: u64) -> Summary {
     case(seed).run(drive, &Stop::never(), |_| Ok(())).unwrap()
 }
 
-fn case(seed: u64) -> Case {
-    Case {
+fn case(seed: u64) -> VirtualRun {
+    VirtualRun {
         board: BOARD.to_owned(),
         seed,
         network: jetpace_kernels::net::network("language-model").unwrap(),

@@ -6,7 +6,7 @@ use clap::Parser;
 use jetpace::args::Cli;
 use jetpace::failure::Failure;
 use jetpace::session::frames::Pace;
-use jetpace::session::virtual_board::Case;
+use jetpace::session::virtual_board::VirtualRun;
 use jetpace::session::{Drive, Summary};
 use jetpace::signals::Stop;
 use jetpace_devfreq::sim;
@@ -244,7 +244,7 @@ pub(crate) fn run_on(
 ) -> Summary {
     let pace = Pace { deadline, period: deadline };
     let network = network.clone();
-    let case = Case { board: board.to_owned(), seed, network, pace, frames, triggers: None, sizes: Vec::new() };
+    let case = VirtualRun { board: board.to_owned(), seed, network, pace, frames, triggers: None, sizes: Vec::new() };
     case.run(drive, &Stop::never(), |_| Ok(())).expect("a virtual run")
 }
 

@@ -18,7 +18,7 @@ use crate::files::model;
 use crate::files::output::write_file;
 use crate::report::page::Page;
 use crate::session::frames::Pace;
-use crate::session::virtual_board::{Case, best_fixed};
+use crate::session::virtual_board::{VirtualRun, best_fixed};
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
 
@@ -96,7 +96,7 @@ impl Args {
         let planned = image::decode(&bytes).map_err(|e| Failure::failed(format_args!("{}: {e}", table.display())))?;
         let pace = Pace { deadline, period: deadline };
         let network = network(net)?;
-        let case = Case {
+        let case = VirtualRun {
             board: self.board.clone(),
             seed: SEED,
             network,

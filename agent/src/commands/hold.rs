@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use jetpace_devfreq::board::Board;
-use jetpace_devfreq::gpu::{Change, GpuNode, Way};
+use jetpace_devfreq::gpu::{Changed, GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
@@ -192,7 +192,7 @@ impl Args {
                 _ => {}
             }
             match gpu.watch() {
-                Ok(Some(Change::Cap { from, to })) => {
+                Ok(Some(Changed::Cap { from, to })) => {
                     log::warn!("the cap went from {from} to {to}");
                     gpu.set(wanted)?;
                 }

@@ -181,7 +181,7 @@ impl Args {
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::sim;
 
-        use crate::session::virtual_board::{Case, best_fixed, machine};
+        use crate::session::virtual_board::{VirtualRun, best_fixed, machine};
 
         if self.writer == Asked(Some(Writer::Thread)) || self.fifo.is_some() || self.cpu.is_some() {
             return Err(Failure::usage(
@@ -194,7 +194,7 @@ impl Args {
         let table = self.read_table(&Board::discover(&nodes)?.digest())?;
         let (network, pace, risk) = self.work(table.as_ref())?;
         let frames = self.frames();
-        let mut case = Case {
+        let mut case = VirtualRun {
             board: name.to_owned(),
             seed: self.seed,
             network,

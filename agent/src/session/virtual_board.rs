@@ -47,7 +47,7 @@ pub fn machine(name: &str, seed: u64, network: Network) -> Result<VirtualMachine
 
 /// What a session on a virtual board is about.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub struct VirtualRun {
     /// The board's name.
     pub board: String,
     /// Whose physics and noise.
@@ -64,7 +64,7 @@ pub struct Case {
     pub sizes: Vec<SizeShare>,
 }
 
-impl Case {
+impl VirtualRun {
     /// Runs it on a fresh board.
     pub fn run(
         &self,

@@ -10,7 +10,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 pub use probe::{Tried, try_ways};
-pub use watch::Change;
+pub use watch::Changed;
 pub use way::Way;
 
 use crate::board::{Board, Gpu, nvpmodel};

@@ -13,7 +13,7 @@ use crate::{text, thermal};
 
 /// What someone else changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Changed {
     /// The cap; the clock was lowered at once where it lay above.
     Cap {
         /// Before.
@@ -31,19 +31,19 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
     ///
     /// # Errors
     /// Where the nodes cannot be read, or the new cap cannot be written.
-    pub fn watch(&mut self) -> Result<Option<Change>, Error> {
+    pub fn watch(&mut self) -> Result<Option<Changed>, Error> {
         if self.hold.is_some() && self.adopt_governor()? {
             let at = self.asked();
             self.engage()?;
             if let Some(at) = at {
                 self.set(at)?;
             }
-            return Ok(Some(Change::Governor));
+            return Ok(Some(Changed::Governor));
         }
         self.watch_cap()
     }
 
-    fn watch_cap(&mut self) -> Result<Option<Change>, Error> {
+    fn watch_cap(&mut self) -> Result<Option<Changed>, Error> {
         let from = self.clock(self.cap)?;
         let path = self.gpu.node("max_freq");
         let bound = text::bound(&self.nodes, &path)?;
@@ -81,7 +81,7 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         if self.way.writes_bound() || self.asked().is_some_and(|at| at > self.cap) {
             self.write_again()?;
         }
-        Ok(Some(Change::Cap { from, to }))
+        Ok(Some(Changed::Cap { from, to }))
     }
 
     /// The cap of nvpmodel's mode, where the mode is another than when last looked at.

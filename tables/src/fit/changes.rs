@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::group::left_out;
-use crate::model::{Change, Idle, Left, Spread};
+use crate::model::{ChangeTime, Idle, Left, Spread};
 use crate::sample::{Kind, RAILGATED, Row, Sweep};
 use crate::stats::{mean, spread};
 use crate::units::Hertz;
@@ -36,14 +36,14 @@ pub fn idle(sweep: &Sweep, left: &mut Vec<Left>) -> Vec<Idle> {
 }
 
 /// The times of one kind of change, per pair of clocks, ascending.
-pub fn changes(sweep: &Sweep, kind: Kind, left: &mut Vec<Left>) -> Vec<Change> {
+pub fn changes(sweep: &Sweep, kind: Kind, left: &mut Vec<Left>) -> Vec<ChangeTime> {
     let mut at: BTreeMap<(Hertz, Hertz), Vec<f64>> = BTreeMap::new();
     for row in rows(sweep, kind, left) {
         if let (Some(from), Some(to), Some(time)) = (row.from, row.to, row.latency_s()) {
             at.entry((from, to)).or_default().push(time);
         }
     }
-    at.into_iter().map(|((from_hz, to_hz), times)| Change { from_hz, to_hz, time: spread(&times) }).collect()
+    at.into_iter().map(|((from_hz, to_hz), times)| ChangeTime { from_hz, to_hz, time: spread(&times) }).collect()
 }
 
 /// The times of all writes together; `None` where none was measured.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use super::spells::spells;
+use super::bursts::bursts;
 use crate::math;
 use crate::model::{BlockModel, ClockLate, FrameNoise, Model};
 use crate::plan::LEVELS;
@@ -83,9 +83,9 @@ fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Opt
     let by_block: Vec<Vec<f64>> = (0..blocks.len()).map(of_block).collect();
     let pairs = (0..blocks.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
     let correlations: Vec<f64> = pairs.filter_map(|(i, j)| correlation(&by_block[i], &by_block[j])).collect();
-    let spells = spells(&whole.into_iter().map(|(_, pass)| pass).collect::<Vec<_>>());
-    let (spell_s, spell_share, spell_quantiles) =
-        spells.map_or((None, 0.0, Vec::new()), |spells| (Some(spells.length_s), spells.share, spells.quantiles));
+    let bursts = bursts(&whole.into_iter().map(|(_, pass)| pass).collect::<Vec<_>>());
+    let (burst_s, burst_share, burst_quantiles) =
+        bursts.map_or((None, 0.0, Vec::new()), |bursts| (Some(bursts.length_s), bursts.share, bursts.quantiles));
     Some(FrameNoise {
         model: network.into(),
         emc_freq_hz: emc,
@@ -93,9 +93,9 @@ fn frame(sweep: &Sweep, model: &Model, network: &str, emc: Option<Hertz>) -> Opt
         correlation: (!correlations.is_empty()).then(|| mean(&correlations)),
         sd: sd(&late.iter().map(|(_, late)| *late).collect::<Vec<_>>()),
         late: quantiles(&late, |clock| unmoved(&blocks, clock)),
-        spell_s,
-        spell_share,
-        spell_quantiles,
+        burst_s,
+        burst_share,
+        burst_quantiles,
     })
 }
 

@@ -4,6 +4,7 @@
 //! leaving each training clock out in turn; held-out clocks are looked at once, for the report, when everything is
 //! fitted.
 
+mod bursts;
 mod changes;
 mod emc;
 pub mod explain;
@@ -17,7 +18,6 @@ mod powers;
 mod quality;
 mod select;
 mod sized;
-mod spells;
 pub mod suggest;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ pub struct Suggestion {
 }
 
 /// A frame: its blocks' series, and the clock that each runs at.
-pub type Frame<'a> = Vec<(&'a Series, Hertz)>;
+pub type PlannedFrame<'a> = Vec<(&'a Series, Hertz)>;
 
 /// One block's parameters: how well they are known, and what predictions make of them.
 struct Known<'a> {
@@ -38,7 +38,7 @@ struct Known<'a> {
 /// averaged over the frames that are planned, least (the fits linearised at their parameters, each parameter known
 /// beforehand to within itself). Blocks count with their share of the frame. Where nothing is planned all blocks are one
 /// frame, at each of the board's clocks. Clocks measured already are candidates too.
-pub fn suggest(model: &Model, count: usize, planned: &[Frame<'_>]) -> Vec<Suggestion> {
+pub fn suggest(model: &Model, count: usize, planned: &[PlannedFrame<'_>]) -> Vec<Suggestion> {
     let mut known: Vec<Known<'_>> =
         model.series.iter().filter(|series| !series.is_joint()).filter_map(|series| Known::of(model, series)).collect();
     let frames = match planned {
@@ -59,7 +59,7 @@ pub fn suggest(model: &Model, count: usize, planned: &[Frame<'_>]) -> Vec<Sugges
 }
 
 /// Blocks and clocks by their places; a block of which nothing is known does not count.
-fn in_places(frame: &Frame<'_>, known: &[Known<'_>], clocks: &[Hertz]) -> Vec<(usize, usize)> {
+fn in_places(frame: &PlannedFrame<'_>, known: &[Known<'_>], clocks: &[Hertz]) -> Vec<(usize, usize)> {
     let place = |(series, clock): &(&Series, Hertz)| {
         let block = known.iter().position(|block| core::ptr::eq(block.series, *series))?;
         Some((block, clocks.iter().position(|listed| listed == clock)?))

@@ -50,7 +50,7 @@ impl Clock {
 
 /// The frame that runs.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
+struct Running {
     start: Nanos,
     next: u16,
 }
@@ -63,7 +63,7 @@ pub struct Governor<T> {
     clock: Option<Clock>,
     /// The highest rung allowed now.
     cap: Rung,
-    frame: Option<Frame>,
+    frame: Option<Running>,
     /// Time went backwards within the frame, and the next block is to be held at the safe clock.
     went_back: bool,
     last: Nanos,
@@ -134,7 +134,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         if core::mem::take(&mut self.went_back) {
             self.note(now, Fault::TimeBackwards);
         }
-        self.frame = Some(Frame { start: now, next: 0 });
+        self.frame = Some(Running { start: now, next: 0 });
         self.trace.push(now, Event::FrameStart);
         if let Some(why) = self.broken {
             if now < self.try_at {
@@ -167,7 +167,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         self.counters.blocks += 1;
         if core::mem::take(&mut self.went_back) {
             let next = block.0.saturating_add(1);
-            self.frame = self.frame.map(|frame| Frame { next, ..frame });
+            self.frame = self.frame.map(|frame| Running { next, ..frame });
             return self.safe(now, Fault::TimeBackwards);
         }
         let Some(frame) = &mut self.frame else { return self.safe(now, Fault::BlockOutOfOrder) };

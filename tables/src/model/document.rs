@@ -45,10 +45,10 @@ pub struct Model {
     pub idle: Vec<Idle>,
     /// From a write until the new clock is in effect, per change.
     #[serde(default)]
-    pub settle: Vec<Change>,
+    pub settle: Vec<ChangeTime>,
     /// How long the GPU does nothing, per change.
     #[serde(default)]
-    pub stall: Vec<Change>,
+    pub stall: Vec<ChangeTime>,
     /// What a write takes the writer.
     #[serde(default)]
     pub write: Option<Spread>,
@@ -262,7 +262,7 @@ pub struct Spread {
 
 /// What changing from one clock to another takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ChangeTime {
     /// The clock before.
     pub from_hz: Hertz,
     /// The clock after.
@@ -290,14 +290,14 @@ pub struct FrameNoise {
     pub late: Vec<ClockLate>,
     /// How long what slows blocks lasts, on average, in seconds; `None` where blocks do not vary together. Lengths are
     /// taken as exponential.
-    #[serde(default)]
-    pub spell_s: Option<f64>,
+    #[serde(default, alias = "spell_s")]
+    pub burst_s: Option<f64>,
     /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
-    #[serde(default)]
-    pub spell_share: f64,
+    #[serde(default, alias = "spell_share")]
+    pub burst_share: f64,
     /// Deviations of blocks, in their own standard deviations: the quantiles at [`LEVELS`], ascending.
-    #[serde(default)]
-    pub spell_quantiles: Vec<f64>,
+    #[serde(default, alias = "spell_quantiles")]
+    pub burst_quantiles: Vec<f64>,
 }
 
 impl FrameNoise {
@@ -330,4 +330,17 @@ pub struct Left {
     pub what: String,
     /// Why.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_are_read_under_their_earlier_name() {
+        let old = r#"{"model": "n", "emc_freq_hz": null, "count": 1, "correlation": 0.5, "sd": 0.1, "late": [],
+            "spell_s": 0.25, "spell_share": 0.5, "spell_quantiles": [1.5]}"#;
+        let frames: FrameNoise = serde_json::from_str(old).unwrap();
+        assert_eq!((frames.burst_s, frames.burst_share, frames.burst_quantiles), (Some(0.25), 0.5, std::vec![1.5]));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::document::{Change, Model, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
+use super::document::{ChangeTime, Model, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
 use super::form::{PowerForm, PowerModel, TimeForm, TimeModel, Voltage, smooth_max};
 use crate::math;
 use crate::units::Hertz;
@@ -58,19 +58,19 @@ impl Model {
     }
 
     /// The settle time of a change: measured for it, else for the change nearest to it in ratios of clocks.
-    pub fn settle(&self, from: Hertz, to: Hertz) -> Option<&Change> {
+    pub fn settle(&self, from: Hertz, to: Hertz) -> Option<&ChangeTime> {
         nearest(&self.settle, from, to)
     }
 
     /// The stall of a change, in the same way.
-    pub fn stall(&self, from: Hertz, to: Hertz) -> Option<&Change> {
+    pub fn stall(&self, from: Hertz, to: Hertz) -> Option<&ChangeTime> {
         nearest(&self.stall, from, to)
     }
 }
 
-fn nearest(changes: &[Change], from: Hertz, to: Hertz) -> Option<&Change> {
+fn nearest(changes: &[ChangeTime], from: Hertz, to: Hertz) -> Option<&ChangeTime> {
     let far = |a: Hertz, b: Hertz| math::ln(a.as_f64() / b.as_f64()).abs();
-    let distance = |change: &Change| far(change.from_hz, from) + far(change.to_hz, to);
+    let distance = |change: &ChangeTime| far(change.from_hz, from) + far(change.to_hz, to);
     changes.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn an_unmeasured_change_takes_its_nearest_neighbours_time() {
         let mut model = model();
-        let change = |from, to, mean_s| Change {
+        let change = |from, to, mean_s| ChangeTime {
             from_hz: mhz(from),
             to_hz: mhz(to),
             time: Spread { mean_s, ..Spread::default() },

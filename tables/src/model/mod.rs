@@ -16,7 +16,7 @@ mod lookup;
 pub use check::BadModel;
 #[cfg(feature = "std")]
 pub use document::{
-    BoardId, Change, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit,
+    BoardId, ChangeTime, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit,
     Quality, Series, SizedBlock, SizedPower, SizedTime, Spread, TimeFit,
 };
 pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};

@@ -189,7 +189,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{BlockCost, Change, Noise, Write};
+    use crate::plan::{BlockCost, ChangeCost, Noise, Write};
     use crate::units::Hertz;
     use proptest::prelude::Strategy;
     use std::string::String;
@@ -204,12 +204,12 @@ mod tests {
             time_sd_s: vec![0.002, 0.001],
             power_w: vec![4.0, 10.0],
         };
-        let change = Change { settle_s: 0.005, settle_sd_s: 0.001, settle_late_s: 0.008, stall_s: 0.001 };
+        let change = ChangeCost { settle_s: 0.005, settle_sd_s: 0.001, settle_late_s: 0.008, stall_s: 0.001 };
         Problem {
             clocks: vec![Hertz::new(1), Hertz::new(2)],
             blocks: vec![block("a"), block("b")],
             idle_w: vec![1.0, 2.0],
-            changes: vec![Change::default(), change, change, Change::default()],
+            changes: vec![ChangeCost::default(), change, change, ChangeCost::default()],
             deadline_s: 0.1,
             period_s: 0.1,
             risk: 0.01,

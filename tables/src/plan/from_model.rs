@@ -3,7 +3,7 @@
 use std::string::String;
 use std::vec::Vec;
 
-use super::{BlockCost, Change, Noise, PlanError, Problem, Spells};
+use super::{BlockCost, Bursts, ChangeCost, Noise, PlanError, Problem};
 use crate::model::{FrameNoise, Model};
 use crate::table::MAX_CLOCKS;
 use crate::units::{Hertz, Nanos};
@@ -78,7 +78,7 @@ impl Problem {
         for from in &clocks {
             for to in &clocks {
                 if from == to {
-                    changes.push(Change::default());
+                    changes.push(ChangeCost::default());
                     continue;
                 }
                 let settle = model.settle(*from, *to).map(|change| change.time);
@@ -86,7 +86,7 @@ impl Problem {
                 let stall = ask.stall.map(Nanos::as_secs_f64).or(model.stall(*from, *to).map(|c| c.time.mean_s));
                 let settle_s =
                     given.or(settle.map(|s| s.mean_s)).ok_or(missing("settle times", "calibrate, or give --settle"))?;
-                changes.push(Change {
+                changes.push(ChangeCost {
                     settle_s,
                     settle_sd_s: settle.filter(|_| given.is_none()).map_or(0.0, |s| s.sd_s),
                     settle_late_s: settle.filter(|_| given.is_none()).map_or(settle_s, |s| s.p99_s.max(settle_s)),
@@ -123,14 +123,14 @@ fn noise(model: &Model, ask: &Ask<'_>, clocks: &[Hertz], blocks: &[BlockCost]) -
                 frames.late_at(*clock).map(|late| late * time / sd.max(1e-9 * time))
             };
             let deviations = clocks.iter().enumerate().map(of).collect();
-            Noise::Frames { deviations, correlation, spells: spells(frames) }
+            Noise::Frames { deviations, correlation, bursts: bursts(frames) }
         }
         _ => Noise::Moments { correlation },
     }
 }
 
-fn spells(frames: &FrameNoise) -> Option<Spells> {
-    Some(Spells { length_s: frames.spell_s?, share: frames.spell_share, quantiles: frames.spell_quantiles.clone() })
+fn bursts(frames: &FrameNoise) -> Option<Bursts> {
+    Some(Bursts { length_s: frames.burst_s?, share: frames.burst_share, quantiles: frames.burst_quantiles.clone() })
 }
 
 fn clocks(model: &Model) -> Vec<Hertz> {

@@ -37,13 +37,13 @@ pub fn granularity(problem: &Problem, planned: &Plan) -> Result<Option<f64>, Pla
 mod tests {
     use super::*;
     use crate::plan::tests::oracle::{Random, random_problem};
-    use crate::plan::{Change, Noise};
+    use crate::plan::{ChangeCost, Noise};
 
     /// Two clocks, blocks of 20 ms at the low one, given by their times at the high one.
     fn problem(high_s: &[f64], deadline_s: f64) -> Problem {
         let mut problem = random_problem(&mut Random(1), high_s.len(), 2);
         problem.noise = Noise::Moments { correlation: 1.0 };
-        problem.changes.fill(Change::default());
+        problem.changes.fill(ChangeCost::default());
         problem.idle_w = std::vec![2.0, 2.0];
         (problem.deadline_s, problem.period_s) = (deadline_s, deadline_s);
         for (block, high_s) in problem.blocks.iter_mut().zip(high_s) {

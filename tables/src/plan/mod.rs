@@ -25,7 +25,7 @@ pub use from_model::Ask;
 pub use granularity::granularity;
 pub use objective::plan_for;
 pub use policy::feedback::{Expected, Feedback, expected, feedback};
-pub use problem::{BlockCost, Change, LEVELS, Noise, Problem, Spells, at_level};
+pub use problem::{BlockCost, Bursts, ChangeCost, LEVELS, Noise, Problem, at_level};
 pub use rehearsal::dependable::{dependable, dependable_at, rehearsed_plan};
 pub use sizes::SizeClass;
 pub use table::{Holds, list_table};

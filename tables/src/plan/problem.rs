@@ -66,7 +66,7 @@ pub struct BlockCost {
 
 /// What a change of clock takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct ChangeCost {
     /// Mean time from the write until the old clock ends.
     pub settle_s: f64,
     /// Its standard deviation.
@@ -78,9 +78,9 @@ pub struct Change {
     pub stall_s: f64,
 }
 
-/// What slows and speeds blocks up comes in spells: how long one lasts, and how blocks deviate in it.
+/// What slows and speeds blocks up comes in bursts: how long one lasts, and how blocks deviate in it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spells {
+pub struct Bursts {
     /// Mean length; lengths are taken as exponential.
     pub length_s: f64,
     /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
@@ -105,7 +105,7 @@ pub enum Noise {
         /// Between any two blocks' deviations, from 0 to 1.
         correlation: f64,
         /// What varies within a frame, where it was measured.
-        spells: Option<Spells>,
+        bursts: Option<Bursts>,
     },
 }
 
@@ -119,7 +119,7 @@ pub struct Problem {
     /// Power between frames, at each clock.
     pub idle_w: Vec<f64>,
     /// From clock (row) to clock, row by row.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ChangeCost>,
     /// The latest end of a frame, from its start.
     pub deadline_s: f64,
     /// Between frame starts.
@@ -134,7 +134,7 @@ pub struct Problem {
 
 impl Problem {
     /// The cost of a change.
-    pub fn change(&self, from: usize, to: usize) -> Change {
+    pub fn change(&self, from: usize, to: usize) -> ChangeCost {
         self.changes.get(from * self.clocks.len() + to).copied().unwrap_or_default()
     }
 
@@ -229,14 +229,14 @@ impl Problem {
     }
 
     /// The same for the first blocks alone: what is late in one block is made up for in others, and less so in fewer. By
-    /// spells, where they were measured, blocks deviate together as far as they lie close: with share x exp(-lag /
+    /// bursts, where they were measured, blocks deviate together as far as they lie close: with share x exp(-lag /
     /// length); else any two of them with the correlation of all.
     pub fn first_blocks(&self, count: usize) -> Self {
         let mut problem = Self { blocks: self.blocks.iter().take(count).cloned().collect(), ..self.clone() };
-        if let Noise::Frames { deviations, correlation, spells } = &mut problem.noise {
-            let (correlation, spells) = (*correlation, spells.as_ref());
+        if let Noise::Frames { deviations, correlation, bursts } = &mut problem.noise {
+            let (correlation, bursts) = (*correlation, bursts.as_ref());
             let together =
-                |lag_s: f64| spells.map_or(correlation, |spells| spells.share * math::exp(-lag_s / spells.length_s));
+                |lag_s: f64| bursts.map_or(correlation, |bursts| bursts.share * math::exp(-lag_s / bursts.length_s));
             for (clock, of) in deviations.iter_mut().enumerate() {
                 let scale = spread(&problem.blocks, clock, together) / spread(&self.blocks, clock, together);
                 if scale.is_finite() {
@@ -272,7 +272,7 @@ impl Problem {
             return invalid(format!("idle power: needed at each of {clocks} clocks"));
         }
         let sound =
-            |c: &Change| [c.settle_s, c.settle_sd_s, c.settle_late_s, c.stall_s].iter().all(|x| not_negative(*x));
+            |c: &ChangeCost| [c.settle_s, c.settle_sd_s, c.settle_late_s, c.stall_s].iter().all(|x| not_negative(*x));
         if self.changes.len() != clocks * clocks || !self.changes.iter().all(sound) {
             return invalid(format!("settle time and stall: needed for each of {} changes", clocks * clocks));
         }
@@ -297,16 +297,16 @@ impl Problem {
             {
                 invalid(format!("the frames' deviations: numbers that ascend, for each of {clocks} clocks"))
             }
-            Noise::Frames { spells: Some(spells), .. }
-                if !positive(spells.length_s)
-                    || !(0.0..=1.0).contains(&spells.share)
-                    || spells.quantiles.len() != LEVELS.len()
-                    || !spells.quantiles.is_sorted()
-                    || !spells.quantiles.iter().all(|d| d.is_finite()) =>
+            Noise::Frames { bursts: Some(bursts), .. }
+                if !positive(bursts.length_s)
+                    || !(0.0..=1.0).contains(&bursts.share)
+                    || bursts.quantiles.len() != LEVELS.len()
+                    || !bursts.quantiles.is_sorted()
+                    || !bursts.quantiles.iter().all(|d| d.is_finite()) =>
             {
                 invalid(format!(
-                    "spells of {} s and a share of {}: a length above 0, a share from 0 to 1, and as many deviations as levels, ascending",
-                    spells.length_s, spells.share
+                    "bursts of {} s and a share of {}: a length above 0, a share from 0 to 1, and as many deviations as levels, ascending",
+                    bursts.length_s, bursts.share
                 ))
             }
             _ => Ok(()),
@@ -341,15 +341,15 @@ mod tests {
             time_sd_s: std::vec![time_sd_s],
             power_w: std::vec![1.0],
         };
-        let problem = |correlation, spells| Problem {
+        let problem = |correlation, bursts| Problem {
             clocks: std::vec![Hertz::from_khz(100_000)],
             blocks: std::vec![block(0.1); 4],
             idle_w: std::vec![1.0],
-            changes: std::vec![Change::default()],
+            changes: std::vec![ChangeCost::default()],
             deadline_s: 9.0,
             period_s: 9.0,
             risk: 0.01,
-            noise: Noise::Frames { deviations: std::vec![LEVELS], correlation, spells },
+            noise: Noise::Frames { deviations: std::vec![LEVELS], correlation, bursts },
             leads: true,
         };
         let scale = |whole: Problem, count| {
@@ -362,13 +362,13 @@ mod tests {
         for (correlation, count, wanted) in [(0.0, 1, 2.0), (0.0, 4, 1.0), (1.0, 1, 1.0), (0.25, 2, halves)] {
             assert!((scale(problem(correlation, None), count) - wanted).abs() < 1e-12, "{correlation} {count}");
         }
-        // Spells that outlast the frame are a correlation, brief ones none; in between neighbours make up for less than
+        // Bursts that outlast the frame are a correlation, brief ones none; in between neighbours make up for less than
         // blocks that lie far apart.
-        let spells = |length_s| Some(Spells { length_s, share: 0.25, quantiles: Vec::new() });
-        assert!((scale(problem(0.9, spells(1e12)), 2) - halves).abs() < 1e-9);
-        assert!((scale(problem(0.9, spells(1e-3)), 1) - 2.0).abs() < 1e-9);
+        let bursts = |length_s| Some(Bursts { length_s, share: 0.25, quantiles: Vec::new() });
+        assert!((scale(problem(0.9, bursts(1e12)), 2) - halves).abs() < 1e-9);
+        assert!((scale(problem(0.9, bursts(1e-3)), 1) - 2.0).abs() < 1e-9);
         // Of 1 + 1 + 2 x 0.25 e^-1/2, and 4 + 2 x 0.25 (3 e^-1/2 + 2 e^-1 + e^-3/2), by hand.
         let wanted = (2.303_265_3_f64 / 4.0 / (5.389_240_5 / 16.0)).sqrt();
-        assert!((scale(problem(0.9, spells(2.0)), 2) - wanted).abs() < 1e-6);
+        assert!((scale(problem(0.9, bursts(2.0)), 2) - wanted).abs() < 1e-6);
     }
 }

@@ -3,7 +3,7 @@
 
 use heapless::{String, Vec};
 
-use super::rehearsal::{REHEARSAL, rehearse, with_spells};
+use super::rehearsal::{REHEARSAL, rehearse, with_bursts};
 use super::{Plan, Problem, SizeClass, fixed};
 use crate::table::{
     Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table,
@@ -32,9 +32,9 @@ pub struct Holds<'a> {
 pub fn list_table(classes: &[SizeClass<'_>], holds: &Holds<'_>) -> Result<Table, TableError> {
     let mut best = listed(classes, 0, holds)?;
     if classes.len() > 1 {
-        let with_spells = with_spells(classes);
+        let with_bursts = with_bursts(classes);
         let order = |table: &Table| {
-            let found = rehearse(&with_spells, table, REHEARSAL);
+            let found = rehearse(&with_bursts, table, REHEARSAL);
             (found.miss > f64::from(table.risk_ppm) * 1e-6, found.energy_j)
         };
         let mut least = order(&best);

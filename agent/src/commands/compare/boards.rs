@@ -114,7 +114,7 @@ fn one(board: &str, network: &str, deadlines: &[f64]) -> Result<Compared, Failur
     let blocks = model.blocks(&network.name, emc).into_iter().zip(truth.blocks.iter().map(Vec::as_slice)).collect();
     let work = Work { evidence: "virtual", device: &device, network: &network.name, blocks };
     let settings = work.settings();
-    let case = course::Case { board, network: &network, model: &model, emc, truth: &truth };
+    let case = course::OnBoard { board, network: &network, model: &model, emc, truth: &truth };
     let rows = deadlines.iter().map(|&factor| case.row(factor)).collect::<Result<_, _>>()?;
     Ok(Compared { rows, settings })
 }

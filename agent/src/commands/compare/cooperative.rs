@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let idle_w: Vec<f64> =
         clocks.iter().map(|c| args.idle_w.or_else(|| model.idle_w(*c, emc)).unwrap_or(0.0)).collect();
-    let case = Case { args, blocks: &blocks, truth: &truth, sides: &sides, clocks: &clocks, idle_w };
+    let case = Cooperation { args, blocks: &blocks, truth: &truth, sides: &sides, clocks: &clocks, idle_w };
     let rates = args.rates();
     let rows = rates.iter().flat_map(|&rate| args.deadlines.iter().map(move |&factor| (rate, factor)));
     let rows = rows.filter_map(|(rate, factor)| case.row(rate, factor)).collect();
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.json { print_json(&document) } else { print_text(&text(&document)) }
 }
 
-struct Case<'a> {
+struct Cooperation<'a> {
     args: &'a Args,
     blocks: &'a [BlockModel<'a>],
     truth: &'a [BlockModel<'a>],
@@ -112,7 +112,7 @@ struct Case<'a> {
     idle_w: Vec<f64>,
 }
 
-impl Case<'_> {
+impl Cooperation<'_> {
     fn row(&self, rate_bps: f64, deadline_factor: f64) -> Option<Row> {
         let top = self.clocks.len() - 1;
         let all_local: f64 = self.truth.iter().map(|block| block.series.points[top].time_s).sum();

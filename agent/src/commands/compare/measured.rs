@@ -83,7 +83,7 @@ pub fn compare(sweep: &Sweep, learn: Options, deadlines: &[f64], idle_w: Option<
         let whole = measured.iter().all(|point| point.power_w.is_some());
         let Some(block) = BlockModel::new(&model, series).filter(|_| whole) else { continue };
         let idle = |clock: Hertz| idle_w.or_else(|| model.idle_w(clock, series.emc_freq_hz)).unwrap_or(0.0);
-        let case = Case { evidence, series, block, measured, idle: &idle };
+        let case = OneSeries { evidence, series, block, measured, idle: &idle };
         compared.rows.extend(deadlines.iter().filter_map(|&factor| case.row(factor)));
         let blocks = vec![(block, measured)];
         let work = Work { evidence, device: &series.device, network: &series.model, blocks };
@@ -93,7 +93,7 @@ pub fn compare(sweep: &Sweep, learn: Options, deadlines: &[f64], idle_w: Option<
 }
 
 /// One series, and what is known of it afterwards.
-struct Case<'a> {
+struct OneSeries<'a> {
     evidence: &'a str,
     series: &'a Series,
     block: BlockModel<'a>,
@@ -101,7 +101,7 @@ struct Case<'a> {
     idle: &'a dyn Fn(Hertz) -> f64,
 }
 
-impl Case<'_> {
+impl OneSeries<'_> {
     fn row(&self, deadline_factor: f64) -> Option<Row> {
         let top = self.measured.last()?;
         let deadline_s = deadline_factor * top.time_s;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use jetpace_tables::fit::Options;
-use jetpace_tables::fit::suggest::{Frame, Suggestion, suggest};
+use jetpace_tables::fit::suggest::{PlannedFrame, Suggestion, suggest};
 use jetpace_tables::model::Model;
 use jetpace_tables::plan::{self, Ask, PlanError, Problem};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -109,7 +109,7 @@ impl Desk {
 
 /// The plan of each network at each of its EMC clocks, where there is one; it is said where there is none. Changes of the
 /// clock and idling that were not measured are taken as free: it is about the blocks.
-fn planned(model: &Model, deadline: Nanos) -> Result<Vec<Frame<'_>>, Failure> {
+fn planned(model: &Model, deadline: Nanos) -> Result<Vec<PlannedFrame<'_>>, Failure> {
     let free = |none: bool| none.then_some(Nanos::ZERO);
     let (mut frames, mut refused) = (Vec::new(), Vec::new());
     for network in model.networks() {

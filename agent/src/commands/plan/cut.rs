@@ -80,7 +80,7 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     }
     let whole = Problem::from_model(model, &args.ask(network, emc)).map_err(|error| args.refused(error))?;
     whole.check().map_err(|error| args.refused(error))?;
-    let case = Case { whole: &whole, sides: &sides, rate_bps, transmit_w: args.transmit_w };
+    let case = Split { whole: &whole, sides: &sides, rate_bps, transmit_w: args.transmit_w };
     let mut cuts = case.cuts()?;
     let best = while_working("the best cuts in rehearsal ...", || best(&mut cuts)).ok_or_else(|| {
         Failure::failed(format_args!(
@@ -135,14 +135,14 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
 }
 
 /// Where to cut, and what that costs besides the blocks here.
-struct Case<'a> {
+struct Split<'a> {
     whole: &'a Problem,
     sides: &'a [Side],
     rate_bps: f64,
     transmit_w: f64,
 }
 
-impl<'a> Case<'a> {
+impl<'a> Split<'a> {
     /// All that meet the deadline, in order.
     fn cuts(&self) -> Result<Vec<Row<'a>>, Failure> {
         let mut rows = Vec::new();

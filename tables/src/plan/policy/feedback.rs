@@ -5,8 +5,8 @@ use std::vec::Vec;
 
 use super::{Choices, Program, run};
 use crate::plan::SizeClass;
-use crate::plan::rehearsal::bursts::MatchedSpells;
-use crate::plan::rehearsal::{REHEARSAL, rehearse, with_spells};
+use crate::plan::rehearsal::bursts::MatchedBursts;
+use crate::plan::rehearsal::{REHEARSAL, rehearse, with_bursts};
 use crate::table::{Table, TableError};
 
 /// Prices of a miss that are tried: from half a period's energy, each four times the one before.
@@ -54,12 +54,12 @@ struct Tried {
 
 /// What following a table comes to, by rehearsal.
 pub fn expected(classes: &[SizeClass<'_>], table: &Table) -> Expected {
-    rehearse(&with_spells(classes), table, REHEARSAL)
+    rehearse(&with_bursts(classes), table, REHEARSAL)
 }
 
 /// Makes the feedback table. `list` is the plans' own table: what it holds besides entries is kept.
 pub fn feedback(classes: &[SizeClass<'_>], list: &Table) -> Result<Feedback, TableError> {
-    let classes = with_spells(classes);
+    let classes = with_bursts(classes);
     let programs: Vec<Program<'_>> = classes.iter().map(Program::new).collect();
     let as_listed = rehearse(&classes, list, REHEARSAL);
     let risk = f64::from(list.risk_ppm) * 1e-6;
@@ -93,7 +93,7 @@ pub fn feedback(classes: &[SizeClass<'_>], list: &Table) -> Result<Feedback, Tab
 }
 
 /// A table for each price, but for those that are the list.
-fn tried(classes: &[(SizeClass<'_>, MatchedSpells<'_>)], programs: &[Program<'_>], list: &Table) -> Vec<Tried> {
+fn tried(classes: &[(SizeClass<'_>, MatchedBursts<'_>)], programs: &[Program<'_>], list: &Table) -> Vec<Tried> {
     let base = classes.iter().map(|(class, _)| class.share * class.plan.outcome.energy_j).sum::<f64>().max(1e-9);
     // Every CHAINS-th price, each starting from what the one before came to.
     let chain = |first: usize| {

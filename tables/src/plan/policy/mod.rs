@@ -1,8 +1,12 @@
-//! A feedback policy by dynamic programming backward over the frame.
+//! A feedback policy: a partially observed average-cost problem, solved by relative value iteration (White, J. Math.
+//! Anal. Appl. 6, 1963; Puterman, Markov Decision Processes, 1994, chapter 8), each iteration backward over the frame.
 //!
-//! What varies is taken apart into spells (hidden, in units of the blocks' standard deviations, see [`crate::plan::rehearsal::bursts`])
+//! The belief is not carried along: of what slows blocks, a governor knows the time elapsed, and what follows from that
+//! is worked out once, forward over the frame under the plan.
+//!
+//! What varies is taken apart into bursts (hidden, in units of the blocks' standard deviations, see [`crate::plan::rehearsal::bursts`])
 //! and each block's own part. The state at a block's start is the clock in effect and the time elapsed; how likely each
-//! spell is follows from the time elapsed. The policy minimises expected energy + price x P(miss). What a clock costs at
+//! burst is follows from the time elapsed. The policy minimises expected energy + price x P(miss). What a clock costs at
 //! a block is summed over a change's settle time, so that a change is weighed with all that it takes.
 //!
 //! Each state's choices are cut to the form of an [`Entry`] (at most four clocks, falling with slack) while the
@@ -15,7 +19,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::math;
-use crate::plan::rehearsal::bursts::MatchedSpells;
+use crate::plan::rehearsal::bursts::MatchedBursts;
 use crate::plan::schedule::graph::{Cost, Graph};
 use crate::plan::{Noise, Plan, Problem, SizeClass};
 use crate::table::{Entry, Rung, Table};
@@ -39,10 +43,10 @@ const STILL: f64 = 1e-3;
 /// Part of what a start cost before that is kept from frame to frame.
 const KEPT: f64 = 0.3;
 
-/// What follows from a block's start at one clock: for each level of the spell that it starts in, and within it for each
-/// bin. Behind the levels stands their mean: what follows where another spell begins.
+/// What follows from a block's start at one clock: for each level of the burst that it starts in, and within it for each
+/// bin. Behind the levels stands their mean: what follows where another burst begins.
 #[derive(Clone, Debug, Default)]
-struct Values {
+struct CostToGo {
     energy: Vec<f64>,
     miss: Vec<f64>,
     /// Energy and the price of misses together.
@@ -52,24 +56,24 @@ struct Values {
 /// A choice at a block's start at one deviation: where in the bins of the next block's start one comes out, early and
 /// late by what does not depend on the frame; a bin further on here is `slope` bins there.
 #[derive(Clone, Copy, Debug)]
-struct Path {
+struct Landing {
     energy_j: f64,
     early: f64,
     late: f64,
 }
 
-/// A choice at a block's start: the node that it leads to, and its paths, one per deviation.
+/// A choice at a block's start: the node that it leads to, and its landings, one per deviation.
 #[derive(Clone, Debug)]
-struct Way {
+struct Transition {
     to: usize,
     slope: f64,
-    /// How likely the spell still lasts there.
+    /// How likely the burst still lasts there.
     stays: f64,
-    paths: Vec<Path>,
+    landings: Vec<Landing>,
 }
 
-impl Way {
-    /// What follows behind it from a level, by bin: of that level's values, or of their mean where the spell has ended.
+impl Transition {
+    /// What follows behind it from a level, by bin: of that level's values, or of their mean where the burst has ended.
     /// Behind the frame's end it is the same for all.
     fn next(&self, values: &[f64], level: usize) -> Vec<f64> {
         if values.len() == BINS {
@@ -107,11 +111,11 @@ pub(in crate::plan) struct Choices {
 pub(in crate::plan) struct Program<'a> {
     share: f64,
     problem: &'a Problem,
-    spells: &'a MatchedSpells<'a>,
+    bursts: &'a MatchedBursts<'a>,
     /// Of changes that take the mean settle time, a short one and a long one: a standard deviation to either side.
     graphs: [Graph; 3],
     plan: &'a Plan,
-    /// A spell's deviation at each clock, and how likely it is.
+    /// A burst's deviation at each clock, and how likely it is.
     levels: Vec<(Vec<f64>, f64)>,
     /// Mean and standard deviation of the levels' deviations at each clock.
     moments: Vec<(f64, f64)>,
@@ -125,15 +129,15 @@ pub(in crate::plan) struct Program<'a> {
 }
 
 /// A distribution of a frame's deviation in a few levels, finer towards late frames.
-fn levels(spells: &MatchedSpells<'_>) -> Vec<(Vec<f64>, f64)> {
+fn levels(bursts: &MatchedBursts<'_>) -> Vec<(Vec<f64>, f64)> {
     const EDGES: [f64; 10] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.985, 0.995, 0.999, 1.0];
     EDGES
         .windows(2)
         .map(|edge| {
             const STEPS: usize = 8;
             let p = |i: usize| edge[0] + (edge[1] - edge[0]) * (i as f64 + 0.5) / STEPS as f64;
-            let at = |clock| (0..STEPS).map(|i| spells.deviation(clock, p(i))).sum::<f64>() / STEPS as f64;
-            ((0..spells.problem.clocks.len()).map(at).collect(), edge[1] - edge[0])
+            let at = |clock| (0..STEPS).map(|i| bursts.deviation(clock, p(i))).sum::<f64>() / STEPS as f64;
+            ((0..bursts.problem.clocks.len()).map(at).collect(), edge[1] - edge[0])
         })
         .collect()
 }
@@ -196,7 +200,7 @@ fn counting(weights: &[f64]) -> Vec<(Range<usize>, Vec<f64>)> {
 }
 
 impl<'a> Program<'a> {
-    pub fn new((class, spells): &'a (SizeClass<'a>, MatchedSpells<'a>)) -> Self {
+    pub fn new((class, bursts): &'a (SizeClass<'a>, MatchedBursts<'a>)) -> Self {
         let (problem, plan, share) = (class.problem, class.plan, class.share);
         let mut starts = plan.block_starts_s.clone();
         starts.push(plan.outcome.time_s);
@@ -205,7 +209,7 @@ impl<'a> Program<'a> {
             Noise::Moments { .. } => 1.0,
         };
         let units = (0..problem.clocks.len()).map(unit).collect();
-        let levels = levels(spells);
+        let levels = levels(bursts);
         let moment = |clock: usize| {
             let sum = |power| levels.iter().map(|(of, share)| share * of[clock].powi(power)).sum::<f64>();
             let mean = sum(1);
@@ -224,7 +228,7 @@ impl<'a> Program<'a> {
             }
         });
         let mut program =
-            Self { share, problem, spells, graphs, plan, levels, moments, units, starts, beliefs: Vec::new() };
+            Self { share, problem, bursts, graphs, plan, levels, moments, units, starts, beliefs: Vec::new() };
         program.beliefs = program.forward().iter().map(|weights| counting(weights)).collect();
         program
     }
@@ -235,12 +239,12 @@ impl<'a> Program<'a> {
         planned * (EARLY + (LATE - EARLY) * bin as f64 / (BINS - 1) as f64)
     }
 
-    /// By how much a stretch of the frame deviates that starts in a spell of a level: its mean and what varies about it,
-    /// in standard deviations, and how likely the spell outlasts it.
+    /// By how much a stretch of the frame deviates that starts in a burst of a level: its mean and what varies about it,
+    /// in standard deviations, and how likely the burst outlasts it.
     fn stretch(&self, clock: usize, level: usize, time_s: f64) -> (f64, f64, f64) {
-        let x = (time_s / self.spells.length_s).max(1e-9);
+        let x = (time_s / self.bursts.length_s).max(1e-9);
         let stays = math::exp(-x);
-        // Of the stretch, the part that the first spell takes; the variance of the mean over all spells in it.
+        // Of the stretch, the part that the first burst takes; the variance of the mean over all bursts in it.
         let first = (1.0 - stays) / x;
         let variance = 2.0 / x * (1.0 - first);
         let (mean, sd) = self.moments[clock];
@@ -263,7 +267,7 @@ impl<'a> Program<'a> {
             for level in 0..levels {
                 let (deviation, varies, lasts) = self.stretch(*clock, level, time_s);
                 stays = lasts;
-                let own = math::hypot(math::hypot(self.spells.own, varies) * sd_s, BLUR * next_s);
+                let own = math::hypot(math::hypot(self.bursts.own, varies) * sd_s, BLUR * next_s);
                 for bin in 0..BINS {
                     let weight = here[level * BINS + bin];
                     let mean_s = self.elapsed(i, bin) + time_s + deviation * sd_s;
@@ -281,7 +285,7 @@ impl<'a> Program<'a> {
                     *at = stays * *at + (1.0 - stays) * share * all;
                 }
             }
-            // A time that the plan does not lead to says nothing of the spell.
+            // A time that the plan does not lead to says nothing of the burst.
             found.push(next.iter().zip(prior(1e-9)).map(|(weight, floor)| weight + floor).collect());
             here = next;
         }
@@ -322,7 +326,7 @@ impl<'a> Program<'a> {
         before.map_or(schedule.first(), |w| w.to)
     }
 
-    /// Values behind the frame's end, by bin, whatever the spell: the gap, and what the next frame costs more where it
+    /// Costs to go behind the frame's end, by bin, whatever the burst: the gap, and what the next frame costs more where it
     /// does not start as planned. `clock` is in effect once a change from another one is, which takes the given time.
     fn end(
         &self,
@@ -331,14 +335,14 @@ impl<'a> Program<'a> {
         change: Option<(usize, f64)>,
         starts: &[Expected],
         price: f64,
-    ) -> Values {
+    ) -> CostToGo {
         let problem = self.problem;
         let (idle, first) = (table.gap.idle.index(), table.gap.first.index());
         let settle = if clock == idle { 0.0 } else { problem.change(clock, idle).settle_s };
         let wake_lead_s = table.gap.wake_lead.as_secs_f64();
         let start = |from: usize, to: usize| starts[from * self.clocks() + to];
         let planned = self.planned(table, starts);
-        let mut values = Values::default();
+        let mut values = CostToGo::default();
         for bin in 0..BINS {
             let elapsed = self.elapsed(self.problem.blocks.len(), bin);
             let left = (problem.period_s - elapsed).max(0.0);
@@ -396,37 +400,37 @@ impl<'a> Program<'a> {
     }
 
     /// Where a choice leads, with equal likelihood.
-    fn ways(&self, block: usize, clock: usize, choice: usize) -> [Way; 2] {
-        self.arcs(block, clock, choice).map(|arc| self.way(block, clock, arc))
+    fn transitions(&self, block: usize, clock: usize, choice: usize) -> [Transition; 2] {
+        self.arcs(block, clock, choice).map(|arc| self.transition(block, clock, arc))
     }
 
-    fn way(&self, block: usize, clock: usize, (cost, to): (Cost, usize)) -> Way {
+    fn transition(&self, block: usize, clock: usize, (cost, to): (Cost, usize)) -> Transition {
         let next = (to / self.clocks()).min(self.problem.blocks.len());
         let sd_s = cost.sd_s / self.units[clock];
         let mut stays = 1.0;
-        let path = |level| {
+        let landing = |level| {
             let (deviation, varies, lasts) = self.stretch(clock, level, cost.time_s);
             stays = lasts;
-            // A block's own part, spells that begin in it, and a lead's settle time.
-            let own = math::hypot(math::hypot(self.spells.own, varies) * sd_s, cost.var_s2.sqrt());
+            // A block's own part, bursts that begin in it, and a lead's settle time.
+            let own = math::hypot(math::hypot(self.bursts.own, varies) * sd_s, cost.var_s2.sqrt());
             let mean_s = (cost.time_s + deviation * sd_s).max(0.0);
             let energy_j = cost.energy_j * mean_s / cost.time_s;
             let at = |time_s: f64| self.place(next, self.elapsed(block, 0) + time_s);
-            Path { energy_j, early: at(mean_s - own), late: at(mean_s + own) }
+            Landing { energy_j, early: at(mean_s - own), late: at(mean_s + own) }
         };
-        let paths = (0..self.levels.len()).map(path).collect();
-        Way { to, slope: self.starts[block] / self.starts[next].max(1e-12), stays, paths }
+        let landings = (0..self.levels.len()).map(landing).collect();
+        Transition { to, slope: self.starts[block] / self.starts[next].max(1e-12), stays, landings }
     }
 
     /// Backward over one frame: what it costs from each clock (row) with a change to each other one just written, and
     /// its entries.
     fn frame(&self, table: &Table, choices: Choices, next_frame: &[Expected]) -> (Vec<Expected>, Vec<Entry>) {
         let (blocks, clocks) = (self.problem.blocks.len(), self.clocks());
-        let mut values = vec![Values::default(); blocks * clocks];
+        let mut values = vec![CostToGo::default(); blocks * clocks];
         let end = |clock, change| self.end(table, clock, change, next_frame, choices.price);
         values.extend((0..clocks).map(|clock| end(clock, None)));
         values.extend(self.graphs.iter().flat_map(|graph| &graph.tails).map(|tail| match tail.written_at_end {
-            true => Values::default(),
+            true => CostToGo::default(),
             false => end(tail.idle, Some((tail.from, tail.settle_s))),
         }));
         let mut starts = vec![Expected::default(); clocks * clocks];
@@ -436,18 +440,20 @@ impl<'a> Program<'a> {
             for clock in 0..clocks {
                 let node = block * clocks + clock;
                 // Anew for every frame: kept for all nodes they are no faster, as they fall out of the cache.
-                let ways: Vec<_> = (0..clocks).map(|choice| self.ways(block, clock, choice)).collect();
+                let transitions: Vec<_> = (0..clocks).map(|choice| self.transitions(block, clock, choice)).collect();
                 let mut costs = vec![f64::INFINITY; BINS * clocks];
-                for (choice, way) in ways.iter().enumerate() {
+                for (choice, transition) in transitions.iter().enumerate() {
                     let mut sums = [0.0; BINS];
-                    let both = way.iter().flat_map(|way| (0..beliefs.len()).map(move |level| (way, level)));
-                    for (way, level) in both {
-                        let (path, (bins, weights)) = (&way.paths[level], &beliefs[level]);
-                        let next = way.next(&values[way.to].cost, level);
+                    let both = transition
+                        .iter()
+                        .flat_map(|transition| (0..beliefs.len()).map(move |level| (transition, level)));
+                    for (transition, level) in both {
+                        let (landing, (bins, weights)) = (&transition.landings[level], &beliefs[level]);
+                        let next = transition.next(&values[transition.to].cost, level);
                         for bin in bins.clone() {
-                            let here = way.slope * bin as f64;
-                            let both = at(&next, here + path.early) + at(&next, here + path.late);
-                            sums[bin] += weights[bin] * (path.energy_j + 0.5 * both);
+                            let here = transition.slope * bin as f64;
+                            let both = at(&next, here + landing.early) + at(&next, here + landing.late);
+                            sums[bin] += weights[bin] * (landing.energy_j + 0.5 * both);
                         }
                     }
                     for (bin, sum) in sums.iter().enumerate() {
@@ -456,15 +462,16 @@ impl<'a> Program<'a> {
                 }
                 let chosen = if choices.free { cheapest(&costs, clocks) } else { falling(&costs, clocks) };
                 entries[node] = self.entry(table, block, &chosen);
-                values[node] = self.follow(&ways, &chosen, &values, choices.price);
+                values[node] = self.follow(&transitions, &chosen, &values, choices.price);
                 if block == 0 {
-                    let start = |values: &Values| Expected {
+                    let start = |values: &CostToGo| Expected {
                         energy_j: values.energy[self.levels.len() * BINS],
                         miss: values.miss[self.levels.len() * BINS],
                     };
-                    for (choice, way) in ways.iter().enumerate() {
-                        let with = |ways| self.begun(ways, &values);
-                        starts[node * clocks + choice] = if choice == clock { start(&values[node]) } else { with(way) };
+                    for (choice, transition) in transitions.iter().enumerate() {
+                        let with = |transitions| self.begun(transitions, &values);
+                        starts[node * clocks + choice] =
+                            if choice == clock { start(&values[node]) } else { with(transition) };
                     }
                 }
             }
@@ -473,44 +480,44 @@ impl<'a> Program<'a> {
     }
 
     /// What a frame comes to that starts with a choice.
-    fn begun(&self, ways: &[Way; 2], values: &[Values]) -> Expected {
+    fn begun(&self, transitions: &[Transition; 2], values: &[CostToGo]) -> Expected {
         let mut found = Expected::default();
-        for (way, (level, (_, share))) in
-            ways.iter().flat_map(|way| self.levels.iter().enumerate().map(move |l| (way, l)))
+        for (transition, (level, (_, share))) in
+            transitions.iter().flat_map(|transition| self.levels.iter().enumerate().map(move |l| (transition, l)))
         {
-            let (path, values) = (&way.paths[level], &values[way.to]);
+            let (landing, values) = (&transition.landings[level], &values[transition.to]);
             let mean = |of: &[f64]| {
                 let mean = &of[of.len() - BINS..];
                 let of = of.chunks(BINS).nth(level).unwrap_or(mean);
-                let both = |of: &[f64]| 0.5 * (at(of, path.early) + at(of, path.late));
-                way.stays * both(of) + (1.0 - way.stays) * both(mean)
+                let both = |of: &[f64]| 0.5 * (at(of, landing.early) + at(of, landing.late));
+                transition.stays * both(of) + (1.0 - transition.stays) * both(mean)
             };
-            found.energy_j += 0.5 * share * (path.energy_j + mean(&values.energy));
+            found.energy_j += 0.5 * share * (landing.energy_j + mean(&values.energy));
             found.miss += 0.5 * share * mean(&values.miss);
         }
         found
     }
 
     /// The values of a block's start at which these choices are made, one per bin.
-    fn follow(&self, ways: &[[Way; 2]], chosen: &[usize], values: &[Values], price: f64) -> Values {
-        let mut found = Values::default();
+    fn follow(&self, transitions: &[[Transition; 2]], chosen: &[usize], values: &[CostToGo], price: f64) -> CostToGo {
+        let mut found = CostToGo::default();
         let mut mean = (vec![0.0; BINS], vec![0.0; BINS]);
         for (level, (_, share)) in self.levels.iter().enumerate() {
-            let behind = |way: &Way| {
-                let values = &values[way.to];
-                (way.next(&values.energy, level), way.next(&values.miss, level))
+            let behind = |transition: &Transition| {
+                let values = &values[transition.to];
+                (transition.next(&values.energy, level), transition.next(&values.miss, level))
             };
-            let next: Vec<_> = ways
+            let next: Vec<_> = transitions
                 .iter()
                 .enumerate()
-                .map(|(choice, ways)| chosen.contains(&choice).then(|| ways.each_ref().map(behind)))
+                .map(|(choice, transitions)| chosen.contains(&choice).then(|| transitions.each_ref().map(behind)))
                 .collect();
             for (bin, choice) in chosen.iter().enumerate() {
                 let (mut energy, mut miss) = (0.0, 0.0);
-                for (way, next) in ways[*choice].iter().zip(next[*choice].iter().flatten()) {
-                    let (path, here) = (&way.paths[level], way.slope * bin as f64);
-                    let mean = |of: &[f64]| 0.5 * (at(of, here + path.early) + at(of, here + path.late));
-                    energy += 0.5 * (path.energy_j + mean(&next.0));
+                for (transition, next) in transitions[*choice].iter().zip(next[*choice].iter().flatten()) {
+                    let (landing, here) = (&transition.landings[level], transition.slope * bin as f64);
+                    let mean = |of: &[f64]| 0.5 * (at(of, here + landing.early) + at(of, here + landing.late));
+                    energy += 0.5 * (landing.energy_j + mean(&next.0));
                     miss += 0.5 * mean(&next.1);
                 }
                 found.energy.push(energy);
@@ -540,7 +547,7 @@ impl<'a> Program<'a> {
     }
 }
 
-impl Values {
+impl CostToGo {
     fn price(&mut self, price: f64) {
         self.cost = self.energy.iter().zip(&self.miss).map(|(energy, miss)| energy + price * miss).collect();
     }

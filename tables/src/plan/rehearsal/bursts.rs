@@ -1,5 +1,5 @@
-//! What slows and speeds blocks up while a frame runs: in spells of exponential length, whatever the frames do. A late
-//! spell begins within a frame as often as before it, and a governor sees only what has begun.
+//! What slows and speeds blocks up while a frame runs: in bursts of exponential length, whatever the frames do. A late
+//! burst begins within a frame as often as before it, and a governor sees only what has begun.
 
 use std::vec::Vec;
 
@@ -7,9 +7,9 @@ use crate::math;
 use crate::plan::problem::at_level;
 use crate::plan::{LEVELS, Noise, Problem, fixed};
 
-/// How long a spell lasts where it was not measured.
+/// How long a burst lasts where it was not measured.
 const LENGTH_S: f64 = 0.1;
-/// Frames by which spells are matched with the frames measured, and how often they are.
+/// Frames by which bursts are matched with the frames measured, and how often they are.
 const FRAMES: usize = 10_000;
 const ROUNDS: usize = 4;
 
@@ -36,8 +36,8 @@ impl Random {
     }
 }
 
-/// The spells of a problem.
-pub(in crate::plan) struct MatchedSpells<'a> {
+/// The bursts of a problem.
+pub(in crate::plan) struct MatchedBursts<'a> {
     pub problem: &'a Problem,
     /// Their mean length.
     pub length_s: f64,
@@ -49,45 +49,45 @@ pub(in crate::plan) struct MatchedSpells<'a> {
 
 /// One of them.
 #[derive(Clone, Copy)]
-pub(in crate::plan) struct Spell {
-    /// The share of all spells that slow no more.
+pub(in crate::plan) struct Burst {
+    /// The share of all bursts that slow no more.
     pub rank: f64,
     /// When it ends.
     pub ends: f64,
 }
 
-impl<'a> MatchedSpells<'a> {
+impl<'a> MatchedBursts<'a> {
     pub fn new(problem: &'a Problem) -> Self {
         let (length_s, share) = match &problem.noise {
-            Noise::Frames { spells: Some(spells), .. } => (spells.length_s, spells.share),
+            Noise::Frames { bursts: Some(bursts), .. } => (bursts.length_s, bursts.share),
             Noise::Moments { correlation } | Noise::Frames { correlation, .. } => (LENGTH_S, *correlation),
         };
         let own = (1.0 - share).max(0.0).sqrt();
-        let mut spells = Self { problem, length_s, own, quantiles: Vec::new() };
-        spells.quantiles = (0..problem.clocks.len()).map(|clock| spells.matched(clock)).collect();
-        spells
+        let mut bursts = Self { problem, length_s, own, quantiles: Vec::new() };
+        bursts.quantiles = (0..problem.clocks.len()).map(|clock| bursts.matched(clock)).collect();
+        bursts
     }
 
-    /// By how many of their standard deviations blocks at a clock deviate in a spell of this rank.
+    /// By how many of their standard deviations blocks at a clock deviate in a burst of this rank.
     pub fn deviation(&self, clock: usize, rank: f64) -> f64 {
         at_level(&self.quantiles[clock], rank)
     }
 
-    /// The spell at a time that never goes back.
-    pub fn at(&self, spell: &mut Spell, now: f64, random: &mut Random) {
-        while spell.ends <= now {
-            spell.ends -= self.length_s * math::ln(random.unit().max(1e-300));
-            spell.rank = random.unit();
+    /// The burst at a time that never goes back.
+    pub fn at(&self, burst: &mut Burst, now: f64, random: &mut Random) {
+        while burst.ends <= now {
+            burst.ends -= self.length_s * math::ln(random.unit().max(1e-300));
+            burst.rank = random.unit();
         }
     }
 
-    /// Deviations in spells such that frames at a clock deviate as those that were measured: what blocks deviated by,
-    /// moved at every level by what the frames that come of it lack. A frame has part of several spells, so its
+    /// Deviations in bursts such that frames at a clock deviate as those that were measured: what blocks deviated by,
+    /// moved at every level by what the frames that come of it lack. A frame has part of several bursts, so its
     /// deviation is nearer to the mean than theirs.
     fn matched(&self, clock: usize) -> [f64; LEVELS.len()] {
         let measured = LEVELS.map(|p| self.problem.deviation(clock, p));
         let mut quantiles = match &self.problem.noise {
-            Noise::Frames { spells: Some(spells), .. } => LEVELS.map(|p| at_level(&spells.quantiles, p)),
+            Noise::Frames { bursts: Some(bursts), .. } => LEVELS.map(|p| at_level(&bursts.quantiles, p)),
             _ => measured,
         };
         for _ in 0..ROUNDS {
@@ -102,21 +102,21 @@ impl<'a> MatchedSpells<'a> {
         quantiles
     }
 
-    /// Deviations of frames at a clock in such spells, ascending, in units of the blocks' standard deviations.
+    /// Deviations of frames at a clock in such bursts, ascending, in units of the blocks' standard deviations.
     fn frames(&self, clock: usize, quantiles: &[f64]) -> Vec<f64> {
         let problem = self.problem;
         let time_s = fixed::frame(problem, clock).time_s;
         let sd: f64 = problem.blocks.iter().map(|b| b.time_sd_s[clock]).sum();
         let squares: f64 = problem.blocks.iter().map(|b| b.time_sd_s[clock].powi(2)).sum();
         let own = self.own * squares.sqrt() / sd.max(1e-12);
-        let (mut random, mut spell, mut now) = (Random(3), Spell { rank: 0.5, ends: 0.0 }, 0.0);
+        let (mut random, mut burst, mut now) = (Random(3), Burst { rank: 0.5, ends: 0.0 }, 0.0);
         let mut late: Vec<f64> = (0..FRAMES)
             .map(|_| {
                 let (mut at, end, mut sum) = (now, now + time_s, own * random.normal());
                 while at < end {
-                    self.at(&mut spell, at, &mut random);
-                    let next = spell.ends.min(end);
-                    sum += at_level(quantiles, spell.rank) * (next - at) / time_s;
+                    self.at(&mut burst, at, &mut random);
+                    let next = burst.ends.min(end);
+                    sum += at_level(quantiles, burst.rank) * (next - at) / time_s;
                     at = next;
                 }
                 now += problem.period_s.max(time_s);

@@ -1,6 +1,6 @@
 //! Whether a plan can be relied on: the governor rehearses it, and one that is late too often is made again.
 
-use super::{REHEARSAL, rehearse, with_spells};
+use super::{REHEARSAL, rehearse, with_bursts};
 use crate::plan::evaluate;
 use crate::plan::policy::feedback::WORTH;
 use crate::plan::table::{Holds, list_table};
@@ -124,7 +124,7 @@ fn fixed_plan(problem: &Problem, plan: &Plan) -> Option<Plan> {
 fn rehearsed(problem: &Problem, plan: &Plan) -> Result<Expected, TableError> {
     let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
     let class = SizeClass::only(problem, plan);
-    Ok(rehearse(&with_spells(&class), &list_table(&class, &holds)?, REHEARSAL))
+    Ok(rehearse(&with_bursts(&class), &list_table(&class, &holds)?, REHEARSAL))
 }
 
 #[cfg(test)]

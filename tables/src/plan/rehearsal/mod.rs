@@ -1,4 +1,4 @@
-//! A rehearsal: the real governor follows a table for some thousand frames of the problem, with spells, blocks and settle
+//! A rehearsal: the real governor follows a table for some thousand frames of the problem, with bursts, blocks and settle
 //! times drawn from what was measured. It judges tables before one is chosen.
 
 pub(super) mod bursts;
@@ -12,15 +12,15 @@ use crate::plan::policy::feedback::Expected;
 use crate::table::{Rung, Table};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex};
-use bursts::{MatchedSpells, Random, Spell};
+use bursts::{Burst, MatchedBursts, Random};
 
 /// Frames that a table is rehearsed for.
 pub(in crate::plan) const REHEARSAL: usize = 20_000;
 
-/// The machine: the clock by the settle law with drawn settle times, spells, and the energy so far.
+/// The machine: the clock by the settle law with drawn settle times, bursts, and the energy so far.
 struct Machine<'a> {
-    spells: &'a MatchedSpells<'a>,
-    spell: Spell,
+    bursts: &'a MatchedBursts<'a>,
+    burst: Burst,
     turns: Random,
     random: Random,
     now: f64,
@@ -31,24 +31,24 @@ struct Machine<'a> {
     energy_j: f64,
 }
 
-/// Classes with their spells.
-pub(in crate::plan) fn with_spells<'a>(classes: &[SizeClass<'a>]) -> Vec<(SizeClass<'a>, MatchedSpells<'a>)> {
-    classes.iter().map(|class| (*class, MatchedSpells::new(class.problem))).collect()
+/// Classes with their bursts.
+pub(in crate::plan) fn with_bursts<'a>(classes: &[SizeClass<'a>]) -> Vec<(SizeClass<'a>, MatchedBursts<'a>)> {
+    classes.iter().map(|class| (*class, MatchedBursts::new(class.problem))).collect()
 }
 
 /// Mean energy and misses over `frames` frames, of sizes drawn as often as they come.
 pub(in crate::plan) fn rehearse(
-    classes: &[(SizeClass<'_>, MatchedSpells<'_>)],
+    classes: &[(SizeClass<'_>, MatchedBursts<'_>)],
     table: &Table,
     frames: usize,
 ) -> Expected {
-    let Some((_, spells)) = classes.first() else { return Expected::default() };
+    let Some((_, bursts)) = classes.first() else { return Expected::default() };
     let (mut noise, mut sizes) = (Random(4), Random(5));
     let mut governor = Governor::new(table);
     let first = table.gap().first.index();
     let mut machine = Machine {
-        spells,
-        spell: Spell { rank: 0.5, ends: 0.0 },
+        bursts,
+        burst: Burst { rank: 0.5, ends: 0.0 },
         turns: Random(1),
         random: Random(2),
         now: 0.0,
@@ -65,8 +65,8 @@ pub(in crate::plan) fn rehearse(
             drawn -= class.share;
             drawn < 0.0
         });
-        let (class, spells) = here.unwrap_or(&classes[classes.len() - 1]);
-        machine.spells = spells;
+        let (class, bursts) = here.unwrap_or(&classes[classes.len() - 1]);
+        machine.bursts = bursts;
         let problem = class.problem;
         let start = machine.now;
         let action = governor.frame_start(nanos(start));
@@ -74,7 +74,7 @@ pub(in crate::plan) fn rehearse(
         for i in 0..problem.blocks.len() {
             let action = governor.block_start(BlockId(i as u16), class.largest, nanos(machine.now));
             machine.carry_out(table, action);
-            machine.block(i, spells.own * noise.normal());
+            machine.block(i, bursts.own * noise.normal());
         }
         missed += usize::from(machine.now - start > problem.deadline_s);
         let action = governor.frame_end(nanos(machine.now));
@@ -109,7 +109,7 @@ impl Machine<'_> {
     }
 
     fn write(&mut self, to: usize) {
-        let change = self.spells.problem.change(self.clock, to);
+        let change = self.bursts.problem.change(self.clock, to);
         let settle = (change.settle_s + change.settle_sd_s * self.random.normal()).max(0.1 * change.settle_s);
         self.pending = (to != self.clock).then_some((to, self.now + settle));
     }
@@ -128,26 +128,26 @@ impl Machine<'_> {
             self.write(to);
         }
         if let Some((to, at)) = self.pending.take_if(|p| p.1 <= self.now) {
-            self.stalled_until = at + self.spells.problem.change(self.clock, to).stall_s;
+            self.stalled_until = at + self.bursts.problem.change(self.clock, to).stall_s;
             self.clock = to;
         }
     }
 
-    /// A block that deviates by `own` of its standard deviations, and by what the spells bring.
+    /// A block that deviates by `own` of its standard deviations, and by what the bursts bring.
     fn block(&mut self, block: usize, own: f64) {
-        let cost = &self.spells.problem.blocks[block];
+        let cost = &self.bursts.problem.blocks[block];
         let mut left = 1.0;
         while left > 1e-12 {
             self.turn();
-            self.spells.at(&mut self.spell, self.now, &mut self.turns);
+            self.bursts.at(&mut self.burst, self.now, &mut self.turns);
             let stalled = self.stalled_until > self.now;
-            let spell = self.spells.deviation(self.clock, self.spell.rank);
+            let burst = self.bursts.deviation(self.clock, self.burst.rank);
             let mean = cost.time_s[self.clock];
-            let time = (mean + (spell + own) * cost.time_sd_s[self.clock]).max(0.3 * mean);
+            let time = (mean + (burst + own) * cost.time_sd_s[self.clock]).max(0.3 * mean);
             let end = if stalled { f64::INFINITY } else { self.now + left * time };
-            let next = self.until(end.min(self.spell.ends));
+            let next = self.until(end.min(self.burst.ends));
             let span = next - self.now;
-            let power = if stalled { self.spells.problem.idle_w[self.clock] } else { cost.power_w[self.clock] };
+            let power = if stalled { self.bursts.problem.idle_w[self.clock] } else { cost.power_w[self.clock] };
             self.energy_j += power * span;
             if !stalled {
                 left = if next >= end { 0.0 } else { left - span / time };
@@ -160,7 +160,7 @@ impl Machine<'_> {
         while self.now < end {
             self.turn();
             let next = self.until(end);
-            self.energy_j += self.spells.problem.idle_w[self.clock] * (next - self.now);
+            self.energy_j += self.bursts.problem.idle_w[self.clock] * (next - self.now);
             self.now = next;
         }
     }
@@ -188,7 +188,7 @@ mod tests {
             let clocks = problem.clocks.clone();
             let holds = Holds { board: [0; 32], model: [0; 32], network: "n", emc: None, board_clocks: &clocks };
             let list = list_table(&SizeClass::only(&problem, &plan), &holds).unwrap();
-            let found = rehearse(&with_spells(&SizeClass::only(&problem, &plan)), &list, 50);
+            let found = rehearse(&with_bursts(&SizeClass::only(&problem, &plan)), &list, 50);
             let wrong = (found.energy_j / plan.outcome.energy_j - 1.0).abs();
             // The governor rounds settle times to 0.1 ms, and puts a write off while a rise is on its way.
             assert!(wrong < 0.02, "seed {seed}: {} {} {:?}", found.energy_j, plan.outcome.energy_j, plan.schedule);

@@ -1,4 +1,4 @@
-//! How late a frame may be, as a curve and as lines below it.
+//! How late a frame may be, as a curve and as cuts below it.
 
 use super::graph::Cost;
 use crate::plan::{Noise, Problem};
@@ -64,9 +64,9 @@ impl Range {
 /// A limit to a sum over arcs that every plan keeps to.
 ///
 /// That of the deadline is for plans whose variance lies in a range: sqrt(A^2 + w^2) >= cos A + sin w for every angle, and is that where tan = w / A; w = k sqrt(v) is concave, so that it
-/// lies above its chord within the range, and below it outside: there the line allows no path that the bound forbids.
+/// lies above its chord within the range, and below it outside: there the cut allows no path that the bound forbids.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::plan) struct Line {
+pub(in crate::plan) struct Cut {
     pub per_sd: f64,
     pub per_var: f64,
     /// Of the changes between frames.
@@ -75,7 +75,7 @@ pub(in crate::plan) struct Line {
     pub limit_s: f64,
 }
 
-impl Line {
+impl Cut {
     /// For paths with no variance, where all others have at least `least`: these it forbids.
     pub fn alone(spread: &Spread, least: f64, deadline_s: f64) -> Self {
         let per_var = 2.0 * deadline_s / least.max(1e-30);
@@ -113,16 +113,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_lies_below_the_bound_within_its_range_and_near_it() {
+    fn a_cut_lies_below_the_bound_within_its_range_and_near_it() {
         let spread = Spread { common: 1.0, independent: 3.0, block_share: 0.0 };
         let range = Range { low: 1e-6, high: 2e-6 };
-        let line = Line::deadline(&spread, range, 0.004, 1.0);
+        let cut = Cut::deadline(&spread, range, 0.004, 1.0);
         let mut nearest = f64::INFINITY;
         for i in 0..=100 {
             for sd_s in [0.0, 0.003, 0.004, 0.005, 0.02] {
                 let var_s2 = range.low + (range.high - range.low) * f64::from(i) / 100.0;
                 let cost = Cost { energy_j: 0.0, time_s: 0.1, sd_s, var_s2 };
-                let above = spread.bound_s(&cost) - line.of(&cost, 0.5) - (1.0 - line.limit_s);
+                let above = spread.bound_s(&cost) - cut.of(&cost, 0.5) - (1.0 - cut.limit_s);
                 assert!(above >= -1e-15, "{above} at {cost:?}");
                 nearest = nearest.min(above);
             }

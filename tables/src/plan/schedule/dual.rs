@@ -1,11 +1,11 @@
-//! The least energy of any path where the deadline is priced: backward over the graph, with the multiplier that gives
-//! the highest bound.
+//! The Lagrangian dual: the least energy of any path where the deadline is priced, backward over the graph, with the
+//! multiplier that gives the highest bound.
 
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
-use super::cut::Line;
+use super::cut::Cut;
 use super::graph::{Cost, Graph, Tail};
 use crate::plan::Problem;
 
@@ -14,7 +14,7 @@ const CLOSE: f64 = 5e-5;
 
 /// A frame with one idle clock: its energy is then a sum over arcs, in which idle power enters as -P_idle per second of
 /// busy time.
-pub(in crate::plan) struct Frame<'a> {
+pub(in crate::plan) struct IdleFrame<'a> {
     pub problem: &'a Problem,
     pub graph: &'a Graph,
     pub idle: usize,
@@ -48,17 +48,17 @@ impl Start {
     }
 }
 
-/// A line's sums over a frame's arcs.
+/// A cut's sums over a frame's arcs.
 pub(in crate::plan) struct Sums<'a> {
-    pub frame: &'a Frame<'a>,
-    pub line: Line,
+    pub frame: &'a IdleFrame<'a>,
+    pub cut: Cut,
     /// Of each arc; the same for every idle clock.
     arcs_s: Rc<[f64]>,
 }
 
-/// Least (net energy + multiplier x line) from every node to the end.
+/// Least (net energy + multiplier x cut) from every node to the end.
 pub(in crate::plan) struct ToGo {
-    pub line: Line,
+    pub cut: Cut,
     pub multiplier: f64,
     pub value: Vec<f64>,
 }
@@ -74,7 +74,7 @@ pub(in crate::plan) struct Path {
 
 /// What a multiplier comes to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::plan) struct Priced {
+pub(in crate::plan) struct DualBound {
     pub multiplier: f64,
     /// No path that keeps to the limit takes less.
     pub bound_j: f64,
@@ -83,13 +83,13 @@ pub(in crate::plan) struct Priced {
     pub fast: Path,
 }
 
-impl<'a> Frame<'a> {
+impl<'a> IdleFrame<'a> {
     pub fn new(problem: &'a Problem, graph: &'a Graph, idle: usize) -> Self {
         let idle_w = problem.idle_w[idle];
         let arcs_j = graph.arcs.iter().map(|arc| arc.cost.energy_j - idle_w * arc.cost.time_s).collect();
         let mut frame = Self { problem, graph, idle, idle_w, arcs_j, starts: Vec::new() };
         frame.starts = frame.all_starts();
-        let sums = Sums::new(&frame, Line::period(problem.period_s));
+        let sums = Sums::new(&frame, Cut::period(problem.period_s));
         let fastest = sums.to_go(f64::INFINITY);
         let fits = |start: &&Start| {
             fastest.value[start.slot] + sums.start(f64::INFINITY, start) <= problem.period_s * (1.0 + 1e-12)
@@ -167,16 +167,16 @@ impl<'a> Frame<'a> {
 }
 
 impl<'a> Sums<'a> {
-    pub fn new(frame: &'a Frame<'a>, line: Line) -> Self {
-        Self { frame, line, arcs_s: frame.graph.arcs.iter().map(|arc| line.of(&arc.cost, 0.0)).collect() }
+    pub fn new(frame: &'a IdleFrame<'a>, cut: Cut) -> Self {
+        Self { frame, cut, arcs_s: frame.graph.arcs.iter().map(|arc| cut.of(&arc.cost, 0.0)).collect() }
     }
 
-    /// The same line with another idle clock.
-    pub fn with<'b>(&self, frame: &'b Frame<'b>) -> Sums<'b> {
-        Sums { frame, line: self.line, arcs_s: Rc::clone(&self.arcs_s) }
+    /// The same cut with another idle clock.
+    pub fn with<'b>(&self, frame: &'b IdleFrame<'b>) -> Sums<'b> {
+        Sums { frame, cut: self.cut, arcs_s: Rc::clone(&self.arcs_s) }
     }
 
-    /// Priced by a multiplier; an infinite one counts the line alone.
+    /// Priced by a multiplier; an infinite one counts the cut alone.
     pub fn to_go(&self, multiplier: f64) -> ToGo {
         let (frame, graph) = (self.frame, self.frame.graph);
         let from = graph.tails_from();
@@ -184,20 +184,20 @@ impl<'a> Sums<'a> {
         let mut value = vec![f64::INFINITY; from + graph.tails.len()];
         for (value, tail) in value[from..].iter_mut().zip(&graph.tails) {
             if let Some(net_j) = frame.tail(tail) {
-                *value = energy * net_j + price * self.line.between * (tail.settle_s + tail.stall_s);
+                *value = energy * net_j + price * self.cut.between * (tail.settle_s + tail.stall_s);
             }
         }
         let ends: Vec<f64> = (0..graph.clocks).map(|clock| value[from + frame.end(clock).0]).collect();
         let arcs = frame.arcs_j.iter().zip(&*self.arcs_s);
         let adds: Vec<f64> = arcs.map(|(net_j, sum_s)| energy * net_j + price * sum_s).collect();
         graph.backward(&mut value, &adds, &ends);
-        ToGo { line: self.line, multiplier, value }
+        ToGo { cut: self.cut, multiplier, value }
     }
 
     /// What a start adds to the value of its slot.
     fn start(&self, multiplier: f64, start: &Start) -> f64 {
         let (energy, price) = weights(multiplier);
-        energy * start.net_j + price * self.line.of(&start.cost, start.lead_s())
+        energy * start.net_j + price * self.cut.of(&start.cost, start.lead_s())
     }
 
     /// The best path over all starts, with its value.
@@ -238,38 +238,38 @@ impl<'a> Sums<'a> {
         (value, path)
     }
 
-    /// What no path takes less than that keeps to the line's limit, by one multiplier; and that multiplier's path.
+    /// What no path takes less than that keeps to the cut's limit, by one multiplier; and that multiplier's path.
     pub fn bound(&self, multiplier: f64) -> (f64, Path) {
         let (value, path) = self.best(&self.to_go(multiplier));
-        (value - multiplier * self.line.limit_s + self.frame.base_j(), path)
+        (value - multiplier * self.cut.limit_s + self.frame.base_j(), path)
     }
 
     /// The multiplier of the highest bound, that bound, and the paths on both sides of the limit; `None` where no path
-    /// keeps to it. Starts from the multiplier and the paths of a line like this one. Bounds above `enough_j` are not
+    /// keeps to it. Starts from the multiplier and the paths of a cut like this one. Bounds above `enough_j` are not
     /// raised any further.
-    pub fn price(&self, from: Priced, enough_j: f64) -> Option<Priced> {
-        let line = self.line;
-        let over = |path: &Path| line.of(&path.cost, path.between_s) - line.limit_s;
-        let Priced { mut multiplier, mut slow, mut fast, .. } = from;
+    pub fn price(&self, from: DualBound, enough_j: f64) -> Option<DualBound> {
+        let cut = self.cut;
+        let over = |path: &Path| cut.of(&path.cost, path.between_s) - cut.limit_s;
+        let DualBound { mut multiplier, mut slow, mut fast, .. } = from;
         let mut best_j = f64::NEG_INFINITY;
         if multiplier > 0.0 {
             let (bound_j, path) = self.bound(multiplier);
             best_j = bound_j;
             if bound_j >= enough_j {
-                return Some(Priced { bound_j, ..from });
+                return Some(DualBound { bound_j, ..from });
             }
             *(if over(&path) > 0.0 { &mut slow } else { &mut fast }) = path;
         }
         if fast.cost.time_s <= 0.0 || over(&fast) > 0.0 {
             fast = self.best(&self.to_go(f64::INFINITY)).1;
-            if fast.cost.time_s <= 0.0 || over(&fast) > line.limit_s * 1e-12 {
+            if fast.cost.time_s <= 0.0 || over(&fast) > cut.limit_s * 1e-12 {
                 return None;
             }
         }
         if over(&slow) <= 0.0 {
             let (free_j, frugal) = self.bound(0.0);
             if over(&frugal) <= 0.0 {
-                return Some(Priced { multiplier: 0.0, bound_j: free_j, slow: frugal, fast: frugal });
+                return Some(DualBound { multiplier: 0.0, bound_j: free_j, slow: frugal, fast: frugal });
             }
             slow = frugal;
             if free_j > best_j {
@@ -278,7 +278,7 @@ impl<'a> Sums<'a> {
         }
         // The next multiplier is the one that prices the two paths alike.
         for _ in 0..40 {
-            // Below zero where a path of an earlier line is both faster and more frugal.
+            // Below zero where a path of an earlier cut is both faster and more frugal.
             let alike = ((fast.net_j - slow.net_j) / (over(&slow) - over(&fast))).max(0.0);
             let highest_j = slow.net_j + alike * over(&slow) + self.frame.base_j();
             if best_j >= enough_j || highest_j - best_j <= CLOSE * highest_j.abs() {
@@ -298,11 +298,11 @@ impl<'a> Sums<'a> {
                 break;
             }
         }
-        Some(Priced { multiplier, bound_j: best_j, slow, fast })
+        Some(DualBound { multiplier, bound_j: best_j, slow, fast })
     }
 }
 
-impl Priced {
+impl DualBound {
     /// Whether one of its paths, with the changes between frames, does not fit into the period.
     pub fn outlasts(&self, period_s: f64) -> bool {
         [self.slow, self.fast].iter().any(|path| path.cost.time_s + path.between_s > period_s)
@@ -314,20 +314,20 @@ impl Priced {
     }
 }
 
-/// Of energy and of the line's sum, at a multiplier.
+/// Of energy and of the cut's sum, at a multiplier.
 fn weights(multiplier: f64) -> (f64, f64) {
     if multiplier.is_finite() { (1.0, multiplier) } else { (0.0, 1.0) }
 }
 
 impl ToGo {
     /// What the best path through an arc is worth.
-    pub fn through(&self, frame: &Frame, index: usize) -> f64 {
-        let priced = self.multiplier * self.line.of(&frame.graph.arcs[index].cost, 0.0);
+    pub fn through(&self, frame: &IdleFrame, index: usize) -> f64 {
+        let priced = self.multiplier * self.cut.of(&frame.graph.arcs[index].cost, 0.0);
         frame.arcs_j[index] + priced + self.value[frame.graph.to[index] as usize]
     }
 
     /// What no plan takes less than that goes on from a slot: the path up to there adds net energy and a sum.
-    pub fn bound_j(&self, frame: &Frame, slot: usize, net_j: f64, spent_s: f64) -> f64 {
-        net_j + self.value[slot] + self.multiplier * (spent_s - self.line.limit_s) + frame.base_j()
+    pub fn bound_j(&self, frame: &IdleFrame, slot: usize, net_j: f64, spent_s: f64) -> f64 {
+        net_j + self.value[slot] + self.multiplier * (spent_s - self.cut.limit_s) + frame.base_j()
     }
 }

@@ -59,7 +59,7 @@ pub(in crate::plan) struct Arc {
 
 /// A change written so that it takes effect at a boundary.
 #[derive(Clone, Copy, Debug)]
-struct Lead {
+struct LeadArc {
     /// From the write to the node.
     before_s: f64,
     next: usize,
@@ -91,7 +91,7 @@ pub(in crate::plan) struct Graph {
     pub to: Vec<u32>,
     /// The first arc of each node; one more than nodes.
     first: Vec<u32>,
-    leads: Vec<Lead>,
+    leads: Vec<LeadArc>,
     /// The first slot of each node; one more than nodes.
     slots: Vec<u32>,
     /// One per clock in effect and idle clock comes first, in the order `from * clocks + idle`.
@@ -214,7 +214,7 @@ impl Graph {
         if node >= self.nodes() || node / self.clocks != lead.block + 1 {
             return *arc;
         }
-        let fits = |at: &Lead| at.next == lead.to && at.before_s < arc.last_s;
+        let fits = |at: &LeadArc| at.next == lead.to && at.before_s < arc.last_s;
         let leads = self.leads_of(node).zip(self.arcs_of(node).1).filter(|(i, _)| fits(&self.leads[*i]));
         let off = |i: usize| (arc.last_s - self.leads[i].before_s - lead.delay_s).abs();
         let Some((_, index)) = leads.min_by(|a, b| off(a.0).total_cmp(&off(b.0))) else { return *arc };
@@ -306,8 +306,8 @@ impl Graph {
     }
 
     /// Written before the node, in effect exactly at a later boundary or at this one.
-    fn change_at_boundary(&mut self, builder: &Builder<'_>, (block, clock): (usize, usize), lead: Lead) {
-        let Lead { next, boundary, .. } = lead;
+    fn change_at_boundary(&mut self, builder: &Builder<'_>, (block, clock): (usize, usize), lead: LeadArc) {
+        let LeadArc { next, boundary, .. } = lead;
         if boundary == self.blocks {
             let stall_s = builder.problem.change(clock, next).stall_s;
             let tail = Tail { from: clock, idle: next, settle_s: 0.0, stall_s, written_at_end: false };
@@ -356,7 +356,7 @@ impl<'a> Builder<'a> {
 
     /// The leads that end at a node or behind it and are written in the block before it, those that look back least
     /// first. Behind a change that landed there, its stall leaves room for leads besides.
-    fn leads(&self, block: usize, clock: usize, leads: &mut Vec<Lead>) {
+    fn leads(&self, block: usize, clock: usize, leads: &mut Vec<LeadArc>) {
         let Some(before) = block.checked_sub(1) else { return };
         let (problem, time, clocks) = (self.problem, &self.time_s[clock], self.problem.clocks.len());
         let stall_s = (0..clocks).map(|from| problem.change(from, clock).stall_s).fold(0.0, f64::max);
@@ -371,7 +371,7 @@ impl<'a> Builder<'a> {
                     break;
                 }
                 let place = first + leads[first..].partition_point(|lead| lead.before_s <= before_s);
-                leads.insert(place, Lead { before_s, next, boundary });
+                leads.insert(place, LeadArc { before_s, next, boundary });
             }
         }
     }

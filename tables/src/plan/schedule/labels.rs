@@ -4,8 +4,8 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::cut::{Line, Spread};
-use super::dual::{Frame, Priced, Sums, ToGo};
+use super::cut::{Cut, Spread};
+use super::dual::{DualBound, IdleFrame, Sums, ToGo};
 use super::graph::{Cost, Graph, Tail};
 use crate::plan::{Schedule, Write};
 
@@ -20,8 +20,8 @@ struct Label {
     cost: Cost,
     /// Energy less the idle power of the time spent.
     net_j: f64,
-    /// The path's sums: of the deadline's line, and of the period's.
-    line_s: f64,
+    /// The path's sums: of the deadline's cut, and of the period's.
+    cut_s: f64,
     period_s: f64,
     /// No plan through this label takes less: by the best multiplier, and by all of them.
     main_j: f64,
@@ -41,7 +41,7 @@ const ROOT: u32 = u32::MAX;
 
 /// What is searched, and how thoroughly.
 pub(in crate::plan) struct Effort {
-    /// Labels are told apart by all that the bound depends on, not by the line alone.
+    /// Labels are told apart by all that the bound depends on, not by the cut alone.
     pub exact: bool,
     /// Plans that are better by less than this fraction are let go.
     pub tolerance: f64,
@@ -51,21 +51,21 @@ pub(in crate::plan) struct Effort {
 
 /// The limits that plans keep to.
 #[derive(Clone, Copy)]
-pub(in crate::plan) struct Lines {
-    pub deadline: Line,
-    pub period: Line,
+pub(in crate::plan) struct Cuts {
+    pub deadline: Cut,
+    pub period: Cut,
     /// What the deadline's and the period's limits come to.
-    pub priced: [Priced; 2],
+    pub priced: [DualBound; 2],
     /// The period gives the higher bound.
     pub by_period: bool,
 }
 
 /// What a search came to.
 pub(in crate::plan) struct Found {
-    /// No plan within the line's range takes less.
+    /// No plan within the cut's range takes less.
     pub least_j: f64,
-    /// That is so because of a plan of this variance, which the line allows and the bound forbids.
-    pub by_line: Option<f64>,
+    /// That is so because of a plan of this variance, which the cut allows and the bound forbids.
+    pub by_cut: Option<f64>,
     /// The best plan below the energy known before.
     pub schedule: Option<(Schedule, f64)>,
     /// Labels that were followed.
@@ -73,9 +73,9 @@ pub(in crate::plan) struct Found {
 }
 
 pub(in crate::plan) struct Search<'a> {
-    frame: &'a Frame<'a>,
+    frame: &'a IdleFrame<'a>,
     spread: Spread,
-    lines: Lines,
+    cuts: Cuts,
     effort: Effort,
     main: ToGo,
     others: Vec<ToGo>,
@@ -89,29 +89,29 @@ pub(in crate::plan) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(frame: &'a Frame<'a>, spread: Spread, lines: Lines, known_j: f64, effort: Effort) -> Self {
+    pub fn new(frame: &'a IdleFrame<'a>, spread: Spread, cuts: Cuts, known_j: f64, effort: Effort) -> Self {
         // Where even the most frugal plan is fast enough, prices start from what a second of the frame costs.
         let usual = frame.base_j().max(1e-9) / frame.problem.period_s;
-        let sums = [lines.deadline, lines.period].map(|line| Sums::new(frame, line));
+        let sums = [cuts.deadline, cuts.period].map(|cut| Sums::new(frame, cut));
         let mut others = Vec::new();
-        for (sums, priced) in sums.iter().zip(&lines.priced) {
+        for (sums, priced) in sums.iter().zip(&cuts.priced) {
             let from = if priced.multiplier > 0.0 { priced.multiplier } else { usual };
-            if priced.multiplier > 0.0 || sums.line.between <= 0.0 {
+            if priced.multiplier > 0.0 || sums.cut.between <= 0.0 {
                 others.extend(PRICES.map(|factor| sums.to_go(factor * from)));
             }
         }
-        let main = usize::from(lines.by_period);
+        let main = usize::from(cuts.by_period);
         Self {
             frame,
             spread,
-            lines,
+            cuts,
             effort,
-            main: sums[main].to_go(lines.priced[main].multiplier),
+            main: sums[main].to_go(cuts.priced[main].multiplier),
             others,
             fastest: [sums[0].to_go(f64::INFINITY), sums[1].to_go(f64::INFINITY)],
             best_j: known_j,
             tight: frame.tight(),
-            found: Found { least_j: f64::INFINITY, by_line: None, schedule: None, labels: 0 },
+            found: Found { least_j: f64::INFINITY, by_cut: None, schedule: None, labels: 0 },
             pool: Vec::new(),
         }
     }
@@ -123,11 +123,11 @@ impl<'a> Search<'a> {
         let mut waiting: Vec<Vec<Label>> = vec![Vec::new(); graph.nodes()];
         for (i, start) in frame.starts().iter().enumerate() {
             let lead_s = start.lead_s();
-            let main = self.main.line.of(&start.cost, lead_s);
+            let main = self.main.cut.of(&start.cost, lead_s);
             let label = Label {
                 cost: start.cost,
                 net_j: start.net_j,
-                line_s: self.lines.deadline.of(&start.cost, 0.0),
+                cut_s: self.cuts.deadline.of(&start.cost, 0.0),
                 period_s: start.cost.time_s + lead_s,
                 main_j: self.main.bound_j(frame, start.slot, start.net_j, main),
                 bound_j: 0.0,
@@ -191,9 +191,9 @@ impl<'a> Search<'a> {
             let mut cost = label.cost;
             cost.add(arc.cost);
             let net_j = label.net_j + self.frame.arc_j(index);
-            let (line_s, period_s) = (self.lines.deadline.of(&cost, 0.0), cost.time_s + label.lead_s);
+            let (cut_s, period_s) = (self.cuts.deadline.of(&cost, 0.0), cost.time_s + label.lead_s);
             let slot = graph.to[index];
-            let next = Label { cost, net_j, line_s, period_s, main_j, slot, parent: id, arc: index as u32, ..label };
+            let next = Label { cost, net_j, cut_s, period_s, main_j, slot, parent: id, arc: index as u32, ..label };
             if let Some(tail) = (slot as usize).checked_sub(graph.tails_from()) {
                 self.finish(&next, tail, &graph.tails[tail]);
             } else if let Some(next) = self.hopeful(next) {
@@ -209,7 +209,7 @@ impl<'a> Search<'a> {
     /// Plans from here on take at least this, and are left out.
     fn drop_at(&mut self, bound_j: f64) {
         if bound_j < self.found.least_j {
-            (self.found.least_j, self.found.by_line) = (bound_j, None);
+            (self.found.least_j, self.found.by_cut) = (bound_j, None);
         }
     }
 
@@ -218,13 +218,13 @@ impl<'a> Search<'a> {
         let slot = label.slot as usize;
         let [deadline, period] = &self.fastest;
         let late = |sum_s: f64, to_go: &ToGo| {
-            sum_s + to_go.value[slot] > to_go.line.limit_s + self.frame.problem.period_s * 1e-12
+            sum_s + to_go.value[slot] > to_go.cut.limit_s + self.frame.problem.period_s * 1e-12
         };
-        if late(label.line_s, deadline) || late(label.period_s, period) {
+        if late(label.cut_s, deadline) || late(label.period_s, period) {
             return None;
         }
         let bound_j = |to_go: &ToGo| {
-            let spent_s = if to_go.line.between > 0.0 { label.period_s } else { label.line_s };
+            let spent_s = if to_go.cut.between > 0.0 { label.period_s } else { label.cut_s };
             to_go.bound_j(self.frame, slot, label.net_j, spent_s)
         };
         label.bound_j = self.others.iter().map(bound_j).fold(label.main_j, f64::max);
@@ -245,7 +245,7 @@ impl<'a> Search<'a> {
             return false;
         }
         if !self.effort.exact {
-            return a.line_s <= b.line_s && (!self.tight || a.period_s <= b.period_s);
+            return a.cut_s <= b.cut_s && (!self.tight || a.period_s <= b.period_s);
         }
         let late = |label: &Label| label.cost.time_s + self.spread.common * label.cost.sd_s;
         a.cost.time_s <= b.cost.time_s && late(a) <= late(b) && a.cost.var_s2 <= b.cost.var_s2 && a.lead_s <= b.lead_s
@@ -257,7 +257,7 @@ impl<'a> Search<'a> {
         let progress = block as f64 / self.frame.graph.blocks as f64;
         let spare_j = if self.best_j.is_finite() { 0.4 * self.effort.tolerance * self.best_j * progress } else { 0.0 };
         let compared = if self.effort.exact { usize::MAX } else { COMPARED };
-        labels.sort_unstable_by(|a, b| a.line_s.total_cmp(&b.line_s).then(a.net_j.total_cmp(&b.net_j)));
+        labels.sort_unstable_by(|a, b| a.cut_s.total_cmp(&b.cut_s).then(a.net_j.total_cmp(&b.net_j)));
         let mut kept: Vec<Label> = Vec::new();
         for label in labels {
             let better = kept.iter_mut().rev().take(compared).find(|other| {
@@ -293,9 +293,9 @@ impl<'a> Search<'a> {
         }
         let energy_j = label.net_j + tail_j + self.frame.base_j();
         if late(self.spread.bound_s(&label.cost), problem.deadline_s) {
-            let allowed = !late(label.line_s, self.lines.deadline.limit_s);
+            let allowed = !late(label.cut_s, self.cuts.deadline.limit_s);
             if allowed && !self.effort.exact && energy_j - label.slack_j < self.found.least_j {
-                (self.found.least_j, self.found.by_line) = (energy_j - label.slack_j, Some(label.cost.var_s2));
+                (self.found.least_j, self.found.by_cut) = (energy_j - label.slack_j, Some(label.cost.var_s2));
             }
             return;
         }

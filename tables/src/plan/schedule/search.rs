@@ -1,15 +1,15 @@
-//! The exact search. For an idle clock and a range of the frame's independent variance, a line lies below the bound of
+//! The exact search. For an idle clock and a range of the frame's independent variance, a cut lies below the bound of
 //! the frame's time; pricing it gives the least energy of any such plan. Parts of the search are taken up in the order
-//! of what they promise: split where the line is loose, searched by labels where it is not, the more thoroughly the
+//! of what they promise: split where the cut is loose, searched by labels where it is not, the more thoroughly the
 //! more often, until none promises more than the best plan found.
 
 use std::vec;
 use std::vec::Vec;
 
-use super::cut::{Line, Range, Spread};
-use super::dual::{Frame, Priced, Sums};
+use super::cut::{Cut, Range, Spread};
+use super::dual::{DualBound, IdleFrame, Sums};
 use super::graph::{Cost, Graph};
-use super::labels::{Effort, Lines, Search};
+use super::labels::{Cuts, Effort, Search};
 use crate::plan::{Problem, Schedule};
 
 /// The search is exhaustive up to this many blocks; above, it stops within [`GAP`].
@@ -20,9 +20,9 @@ const FINE: f64 = 1e-4;
 /// About how often a part looks at each arc.
 const PASSES: usize = 8;
 const FINE_ARCS: usize = 5_000_000;
-/// A line that is off by more than this fraction of the deadline is split.
+/// A cut that is off by more than this fraction of the deadline is split.
 const LOOSE: f64 = 2e-3;
-/// A line that is off by less than this is not split: what it allows wrongly is told by exact labels.
+/// A cut that is off by less than this is not split: what it allows wrongly is told by exact labels.
 const LEAST_LOOSE: f64 = 1e-5;
 /// Labels kept at a node, at first, and how many times as many from try to try.
 const WIDTH: usize = 4;
@@ -38,9 +38,9 @@ struct Part {
     range: Range,
     /// Only plans with no variance, at the low end of the range.
     alone: bool,
-    /// The common part of the bound, about, which the line is to be close at.
+    /// The common part of the bound, about, which the cut is to be close at.
     common_s: f64,
-    lines: Lines,
+    cuts: Cuts,
     /// No plan of this part takes less.
     bound_j: f64,
     /// The multipliers are the best ones.
@@ -48,7 +48,7 @@ struct Part {
     width: usize,
     /// How often it was split.
     depth: usize,
-    /// Labels are told apart by all that the bound depends on, not by the line.
+    /// Labels are told apart by all that the bound depends on, not by the cut.
     exact: bool,
 }
 
@@ -61,7 +61,7 @@ pub(in crate::plan) fn least_energy(
     known_j: f64,
 ) -> (Option<Schedule>, f64) {
     let exhaustive = graph.blocks <= EXHAUSTIVE_BLOCKS;
-    let frames: Vec<Frame> = (0..graph.clocks).map(|idle| Frame::new(problem, graph, idle)).collect();
+    let frames: Vec<IdleFrame> = (0..graph.clocks).map(|idle| IdleFrame::new(problem, graph, idle)).collect();
     let Some(root) = Part::root(problem, graph, spread, exhaustive) else { return (None, known_j) };
     let mut best: Option<Schedule> = None;
     let (mut reachable_j, mut least_j, mut labels, mut arcs) = (known_j, f64::INFINITY, 0, 0);
@@ -74,7 +74,7 @@ pub(in crate::plan) fn least_energy(
         if let Some(mut ranges) = closed.take_if(|_| labels > 0 || parts.is_empty()) {
             ranges.extend(parts.iter().copied());
             for part in &ranges {
-                let sums = Sums::new(&frames[first], part.lines.deadline);
+                let sums = Sums::new(&frames[first], part.cuts.deadline);
                 let others = frames.iter().filter(|frame| frame.idle != first);
                 parts.extend(others.map(|frame| part.with_idle(&sums.with(frame), &frames[first], exhaustive)));
             }
@@ -107,14 +107,14 @@ pub(in crate::plan) fn least_energy(
             continue;
         }
         let effort = Effort { exact: part.exact, tolerance, width: part.width };
-        let found = Search::new(frame, spread, part.lines, reachable_j, effort).run();
+        let found = Search::new(frame, spread, part.cuts, reachable_j, effort).run();
         labels += found.labels.max(1);
         if let Some((schedule, energy_j)) = found.schedule {
             reachable_j = energy_j;
             best = Some(schedule);
         }
         part.bound_j = part.bound_j.max(found.least_j);
-        match found.by_line {
+        match found.by_cut {
             None => part.width *= WIDER,
             Some(var_s2) if part.error_s(&spread) > LEAST_LOOSE * problem.deadline_s && part.range.holds(var_s2) => {
                 parts.extend(part.split_at(var_s2, spread, frame));
@@ -135,12 +135,12 @@ fn next(parts: &[Part], soon: bool) -> Option<usize> {
 }
 
 /// The idle clock that promises most, by the price that is best for the first one.
-fn promising(frames: &[Frame], root: Part) -> usize {
-    let line = root.lines.deadline;
-    let sums = Sums::new(&frames[0], line);
-    let priced = sums.price(Priced::default(), f64::INFINITY);
+fn promising(frames: &[IdleFrame], root: Part) -> usize {
+    let cut = root.cuts.deadline;
+    let sums = Sums::new(&frames[0], cut);
+    let priced = sums.price(DualBound::default(), f64::INFINITY);
     let multiplier = priced.map_or(0.0, |priced| priced.multiplier);
-    let bound_j = |frame: &Frame| sums.with(frame).bound(frame.alike(multiplier, &frames[0])).0;
+    let bound_j = |frame: &IdleFrame| sums.with(frame).bound(frame.alike(multiplier, &frames[0])).0;
     let bounds = frames.iter().map(|frame| (bound_j(frame), frame.idle));
     bounds.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0, |best| best.1)
 }
@@ -158,11 +158,11 @@ impl Part {
         // A^2 + k^2 v <= (D - t)^2.
         let high = (spare_s * spare_s - common_s * common_s) / (spread.independent * spread.independent);
         let range = Range { low, high: high.max(low) };
-        let deadline = Line::deadline(&spread, range, common_s, problem.deadline_s);
-        let period = Line::period(problem.period_s);
+        let deadline = Cut::deadline(&spread, range, common_s, problem.deadline_s);
+        let period = Cut::period(problem.period_s);
         Some(Self {
             idle: 0,
-            lines: Lines { deadline, period, priced: [Priced::default(); 2], by_period: false },
+            cuts: Cuts { deadline, period, priced: [DualBound::default(); 2], by_period: false },
             range,
             alone: false,
             common_s,
@@ -175,52 +175,52 @@ impl Part {
     }
 
     /// The same plans with another idle clock: what a second costs between frames comes off its price within one.
-    fn with_idle(&self, sums: &Sums, from: &Frame, exact: bool) -> Self {
-        let (frame, mut lines) = (sums.frame, self.lines);
-        lines.priced = lines.priced.map(|priced| priced.guess(frame.alike(priced.multiplier, from)));
-        let bound_j = sums.bound(lines.priced[0].multiplier).0;
-        Self { idle: frame.idle, lines, bound_j, priced: false, width: WIDTH, exact, ..*self }
+    fn with_idle(&self, sums: &Sums, from: &IdleFrame, exact: bool) -> Self {
+        let (frame, mut cuts) = (sums.frame, self.cuts);
+        cuts.priced = cuts.priced.map(|priced| priced.guess(frame.alike(priced.multiplier, from)));
+        let bound_j = sums.bound(cuts.priced[0].multiplier).0;
+        Self { idle: frame.idle, cuts, bound_j, priced: false, width: WIDTH, exact, ..*self }
     }
 
-    /// By how much the line's chord is off.
+    /// By how much the cut's chord is off.
     fn error_s(&self, spread: &Spread) -> f64 {
         if self.alone { 0.0 } else { self.range.chord_error_s(spread) }
     }
 
     /// Finds the best multipliers; false where no path keeps to the limits.
-    fn price(&mut self, frame: &Frame, spread: Spread, enough_j: f64) -> bool {
-        let lines = &mut self.lines;
-        lines.by_period = false;
-        let Some(priced) = Sums::new(frame, lines.deadline).price(lines.priced[0], enough_j) else { return false };
-        lines.priced[0] = priced;
+    fn price(&mut self, frame: &IdleFrame, spread: Spread, enough_j: f64) -> bool {
+        let cuts = &mut self.cuts;
+        cuts.by_period = false;
+        let Some(priced) = Sums::new(frame, cuts.deadline).price(cuts.priced[0], enough_j) else { return false };
+        cuts.priced[0] = priced;
         self.bound_j = self.bound_j.max(priced.bound_j);
-        // The lines of its parts are to be closest where the plans are.
+        // The cuts of its parts are to be closest where the plans are.
         self.common_s = spread.common * priced.fast.cost.sd_s;
-        if self.bound_j < enough_j && lines.priced[0].outlasts(frame.problem.period_s) {
-            let Some(priced) = Sums::new(frame, lines.period).price(lines.priced[1], enough_j) else { return false };
-            lines.priced[1] = priced;
+        if self.bound_j < enough_j && cuts.priced[0].outlasts(frame.problem.period_s) {
+            let Some(priced) = Sums::new(frame, cuts.period).price(cuts.priced[1], enough_j) else { return false };
+            cuts.priced[1] = priced;
             if priced.bound_j > self.bound_j {
-                (lines.by_period, self.bound_j) = (true, priced.bound_j);
+                (cuts.by_period, self.bound_j) = (true, priced.bound_j);
             }
         }
         self.priced = true;
         true
     }
 
-    fn line(&self, spread: &Spread, deadline_s: f64) -> Line {
+    fn cut(&self, spread: &Spread, deadline_s: f64) -> Cut {
         if self.alone {
-            Line::alone(spread, self.range.high, deadline_s)
+            Cut::alone(spread, self.range.high, deadline_s)
         } else {
-            Line::deadline(spread, self.range, self.common_s, deadline_s)
+            Cut::deadline(spread, self.range, self.common_s, deadline_s)
         }
     }
 
-    /// Two parts that meet where the line is furthest off, or at the variance that plans come to. Plans with no variance
+    /// Two parts that meet where the cut is furthest off, or at the variance that plans come to. Plans with no variance
     /// at all stand alone: any other has at least that of one arc.
-    fn split(&self, spread: Spread, frame: &Frame) -> Vec<Self> {
+    fn split(&self, spread: Spread, frame: &IdleFrame) -> Vec<Self> {
         let Range { low, high } = self.range;
         if low > 0.0 {
-            let usual = 2.0 * self.lines.priced[0].fast.cost.var_s2;
+            let usual = 2.0 * self.cuts.priced[0].fast.cost.var_s2;
             let middle = self.range.middle();
             return self.split_at(if self.range.holds(usual) { usual.min(middle) } else { middle }, spread, frame);
         }
@@ -231,15 +231,15 @@ impl Part {
         if least < high { vec![none, self.part(spread, frame, least, high)] } else { vec![none] }
     }
 
-    fn split_at(&self, var_s2: f64, spread: Spread, frame: &Frame) -> Vec<Self> {
+    fn split_at(&self, var_s2: f64, spread: Spread, frame: &IdleFrame) -> Vec<Self> {
         let Range { low, high } = self.range;
         vec![self.part(spread, frame, low, var_s2), self.part(spread, frame, var_s2, high)]
     }
 
     /// The plans whose variance lies in a range.
-    fn part(&self, spread: Spread, frame: &Frame, low: f64, high: f64) -> Self {
+    fn part(&self, spread: Spread, frame: &IdleFrame, low: f64, high: f64) -> Self {
         let mut part = Self { range: Range { low, high }, priced: false, depth: self.depth + 1, ..*self };
-        part.lines.deadline = part.line(&spread, frame.problem.deadline_s);
+        part.cuts.deadline = part.cut(&spread, frame.problem.deadline_s);
         part
     }
 }

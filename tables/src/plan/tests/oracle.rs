@@ -56,7 +56,7 @@ pub(in crate::plan) fn random_problem(random: &mut Random, blocks: usize, clocks
     let changes = (0..clocks * clocks)
         .map(|_| {
             let settle_s = settle * random.between(0.5, 1.5);
-            Change {
+            ChangeCost {
                 settle_s,
                 settle_sd_s: settle_s * settle_sd * random.unit(),
                 settle_late_s: settle_s * random.between(1.0, 2.0),
@@ -74,7 +74,7 @@ pub(in crate::plan) fn random_problem(random: &mut Random, blocks: usize, clocks
             let mut at_top = LEVELS.map(|_| random.between(-1.5, 3.0));
             at_top.sort_by(f64::total_cmp);
             let of = |f: &f64| at_top.map(|deviation| deviation * f);
-            Noise::Frames { deviations: relative.iter().map(of).collect(), correlation: 1.0, spells: None }
+            Noise::Frames { deviations: relative.iter().map(of).collect(), correlation: 1.0, bursts: None }
         }
     };
     Problem {
@@ -203,7 +203,7 @@ fn a_plan_fits_into_a_table_however_often_it_switches() {
     let mut problem = random_problem(&mut Random(1), 64, 2);
     problem.noise = Noise::Moments { correlation: 1.0 };
     problem.idle_w = vec![1.0, 1.0];
-    problem.changes.fill(Change { settle_s: 1e-3, settle_sd_s: 0.0, settle_late_s: 1e-3, stall_s: 0.0 });
+    problem.changes.fill(ChangeCost { settle_s: 1e-3, settle_sd_s: 0.0, settle_late_s: 1e-3, stall_s: 0.0 });
     (problem.deadline_s, problem.period_s) = (0.6401, 0.6401);
     for (i, block) in problem.blocks.iter_mut().enumerate() {
         let (low_s, low_w) = if i / 2 % 2 == 0 { (0.020, 6.0) } else { (0.010, 3.0) };

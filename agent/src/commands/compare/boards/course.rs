@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
-use jetpace_tables::plan::{self, Ask, Change, Holds, Plan, PlanError, Problem, SizeClass};
+use jetpace_tables::plan::{self, Ask, ChangeCost, Holds, Plan, PlanError, Problem, SizeClass};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{ClockIndex, Network};
@@ -28,7 +28,7 @@ const FRAMES: u64 = 500;
 
 /// A network on a board, and what is believed and true of it.
 #[derive(Debug)]
-pub struct Case<'a> {
+pub struct OnBoard<'a> {
     pub board: &'a str,
     pub network: &'a Network,
     pub model: &'a Model,
@@ -36,7 +36,7 @@ pub struct Case<'a> {
     pub truth: &'a Truth,
 }
 
-impl Case<'_> {
+impl OnBoard<'_> {
     /// All policies at one deadline, a factor of the true time at the top clock.
     pub fn row(&self, deadline_factor: f64) -> Result<Row, Failure> {
         let clocks = &self.truth.clocks;
@@ -137,7 +137,7 @@ impl Case<'_> {
                 let change = &mut known.changes[from * clocks + to];
                 let settle_s = board.true_settle(index(from), index(to)).as_secs_f64();
                 let later = change.settle_late_s - change.settle_s;
-                *change = Change { settle_s, settle_late_s: settle_s + later.max(0.0), ..*change };
+                *change = ChangeCost { settle_s, settle_late_s: settle_s + later.max(0.0), ..*change };
             }
         }
         known
@@ -169,7 +169,7 @@ impl Case<'_> {
     fn ran(&self, drive: Drive<'_>, deadline: Nanos) -> Result<Ran, Failure> {
         let mut runs = Vec::new();
         for seed in SEEDS {
-            let case = virtual_board::Case {
+            let case = virtual_board::VirtualRun {
                 board: self.board.to_owned(),
                 seed,
                 network: self.network.clone(),

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use crate::math;
-use crate::plan::{LEVELS, Spells};
+use crate::plan::{Bursts, LEVELS};
 use crate::stats::{mean, quantile, sd, sorted};
 
 /// Lags are told apart by this many steps in each doubling.
@@ -14,7 +14,7 @@ const STEPS: f64 = 4.0;
 /// The correlation of two blocks' deviations falls with the time between the blocks; share x exp(-lag / length) is laid
 /// through it by least squares. On frames shorter than what slows them it tells the shorter of the disturbances, which
 /// are those that begin and end within a frame. `None` where blocks do not vary together at all.
-pub fn spells(passes: &[Vec<(f64, f64)>]) -> Option<Spells> {
+pub fn bursts(passes: &[Vec<(f64, f64)>]) -> Option<Bursts> {
     let blocks = passes.first()?.len();
     let scores: Vec<Vec<f64>> = (0..blocks)
         .map(|i| {
@@ -60,7 +60,7 @@ pub fn spells(passes: &[Vec<(f64, f64)>]) -> Option<Spells> {
     });
     let (_, length_s, share) = fits.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let all = sorted(scores.into_iter().flatten());
-    (share > 0.0).then(|| Spells { length_s, share, quantiles: LEVELS.map(|p| quantile(&all, p)).to_vec() })
+    (share > 0.0).then(|| Bursts { length_s, share, quantiles: LEVELS.map(|p| quantile(&all, p)).to_vec() })
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
             (0..20).map(block).collect()
         };
         let passes: Vec<Vec<(f64, f64)>> = (0..2000).map(&mut pass).collect();
-        let found = spells(&passes).unwrap();
+        let found = bursts(&passes).unwrap();
         // The correlation of on and off falls at the rate of both turns together: 1 / (1 / 30 + 1 / 300) ms.
         assert!((found.length_s / 0.0273 - 1.0).abs() < 0.2, "{}", found.length_s);
         assert!(found.share > 0.85, "{}", found.share);
