@@ -7,6 +7,7 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::form::{PowerModel, TimeModel, Voltage};
+use crate::hw::PowerOf;
 use crate::plan::LEVELS;
 use crate::units::Hertz;
 use crate::work::Size;
@@ -29,6 +30,9 @@ pub struct Model {
     /// The board that it holds for; published sweeps have none.
     #[serde(default)]
     pub board: Option<BoardId>,
+    /// Whose power the sweep measured; every watt and joule of the model is of it.
+    #[serde(default, skip_serializing_if = "PowerOf::is_module")]
+    pub power_of: PowerOf,
     /// The board's available clocks, ascending.
     #[serde(default)]
     pub clocks_hz: Vec<Hertz>,

@@ -5,6 +5,7 @@ use heapless::{String, Vec};
 
 use super::rehearsal::{REHEARSAL, rehearse, with_bursts};
 use super::{Plan, Problem, SizeClass, fixed};
+use crate::hw::PowerOf;
 use crate::table::{
     Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table,
     TableClock, TableError,
@@ -73,6 +74,7 @@ fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<T
         board: holds.board,
         model: holds.model,
         write_ns: 0,
+        power_of: PowerOf::Module,
         deadline,
         period: Nanos::from_secs_f64(problem.period_s),
         risk_ppm: (problem.risk * 1e6).round() as u32,

@@ -10,6 +10,7 @@ mod plain;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
+use crate::hw::PowerOf;
 use crate::units::{Hertz, Nanos};
 use crate::work::{BlockId, ClockIndex, Size};
 
@@ -155,6 +156,9 @@ pub struct Table {
     /// Behind the rest in an image: the first version has none. Four seconds at most.
     #[serde(skip)]
     pub(crate) write_ns: u32,
+    /// Behind that in an image, where it is not the module's.
+    #[serde(skip)]
+    pub(crate) power_of: PowerOf,
     pub(crate) deadline: Nanos,
     pub(crate) period: Nanos,
     pub(crate) risk_ppm: u32,
@@ -238,6 +242,17 @@ impl Table {
     #[must_use]
     pub fn with_write_time(self, write_time: Nanos) -> Self {
         Self { write_ns: u32::try_from(write_time.get()).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// Whose energy it was planned to keep low.
+    pub fn power_of(&self) -> PowerOf {
+        self.power_of
+    }
+
+    /// Planned by this power.
+    #[must_use]
+    pub fn with_power_of(self, power_of: PowerOf) -> Self {
+        Self { power_of, ..self }
     }
 
     /// For this EMC clock.
@@ -416,6 +431,7 @@ pub(crate) mod tests {
             board: [1; 32],
             model: [2; 32],
             write_ns: 0,
+            power_of: PowerOf::Module,
             deadline,
             period: Nanos::from_millis(40),
             risk_ppm: 10_000,

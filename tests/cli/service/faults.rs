@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jetpace::emc;
 use jetpace::runtime::access::Access;
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Daemon, Options, Unmanaged};
@@ -415,7 +414,7 @@ fn a_table_for_another_clock_than_the_memory_is_locked_at_is_refused_at_once() {
     let table = table(&tree, open_digest(&tree), LONG);
     let refusal = Remote::open(&served.socket, &bytes(&table)).unwrap_err().to_string();
     assert!(refusal.contains("EMC clock"), "{refusal}");
-    let found = emc::held(&tree, Board::discover(&tree).unwrap().emc.as_ref().unwrap()).unwrap();
+    let found = Board::discover(&tree).unwrap().emc.unwrap().held(&tree).unwrap();
     assert!(Remote::open(&served.socket, &bytes(&table.with_emc(found))).is_ok());
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use csv::StringRecord;
+use jetpace_tables::hw::PowerOf;
 use jetpace_tables::sample::{Key, Kind, Row, Sweep};
 use jetpace_tables::units::{Hertz, Microjoules, MilliCelsius, Milliwatts, Nanos};
 use jetpace_tables::work::Size;
@@ -92,6 +93,9 @@ fn head(line: &str, sweep: &mut Sweep) -> Result<(), String> {
             "board" => sweep.board = Some(value.to_owned()),
             "clocks" if value.split(',').any(|clock| clock.parse::<Hertz>().is_err()) => {
                 return Err(format!("`clocks={value}` is not a list of clocks"));
+            }
+            "power_of" if PowerOf::from_word(value).is_none() => {
+                return Err(format!("`power_of={value}` is none of module, gpu, gpu-shared"));
             }
             _ => sweep.fields.push((key.to_owned(), value.to_owned())),
         }
