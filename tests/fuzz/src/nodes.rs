@@ -41,7 +41,7 @@ fn look(nodes: &Altered<'_>) {
         assert!(board.gpu.clocks.is_sorted() && !board.gpu.clocks.is_empty());
         assert_eq!(board.digest().len(), 64);
     }
-    let found = rails::find(nodes, &mut Vec::new());
+    let (found, _) = rails::find(nodes, None, &mut Vec::new());
     let mut samples = vec![RailSample::default(); found.len()];
     // An error names the node; that is fine.
     let _ = Rails::new(*nodes, Monotonic::new(), found).sample(&mut samples);

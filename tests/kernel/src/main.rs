@@ -118,7 +118,7 @@ fn bench(node: &str) -> Result<(), Box<dyn Error>> {
 
 fn print_rails() -> Result<(), Box<dyn Error>> {
     let nodes = SysfsRoot::new("/");
-    let found = rails::find(&nodes, &mut Vec::new());
+    let (found, _) = rails::find(&nodes, None, &mut Vec::new());
     let mut samples = vec![RailSample::default(); found.len()];
     let mut rails = Rails::new(nodes, Monotonic::new(), found);
     rails.sample(&mut samples)?;
