@@ -208,9 +208,10 @@ impl<'a> BlockModel<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{DeviceConstants, Idle, Quality, Spread};
+    use super::super::document::{DeviceConstants, Idle, Quality};
     use super::*;
     use crate::hw::PowerOf;
+    use crate::stats::Spread;
     use std::string::ToString;
     use std::vec;
 
