@@ -158,3 +158,97 @@ impl Drop for Search {
         self.0.wake.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent::runtime::listen::Listener;
+    use agent::runtime::map::Mapping;
+    use agent::runtime::page::Page;
+    use agent::runtime::wire;
+    use jetpace_tables::table::{TableClock, image};
+    use jetpace_tables::units::{Hertz, Nanos};
+    use jetpace_tables::work::ClockIndex;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::path::Path;
+    use std::time::Instant;
+
+    fn image_of(block: &str) -> Vec<u8> {
+        let clock = TableClock { index: ClockIndex(0), clock: Hertz::new(1), relative_time: 1 };
+        let second = Nanos::from_millis(1_000);
+        let table = Table::plain([0; 32], &[clock], &[(block, ClockIndex(0))], (second, second), Nanos::ZERO).unwrap();
+        let mut bytes = vec![0; image::MAX_BYTES];
+        let length = image::encode(&table, &mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    /// A daemon that answers one client and then does nothing; dropped, it is as if it was killed: the page says nothing.
+    struct Fake {
+        listener: Listener,
+        client: Option<(OwnedFd, Mapping<Page>)>,
+    }
+
+    impl Fake {
+        fn new(path: &Path) -> Self {
+            Self { listener: Listener::open(path, None).unwrap(), client: None }
+        }
+
+        fn serve(mut self, image: &[u8]) -> Self {
+            let started = Instant::now();
+            let socket = loop {
+                assert!(started.elapsed() < Duration::from_secs(60), "nobody comes");
+                match self.listener.accept() {
+                    Ok(socket) => break socket,
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            let mut buffer = vec![0; wire::LONGEST];
+            while wire::next_request(&socket, &mut buffer).is_err() {
+                assert!(started.elapsed() < Duration::from_secs(60), "it asks for nothing");
+            }
+            let (page, memory) = Mapping::<Page>::create().unwrap();
+            wire::answer(&socket, 0, image, Some(memory.as_fd())).unwrap();
+            self.client = Some((socket, page));
+            self
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_dies_is_noticed_told_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jetpace.sock");
+        let image = image_of("a");
+        let open = |fake: Fake, image: &[u8]| {
+            std::thread::scope(|scope| {
+                let serving = scope.spawn(|| fake.serve(image));
+                (Link::open(path.clone(), Vec::new()).unwrap(), serving.join().unwrap())
+            })
+        };
+        let (mut link, fake) = open(Fake::new(&path), &image);
+        let mut frame = || [What::FrameStart, What::FrameEnd].map(|what| link.tell(what).is_ok());
+        assert_eq!([frame(), frame()], [[true; 2]; 2]);
+        drop(fake);
+        // Within two frames, by one call that fails; then the program runs on.
+        let told: Vec<bool> = (0..5).flat_map(|_| frame()).collect();
+        assert_eq!(told.iter().filter(|told| !**told).count(), 1, "{told:?}");
+        assert!(told[..4].contains(&false), "{told:?}");
+        assert!(!link.is_served() && link.lost() >= 6);
+        // One with other blocks is not what the program's numbers mean.
+        drop(Fake::new(&path).serve(&image_of("b")));
+        let fake = Fake::new(&path);
+        let started = Instant::now();
+        let serving = std::thread::scope(|scope| {
+            let serving = scope.spawn(|| fake.serve(&image));
+            while !link.is_served() {
+                assert!(started.elapsed() < Duration::from_secs(60), "it is not found again");
+                assert!(link.tell(What::FrameStart).is_ok());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            serving.join().unwrap()
+        });
+        assert_eq!((link.reconnects(), link.figures().frames), (1, 0));
+        assert!(link.tell(What::FrameStart).is_ok());
+        drop(serving);
+    }
+}

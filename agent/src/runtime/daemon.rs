@@ -33,6 +33,8 @@ use hang::Hang;
 use hub::Hub;
 
 use super::access::{Access, Peer};
+#[cfg(test)]
+use super::control::InlineWriter;
 use super::control::{Control, Desk, Schedule, WatchedClock};
 use super::listen::Listener;
 use super::status;

@@ -121,7 +121,9 @@ impl Connections {
         let Some(slot) = (0..SLOTS).find(|slot| !taken.contains(slot)) else { return Next::None("too many clients") };
         let of_user = |served: &Served| Arc::ptr_eq(&served.account, account);
         let is_trusted = account.uid == 0 || account.uid == geteuid().as_raw();
-        let users_own = self.served().filter(|served| of_user(served)).count();
+        // With those whose threads have not ended: a client that moves its thread's sleep and hangs up keeps its place.
+        let leaving = self.leaving.iter().map(|client| &client.served);
+        let users_own = self.served().chain(leaving).filter(|served| of_user(served)).count();
         let (full, users_full) = (self.served().count() >= MAX_CLIENTS, !is_trusted && users_own >= MAX_OF_USER);
         if !full && !users_full {
             return Next::Free(slot);
@@ -185,5 +187,81 @@ impl Connections {
         self.leaving.retain(|client| !client.thread.is_finished());
         self.leaving.iter().for_each(|client| client.served.stop());
         self.list.retain(|connection| connection.is_served() || now.saturating_sub(connection.since) < PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Untouched;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::InlineWriter;
+
+    fn connect(connections: &mut Connections, uid: u32, now: Nanos) -> (Arc<OwnedFd>, OwnedFd) {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        connections.add(ours, Peer { pid: 1, uid, gid: uid }, true, now);
+        (Arc::clone(&connections.list.last().unwrap().socket), theirs)
+    }
+
+    fn serve(
+        connections: &mut Connections,
+        uid: u32,
+        now: Nanos,
+        ends: &Arc<AtomicBool>,
+    ) -> Result<usize, &'static str> {
+        let (socket, _theirs) = connect(connections, uid, now);
+        let account = Arc::clone(&connections.get(&socket).unwrap().account);
+        let slot = match connections.next_slot(&account, now) {
+            Next::Free(slot) | Next::InPlaceOf(slot, _) => slot,
+            Next::None(why) => return Err(why),
+        };
+        let ends = Arc::clone(ends);
+        let sleep = move |_: &Served| {
+            while !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        };
+        connections.serve(slot, &socket, now, sleep).unwrap();
+        Ok(slot)
+    }
+
+    #[test]
+    fn a_user_has_half_of_the_places_also_of_those_whose_threads_do_not_end() {
+        let (mut connections, ends, now) = (Connections::default(), Arc::default(), Nanos::from_millis(60_000));
+        let hub = Hub::new(InlineWriter::new(Untouched), Vec::new());
+        for _ in 0..MAX_OF_USER {
+            serve(&mut connections, 1000, now, &ends).unwrap();
+        }
+        assert_eq!(serve(&mut connections, 1000, now, &ends), Err("this user has too many clients"));
+        // It hangs up, and its threads sleep on: others come in, itself does not.
+        connections.let_all_go(&hub);
+        connections.reap(now);
+        assert_eq!(serve(&mut connections, 1000, now, &ends), Err("this user has too many clients"));
+        for uid in [1001, 1002] {
+            for _ in 0..MAX_OF_USER {
+                serve(&mut connections, uid, now, &ends).unwrap();
+            }
+        }
+        assert_eq!(serve(&mut connections, 0, now, &ends), Err("too many clients"));
+        // One that never started a frame gives its place up.
+        let later = now.saturating_add(IDLE);
+        assert!(serve(&mut connections, 1003, later, &ends).is_ok());
+        ends.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_users_silent_connections_push_out_its_own_alone() {
+        let (mut connections, now) = (Connections::default(), Nanos::from_millis(60_000));
+        let (other, _theirs) = connect(&mut connections, 1, now);
+        let all: Vec<_> = (0..100).map(|_| connect(&mut connections, 1000, now)).collect();
+        assert_eq!(connections.list.len(), 1 + WAITING_OF_USER);
+        assert!(connections.get(&other).is_some());
+        assert!(connections.get(&all[99].0).is_some() && connections.get(&all[0].0).is_none());
+        // Silent for too long.
+        connections.reap(now.saturating_add(PATIENCE));
+        assert!(connections.list.is_empty() && connections.next_late().is_none());
     }
 }
