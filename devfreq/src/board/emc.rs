@@ -54,6 +54,17 @@ impl Emc {
 }
 
 impl Emc {
+    /// The nodes by which it is locked.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        let nodes: &[&str] = match self.lock {
+            None => &[],
+            Some(EmcLock::Devfreq) => &["min_freq", "max_freq"],
+            Some(EmcLock::Bpmp) => &["mrq_rate_locked", "state", "rate"],
+            Some(EmcLock::Override) => &["clk_update_rate", "clk_state"],
+        };
+        nodes.iter().map(|node| self.dir.join(node)).collect()
+    }
+
     /// nvpmodel's cap as it is now, or the one found at first where that is not readable.
     fn cap_now<N: Nodes>(&self, nodes: &N) -> Option<Hertz> {
         configured_cap(nodes).or(self.cap)

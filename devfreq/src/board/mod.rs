@@ -49,6 +49,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
+    /// Every node of it that is ever written.
+    pub fn writable(&self) -> Vec<PathBuf> {
+        let of_devfreq = ["governor", "min_freq", "max_freq", "userspace/set_freq"].map(|node| self.node(node));
+        let of_device = ["user", "freq_request", "power/control"].map(|node| self.device.join(node));
+        of_devfreq.into_iter().chain(of_device).collect()
+    }
+
     /// A node of the devfreq folder.
     pub fn node(&self, name: &str) -> PathBuf {
         self.devfreq.join(name)
@@ -124,6 +131,13 @@ impl Board {
             cpus,
             missing,
         })
+    }
+
+    /// Every node that is ever written on this machine: the GPU's, the memory's clock, and the pace of the rails.
+    pub fn writable(&self) -> Vec<PathBuf> {
+        let of_emc = self.emc.iter().flat_map(Emc::writable);
+        let of_rails = self.rails.iter().filter_map(|rail| rails::pace(rail).map(|(node, _)| node));
+        self.gpu.writable().into_iter().chain(of_emc).chain(of_rails).collect()
     }
 
     /// SHA-256, in hex, of what a calibration holds for: module part number, L4T release, power mode, TPC mask, clock

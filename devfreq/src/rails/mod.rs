@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use jetpace_tables::hw::{PowerRails, RailRole, RailSample, Timer};
 use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts, Nanos};
 
+pub(crate) use faster::pace;
 pub use faster::sample_faster;
 pub use find::find;
 pub use module::Total;

@@ -12,6 +12,7 @@ use jetpace::runtime::access::Access;
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Daemon, Options, Unmanaged};
 use jetpace::runtime::follow::Follow;
+use jetpace::runtime::listen::Listener;
 use jetpace::runtime::map::Mapping;
 use jetpace::runtime::open;
 use jetpace::runtime::page::{Event, Page, State as PageState, What, Writer as PageWriter};
@@ -148,14 +149,13 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("jetpace.sock");
         let options = Options {
-            socket: socket.clone(),
             access: Access::new(None),
             table: None,
             events_per_s: 50_000,
             writer: Asked::default(),
             schedule: Schedule::default(),
         };
-        let daemon = Daemon::new(clock, options).unwrap();
+        let daemon = Daemon::new(clock, Listener::open(&socket, None).unwrap(), options).unwrap();
         let (stop, wait) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut Unmanaged));
         Self { socket, stop: Some(stop), thread: Some(thread), _folder: folder }

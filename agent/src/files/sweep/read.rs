@@ -7,6 +7,7 @@ use std::path::Path;
 
 use csv::StringRecord;
 use jetpace_tables::hw::PowerOf;
+use jetpace_tables::names;
 use jetpace_tables::sample::{Key, Kind, Row, Sweep};
 use jetpace_tables::units::{Hertz, Microjoules, MilliCelsius, Milliwatts, Nanos};
 use jetpace_tables::work::Size;
@@ -125,6 +126,9 @@ impl Columns {
     fn row(&self, record: &StringRecord, line: u64) -> Result<Row, String> {
         let mut row = Row { line, ..Row::default() };
         for (name, text) in self.names.iter().zip(record.iter().map(str::trim)) {
+            if !names::is_plain(text) {
+                return Err(format!("`{name}` holds control characters: {}", names::Shown(text)));
+            }
             field(&mut row, name, text).map_err(|why| format!("{name} `{text}` {why}"))?;
         }
         check(&row)?;
