@@ -38,7 +38,7 @@ impl From<Error> for Failure {
             Error::Weights { .. } | Error::NoKernel { .. } | Error::Image { .. } | Error::TooLarge { .. } => {
                 Reason::Usage
             }
-            Error::NoLibrary | Error::OldDriver { .. } | Error::NoDevice { .. } | Error::Capability { .. } => {
+            Error::NoLibrary | Error::StubLibrary { .. } | Error::OldDriver { .. } | Error::NoDevice { .. } | Error::Capability { .. } => {
                 Reason::Unsupported
             }
             Error::Permission { .. } => Reason::Permission,
