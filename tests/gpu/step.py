@@ -201,6 +201,7 @@ def few(bench):
     """Orin's stand-in: a part of the GPU with as many multiprocessors, where torch can split it."""
     import bench as layers
     import clock
+    import driver
 
     try:
         from torch.cuda.green_contexts import GreenContext
@@ -214,7 +215,8 @@ def few(bench):
             timer = clock.Clock(REPEATS)
             peak = clock.measured_rate(timer, side=2048), clock.measured_bandwidth(timer)
             net = bench.network(bench.planned(processors))
-            for row in layers.layer_rows(f"{bench.name} on {processors}", net, bench.kernels, timer, *peak):
+            kernels = driver.Kernels(bench.bundle / "cubin", bench.capability)  # a module belongs to a context
+            for row in layers.layer_rows(f"{bench.name} on {processors}", net, kernels, timer, *peak):
                 found(row=row)
         finally:
             part.pop_context()

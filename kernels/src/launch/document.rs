@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use jetpace_tables::work::{Block, Layer, Network};
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, BlockPlan, Buffer, Launch, LaunchPlan, Work};
@@ -79,6 +80,15 @@ impl LaunchPlan {
         serde_json::to_string_pretty(&document).unwrap_or_default()
     }
 
+    /// The plan as a network of so much work: every layer reads its input and its weights and writes its output once.
+    pub fn network(&self, name: &str) -> Network {
+        let blocks = self
+            .blocks
+            .iter()
+            .map(|block| Block { name: block.name.clone(), layers: block.launches.iter().filter_map(layer).collect() });
+        Network { name: name.to_owned(), blocks: blocks.collect() }
+    }
+
     /// Reads a plan, with its network's name. It means what it says, but may ask for anything:
     /// [`LaunchPlan::check`] comes next.
     ///
@@ -93,6 +103,33 @@ impl LaunchPlan {
         let plan = plan(&document).map_err(|why| Error::plan(path, why))?;
         Ok((document.network, plan))
     }
+}
+
+/// A launch's work; a reduction is part of the convolution in front of it.
+fn layer(launch: &Launch) -> Option<Layer> {
+    let product = |sides: [u32; 4]| sides.iter().map(|side| u64::from(*side)).product::<u64>();
+    let (sums, terms, weights, read) = match launch.work {
+        Work::Conv { .. } if launch.kernel == Kernel::ConvReduce => return None,
+        Work::Conv { shape: s, residual, .. } => {
+            let computed = product([s.batch, s.out_height, s.out_width, s.out_channels]);
+            let terms = product([s.kernel, s.kernel, s.channels, 1]);
+            let again = if residual.is_some() { computed } else { 0 };
+            (
+                computed,
+                terms,
+                terms * u64::from(s.out_channels),
+                product([s.batch, s.height, s.width, s.channels]) + again,
+            )
+        }
+        Work::Pool { shape: s, .. } => {
+            let written = product([s.batch, s.out_height, s.out_width, s.channels]);
+            (written, 0, 0, product([s.batch, s.height, s.width, s.channels]))
+        }
+        Work::Linear { shape: s, .. } => {
+            (s.outputs.into(), s.inputs.into(), product([s.inputs, s.outputs, 1, 1]), s.inputs.into())
+        }
+    };
+    Some(Layer { flops: 2 * sums * terms, weight_bytes: 2 * weights, activation_bytes: 2 * (read + sums) })
 }
 
 fn plan(document: &Document) -> Result<LaunchPlan, String> {

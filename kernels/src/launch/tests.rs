@@ -1,5 +1,6 @@
 use super::*;
 use crate::net;
+use jetpace_tables::work::Network;
 
 const ORIN_NANO: Gpu = Gpu { capability: Capability::new(8, 7), multiprocessors: 8 };
 const XAVIER_NX: Gpu = Gpu { capability: Capability::SM_72, multiprocessors: 6 };
@@ -215,6 +216,11 @@ fn a_plan_as_a_document_is_the_same_and_may_be_launched() {
         let (network, read) = LaunchPlan::read(&path).unwrap();
         assert_eq!((network.as_str(), &read), ("some network", plan));
         let layers = plan.check(gpu.capability).unwrap();
+        let flops = |network: &Network| network.layers().map(|layer| layer.flops).sum::<u64>() as f64;
+        let built_in: f64 = blocks.iter().flat_map(|b| &b.ops).map(|op| op.layer().flops as f64).sum();
+        // The image's fourth channel and outputs stored as a multiple of 8 are counted here.
+        let ratio = flops(&plan.network("n")) / (built_in * f64::from(plan.batch));
+        assert!((0.99..1.06).contains(&ratio), "{ratio}");
         for (layer, (op, layout)) in crate::pack::layouts(blocks).into_iter().enumerate() {
             let outputs = match op {
                 Op::Conv(c) | Op::Shortcut(c) => c.outputs,
