@@ -163,7 +163,7 @@ step_bench() {
         python3 tests/bench/judge.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
 }
 
-# Two builds of the CUDA kernels equal each other and what is committed.
+# A build of the CUDA kernels equals what is committed, and its SASS is within its budgets.
 step_cubin() {
     need python3 python3
     python3 -m pip --version >/dev/null 2>&1 || apt python3-pip
@@ -178,7 +178,8 @@ step_faults() {
 }
 
 # The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
-# that runs them: Orin's bodies, and Xavier's; last the agent's calibrate and run on it.
+# that runs them: Orin's bodies, and Xavier's; the bundle for a machine with a GPU, rehearsed on it; last the agent's
+# calibrate and run.
 step_emu() {
     need g++ g++
     need python3 python3
@@ -187,17 +188,35 @@ step_emu() {
     tests/emu/libcuda/build.sh build/libcuda/87 870
     tests/emu/libcuda/build.sh build/libcuda/72 720
     tests/emu/libcuda/build.sh build/libcuda/asan 870 -O1 -fsanitize=address
-    cargo build -p jetpace-kernels --features cuda --example check --locked # which the test runs
+    cargo build -p jetpace-kernels --features cuda --example check --example infer --locked # which the tests run
     JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace-kernels --features cuda --test emulated --locked
+    python3 -m unittest discover -s tests/gpu
+    JETPACE_PROFILE=dev tests/gpu/bundle.sh build/rehearsal
+    python3 tests/gpu/rehearse.py build/rehearsal build/libcuda/87
     JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace --features cuda --test cuda --locked
+}
+
+# Models of other people's kinds, imported and run on the stub driver, against onnxruntime; only by name, as it installs
+# onnx and onnxruntime and takes a while.
+LONG_STEPS+=(onnx)
+step_onnx() {
+    need g++ g++
+    need python3 python3
+    local venv=build/onnx
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -c 'import onnx, onnxruntime' 2>/dev/null || "$venv/bin/pip" install --quiet onnx onnxruntime numpy
+    tests/emu/libcuda/build.sh build/libcuda/87 870
+    cargo build --release -p jetpace-kernels --features cuda --example pack --example infer --locked
+    "$venv/bin/python" tests/onnx/check.py "${CARGO_TARGET_DIR:-target}/release/examples" build/libcuda/87
 }
 
 # What of tests/gpu runs without a GPU; with one, everything: right, clean and how fast.
 step_gpu() {
     need python3 python3
     python3 -m unittest discover -s tests/gpu
+    tests/gpu/bundle.sh build/gpu
     local code=0
-    python3 tests/gpu/gpu.py || code=$?
+    OUT=build/gpu-results build/gpu/run.sh || code=$?
     [ $code = 3 ] || return $code
 }
 

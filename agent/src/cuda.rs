@@ -1,14 +1,52 @@
 //! Networks on this machine's GPU.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_kernels::Error;
 use jetpace_kernels::cuda::CudaRunner;
+use jetpace_kernels::launch::LaunchPlan;
 use jetpace_kernels::net;
 use jetpace_kernels::weights::Weights;
+use jetpace_tables::work::Network;
 
 use crate::failure::{Failure, Reason};
+
+/// Options that name a network which is not built in.
+#[derive(Debug, clap::Args)]
+pub struct Precompiled {
+    /// Run this launch plan (kernels/PLANS.md) in place of a built-in network, with the --weights that belong to it
+    #[arg(long, value_name = "FILE", requires = "weights", conflicts_with = "net")]
+    plan: Option<PathBuf>,
+    /// The kernels of --plan as a cubin of one's own; by default jetpace's
+    #[arg(long, value_name = "FILE", requires = "plan")]
+    cubin: Option<PathBuf>,
+}
+
+impl Precompiled {
+    /// The launch plan's network; nothing where there is no plan.
+    pub fn network(&self) -> Result<Option<Network>, Failure> {
+        let Some(path) = &self.plan else { return Ok(None) };
+        let (name, plan) = LaunchPlan::read(path)?;
+        Ok(Some(plan.network(&name)))
+    }
+
+    /// Opens the GPU and puts the launch plan on it, or else the network: see [`runner`].
+    pub fn runner(
+        &self,
+        network: &str,
+        weights: Option<&Path>,
+        seed: u64,
+        timer: Monotonic,
+    ) -> Result<CudaRunner<Monotonic>, Failure> {
+        match (&self.plan, weights) {
+            (Some(plan), Some(weights)) => {
+                Ok(CudaRunner::from_plan(plan, weights, self.cubin.as_deref(), seed, timer)?)
+            }
+            _ => runner(network, weights, seed, timer),
+        }
+    }
+}
 
 /// Opens the GPU and puts a network on it, with weights from a safetensors file or random ones from `seed`; the
 /// network's input is random in any case. `timer` should be the one that everything else on this machine goes by.
@@ -35,12 +73,16 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let reason = match &error {
             Error::File { path, source } => return Self::file(path, source),
-            Error::Weights { .. } | Error::NoKernel { .. } | Error::Image { .. } | Error::TooLarge { .. } => {
-                Reason::Usage
-            }
-            Error::NoLibrary | Error::OldDriver { .. } | Error::NoDevice { .. } | Error::Capability { .. } => {
-                Reason::Unsupported
-            }
+            Error::Weights { .. }
+            | Error::Plan { .. }
+            | Error::NoKernel { .. }
+            | Error::Image { .. }
+            | Error::TooLarge { .. } => Reason::Usage,
+            Error::NoLibrary
+            | Error::StubLibrary { .. }
+            | Error::OldDriver { .. }
+            | Error::NoDevice { .. }
+            | Error::Capability { .. } => Reason::Unsupported,
             Error::Permission { .. } => Reason::Permission,
             Error::OutOfMemory { .. } | Error::Driver { .. } => Reason::Failed,
         };

@@ -34,7 +34,7 @@ __device__ __forceinline__ void write_pixels(const JpConv &p, const WarpTile<T::
 #pragma unroll
         for (int r = 0; r < S::ROWS / S::STEP; r++) {
             float v[8];
-            read8(staged + (at.first + r * S::STEP) * S::STRIDE + at.column, v);
+            S::read8(staged, at.first + r * S::STEP, at.column, v);
             if (wanted && row + r * S::STEP < rows)
                 write_output(p, element + r * S::STEP * p.out_channels, finish(v, residual[r]));
         }
@@ -58,10 +58,10 @@ __device__ __forceinline__ void write_maxima(const JpConv &p, const WarpTile<T::
         const int row = row0 + i * 16 + at.first * 4;
         if (at.first < 4 && wanted && row < rows) {
             float best[8], v[8];
-            read8(staged + at.first * 4 * S::STRIDE + at.column, best);
+            S::read8(staged, at.first * 4, at.column, best);
 #pragma unroll
             for (int k = 1; k < 4; k++) {
-                read8(staged + (at.first * 4 + k) * S::STRIDE + at.column, v);
+                S::read8(staged, at.first * 4 + k, at.column, v);
                 maximum8(best, v);
             }
             write_output(p, row / 4 * p.out_channels + channel, finish(best, make_uint4(0, 0, 0, 0)));
@@ -87,7 +87,7 @@ __device__ __forceinline__ void write_partial(const JpConv &p, const WarpTile<T:
         for (int r = at.first; r < S::ROWS; r += S::STEP) {
             const int row = row0 + i * 16 + r;
             float v[8];
-            read8(staged + r * S::STRIDE + at.column, v);
+            S::read8(staged, r, at.column, v);
             if (channel < p.out_channels && row < rows) write8(plane + static_cast<size_t>(row) * p.out_channels, v);
         }
         __syncwarp();
@@ -108,33 +108,37 @@ template <class T> __device__ __forceinline__ void conv(const JpConv &p) {
     ConvLoader<T> loader(p, row0, channel0, first);
     WarpTile<T::WARP_M, T::WARP_N> sums;
     sums.clear();
-    const __half *const A = shared + warp_m * SharedTile<T::K>::STRIDE;
-    const __half *const B = shared + (T::M + warp_n) * SharedTile<T::K>::STRIDE;
-
 #if __CUDA_ARCH__ >= 800
+    constexpr int STAGE = 2 * T::STAGE; // bytes
+    const int a = 2 * warp_m * SharedTile<T::K>::STRIDE, b = 2 * (T::M + warp_n) * SharedTile<T::K>::STRIDE;
+    const SharedAt stages = shared_at(shared);
 #pragma unroll
     for (int s = 0; s < T::STAGES - 1; s++) {
-        if (s < steps) loader.copy(shared + s * T::STAGE);
+        loader.copy(stages + s * STAGE, s < steps);
         copy_commit();
     }
-    int reading = 0, filling = T::STAGES - 1;
+    int reading = 0, filling = (T::STAGES - 1) * STAGE;
     for (int step = 0; step < steps; step++) {
         copy_wait<T::STAGES - 2>();
         __syncthreads();
-        sums.template load<T::K>(A + reading * T::STAGE, B + reading * T::STAGE, 0);
-        // Everyone has left the stage that is filled now: it was read before the barrier.
-        if (step + T::STAGES - 1 < steps) loader.copy(shared + filling * T::STAGE);
+        sums.template load<T::K>(stages + reading + a, stages + reading + b, 0);
+        // Everyone has left the stage that is filled now: it was read before the barrier. Behind the last step it is
+        // filled with zeros, as a branch here would keep the copies' addresses from mixing with the products.
+        loader.copy(stages + filling, step + T::STAGES - 1 < steps);
         copy_commit();
         sums.multiply();
 #pragma unroll
         for (int k = 1; k < T::K / 16; k++) {
-            sums.template load<T::K>(A + reading * T::STAGE, B + reading * T::STAGE, k);
+            sums.template load<T::K>(stages + reading + a, stages + reading + b, k);
             sums.multiply();
         }
-        reading = reading + 1 == T::STAGES ? 0 : reading + 1;
-        filling = filling + 1 == T::STAGES ? 0 : filling + 1;
+        filling = reading;
+        reading = reading == (T::STAGES - 1) * STAGE ? 0 : reading + STAGE;
     }
+    copy_wait<0>(); // of zeros, which would fall into the epilogue
 #else
+    const __half *const A = shared + warp_m * SharedTile<T::K>::STRIDE;
+    const __half *const B = shared + (T::M + warp_n) * SharedTile<T::K>::STRIDE;
     loader.fetch();
     loader.store(shared);
     for (int step = 0; step < steps; step++) {

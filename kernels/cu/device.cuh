@@ -47,23 +47,43 @@ __device__ __forceinline__ uint4 pack8(const float (&from)[8]) {
     return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+// The same pointer, which the compiler must take as it is: it would compute pointers that are kept for a loop anew from
+// their parts in every round.
+template <class T> __device__ __forceinline__ const T *kept(const T *p) {
+    asm("" : "+l"(p));
+    return p;
+}
+
+// Shared memory by whole vectors. Functions, so that the emulation sees every address and counts bank conflicts.
+template <class T> __device__ __forceinline__ T load_shared(const void *from) { return *static_cast<const T *>(from); }
+template <class T> __device__ __forceinline__ void store_shared(void *to, T value) { *static_cast<T *>(to) = value; }
+
 #if __CUDA_ARCH__ >= 800
 
-__device__ __forceinline__ unsigned shared_address(const void *p) {
+// The larger one, NaN where one is NaN: fmaxf would turn an overflow of fp16 into a plausible number.
+__device__ __forceinline__ float larger(float a, float b) {
+    float m;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
+    return m;
+}
+
+// An address in shared memory, in bytes: 32 bits, so that constants added to it become part of an instruction.
+using SharedAt = unsigned;
+__device__ __forceinline__ SharedAt shared_at(const void *p) {
     return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
 // Starts a copy of 16 bytes into shared memory; zeros where not valid (nothing is read then).
-__device__ __forceinline__ void copy16(void *to, const void *from, bool valid) {
+__device__ __forceinline__ void copy16(SharedAt to, const void *from, bool valid) {
     const int size = valid ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(size)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(size)
                  : "memory");
 }
 
 // The same with 8 bytes.
-__device__ __forceinline__ void copy8(void *to, const void *from, bool valid) {
+__device__ __forceinline__ void copy8(SharedAt to, const void *from, bool valid) {
     const int size = valid ? 8 : 0;
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(to)), "l"(from), "r"(size)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(size)
                  : "memory");
 }
 
@@ -75,10 +95,10 @@ template <int PENDING> __device__ __forceinline__ void copy_wait() {
 }
 
 // Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ __forceinline__ void ldmatrix4(unsigned (&r)[4], const void *row) {
+__device__ __forceinline__ void ldmatrix4(unsigned (&r)[4], SharedAt row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row))
+                 : "r"(row)
                  : "memory");
 }
 
@@ -89,6 +109,10 @@ __device__ __forceinline__ void mma16816(float (&d)[4], const unsigned (&a)[4], 
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+#else
+
+__device__ __forceinline__ float larger(float a, float b) { return a > b || a != a ? a : b; }
 
 #endif
 #endif

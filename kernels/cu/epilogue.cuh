@@ -4,13 +4,31 @@
 
 // A warp turns 16 rows of its accumulators at a time through shared memory, so that every lane then holds 8
 // neighbouring channels of one row: 16-byte stores, and one layout behind mma and wmma. 8 floats of padding keep the
-// writes free of bank conflicts.
+// writes free of bank conflicts. Of reads, lanes 32 floats apart would meet in one bank, so where `swapped` the halves of 8
+// floats are read in the other order: mma's are stored so, wmma's stores know only plain rows.
 template <int N> struct Staging {
     static constexpr int ROWS = 16;
     static constexpr int STRIDE = N + 8;
     static constexpr int FLOATS = ROWS * STRIDE;
     static constexpr int LANES = N / 8;         // lanes that share a row
     static constexpr int STEP = 32 / LANES;     // rows that a warp handles at once
+
+    static __device__ __forceinline__ bool swapped(int row, int column) {
+        return N == 64 ? column >= 32 : ((row ^ row >> 2) & 1) != 0;
+    }
+    // 8 neighbouring channels of a row.
+    static __device__ __forceinline__ void read8(const float *staged, int row, int column, float (&v)[8]) {
+        const float *const at = staged + row * STRIDE + column;
+        const bool swap = swapped(row, column);
+        float4 low = load_shared<float4>(at + (swap ? 4 : 0)), high = load_shared<float4>(at + (swap ? 0 : 4));
+#if __CUDA_ARCH__ < 800
+        const float4 stored_low = swap ? high : low;
+        high = swap ? low : high;
+        low = stored_low;
+#endif
+        v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+        v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+    }
 };
 
 __device__ __forceinline__ void read8(const float *from, float (&v)[8]) {
@@ -39,7 +57,7 @@ struct Finish {
         float add[8];
         unpack8(residual, add);
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = fmaxf(v[i] + bias[i] + add[i], floor);
+        for (int i = 0; i < 8; i++) v[i] = larger(v[i] + bias[i] + add[i], floor);
         return pack8(v);
     }
 };
@@ -55,5 +73,5 @@ __device__ __forceinline__ void write_output(const JpConv &p, int at, uint4 v) {
 
 __device__ __forceinline__ void maximum8(float (&v)[8], const float (&other)[8]) {
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = fmaxf(v[i], other[i]);
+    for (int i = 0; i < 8; i++) v[i] = larger(v[i], other[i]);
 }

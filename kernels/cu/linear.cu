@@ -46,5 +46,5 @@ extern "C" __global__ void __launch_bounds__(JP_LINEAR_THREADS) linear_1(const J
     float total = static_cast<const float *>(p.bias)[output];
 #pragma unroll
     for (int w = 0; w < WARPS; w++) total += partial[w * OUTPUTS + threadIdx.x];
-    static_cast<__half *>(p.output)[output] = __float2half_rn(p.relu ? fmaxf(total, 0.f) : total);
+    static_cast<__half *>(p.output)[output] = __float2half_rn(p.relu ? larger(total, 0.f) : total);
 }

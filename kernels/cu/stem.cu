@@ -7,14 +7,26 @@ template <int KERNEL_, int STRIDE_, int ROW_> struct Stem {
     static constexpr int PATCH_ROWS = (JP_STEM_ROWS - 1) * STRIDE + KERNEL;
     static constexpr int PATCH_COLS = (JP_STEM_COLS - 1) * STRIDE + ROW / 4; // pixels
     static constexpr int PATCH = (PATCH_ROWS * PATCH_COLS * 4 + 15) / 16 * 16; // elements
-    static constexpr int FILTER_STRIDE = ROW + 8;
-    static constexpr int FILTER = JP_STEM_CHANNELS * FILTER_STRIDE; // elements of one filter row
-    static constexpr int RING = 3;                                  // filter rows in shared memory
     static constexpr int WARP_M = JP_STEM_ROWS * JP_STEM_COLS / (JP_STEM_THREADS / 32);
     static constexpr int STAGED = JP_STEM_THREADS / 32 * Staging<JP_STEM_CHANNELS>::FLOATS * 2; // elements
 #if __CUDA_ARCH__ >= 800
+    static constexpr int FILTER = JP_STEM_CHANNELS * ROW; // elements of one filter row
+    static constexpr int RING = 3;                        // filter rows in shared memory
     static constexpr int USED = PATCH + RING * FILTER;
+
+    // Where 8 elements of a channel's filter row lie: permuted so that neither ldmatrix's eight channels nor eight
+    // neighbouring copies meet in a bank.
+    static __device__ __forceinline__ int filter_offset(int channel, int chunk) {
+        return channel * ROW + ((chunk ^ (ROW == 32 ? channel >> 1 & 3 : channel >> 2 & 1)) << 3);
+    }
+    // Where a pixel of a patch row lies. At stride 4 the operand's rows are 32 bytes apart, so that every fifth meets the
+    // first in a bank: of every second 16 pixels, the pairs of each four change places.
+    static __device__ __forceinline__ int patch_pixel(int column) {
+        return STRIDE == 4 ? column ^ (column >> 4 & 1) << 1 : column;
+    }
 #else
+    static constexpr int FILTER_STRIDE = ROW + 8;
+    static constexpr int FILTER = JP_STEM_CHANNELS * FILTER_STRIDE;
     static constexpr int WINDOWS = JP_STEM_ROWS * JP_STEM_COLS * FILTER_STRIDE;
     static constexpr int USED = PATCH + FILTER + WINDOWS;
 #endif
@@ -27,10 +39,14 @@ template <int KERNEL_, int STRIDE_, int ROW_> struct Stem {
 template <class S>
 __device__ __forceinline__ void copy_filter_row(const JpConv &p, __half *ring, int channel0, int ky) {
     constexpr int CHUNKS = S::ROW / 8;
+    static_assert(JP_STEM_CHANNELS * CHUNKS % JP_STEM_THREADS == 0, "every thread copies as much");
     const __half *const from =
         static_cast<const __half *>(p.weights) + (static_cast<size_t>(ky) * p.out_channels + channel0) * S::ROW;
-    for (int i = threadIdx.x; i < JP_STEM_CHANNELS * CHUNKS; i += JP_STEM_THREADS)
-        copy16(ring + ky % S::RING * S::FILTER + i / CHUNKS * S::FILTER_STRIDE + i % CHUNKS * 8, from + i * 8, true);
+#pragma unroll
+    for (int k = 0; k < JP_STEM_CHANNELS * CHUNKS / JP_STEM_THREADS; k++) {
+        const int i = threadIdx.x + k * JP_STEM_THREADS;
+        copy16(shared_at(ring + ky % S::RING * S::FILTER + S::filter_offset(i / CHUNKS, i % CHUNKS)), from + i * 8, true);
+    }
 }
 
 template <class S>
@@ -40,7 +56,35 @@ __device__ __forceinline__ void copy_patch(const JpConv &p, __half *patch, int i
         const int y = y0 + i / S::PATCH_COLS, x = x0 + i % S::PATCH_COLS;
         const bool inside = y >= 0 && y < p.height && x >= 0 && x < p.width;
         const int at = inside ? ((image * p.height + y) * p.width + x) * JP_IMAGE_CHANNELS : 0;
-        copy8(patch + i * 4, from + at, inside);
+        const int pixel = i / S::PATCH_COLS * S::PATCH_COLS + S::patch_pixel(i % S::PATCH_COLS);
+        copy8(shared_at(patch + pixel * 4), from + at, inside);
+    }
+}
+
+// The products of one filter row.
+template <class S>
+__device__ __forceinline__ void sum_row(const __half *patch, const __half *filter, int ky,
+                                        WarpTile<S::WARP_M, JP_STEM_CHANNELS> &sums) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31;
+#pragma unroll
+    for (int k = 0; k < S::ROW / 16; k++) {
+        // The layout of mma's first operand: rows lane / 4 and 8 below, columns (lane % 4) * 2 and 8 behind. Eight rows
+        // are a multiple of 32 pixels at stride 4, so that patch_pixel does the same there.
+        const int pixel = (lane >> 2) * S::STRIDE + k * 4 + ((lane & 3) >> 1), pair = (lane & 1) * 2;
+        const int low = S::patch_pixel(pixel) * 4 + pair, high = S::patch_pixel(pixel + 2) * 4 + pair;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const __half *const row = patch + ((warp * 2 + i) * S::STRIDE + ky) * S::PATCH_COLS * 4;
+            sums.a[i][0] = load_shared<unsigned>(row + low);
+            sums.a[i][1] = load_shared<unsigned>(row + low + 8 * S::STRIDE * 4);
+            sums.a[i][2] = load_shared<unsigned>(row + high);
+            sums.a[i][3] = load_shared<unsigned>(row + high + 8 * S::STRIDE * 4);
+        }
+        const int channel = (lane & 7) + ((lane >> 4) << 3), chunk = k * 2 + ((lane >> 3) & 1);
+#pragma unroll
+        for (int j = 0; j < JP_STEM_CHANNELS / 16; j++) // 16 channels further on the permutation is the same
+            ldmatrix4(sums.b[j], shared_at(filter + S::filter_offset(channel, chunk)) + j * 32 * S::ROW);
+        sums.multiply();
     }
 }
 
@@ -48,8 +92,17 @@ template <class S>
 __device__ __forceinline__ void sum_products(const JpConv &p, __half *shared, int image, int y0, int x0, int channel0,
                                              WarpTile<S::WARP_M, JP_STEM_CHANNELS> &sums) {
     __half *const patch = shared, *const ring = shared + S::PATCH;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31;
     copy_patch<S>(p, patch, image, y0, x0);
+    if (S::KERNEL <= S::RING) { // the whole filter at once
+#pragma unroll
+        for (int ky = 0; ky < S::KERNEL; ky++) copy_filter_row<S>(p, ring, channel0, ky);
+        copy_commit();
+        copy_wait<0>();
+        __syncthreads();
+#pragma unroll
+        for (int ky = 0; ky < S::KERNEL; ky++) sum_row<S>(patch, ring + ky * S::FILTER, ky, sums);
+        return;
+    }
     copy_filter_row<S>(p, ring, channel0, 0);
     copy_commit();
     copy_filter_row<S>(p, ring, channel0, 1);
@@ -59,25 +112,7 @@ __device__ __forceinline__ void sum_products(const JpConv &p, __half *shared, in
         __syncthreads();
         if (ky + 2 < S::KERNEL) copy_filter_row<S>(p, ring, channel0, ky + 2);
         copy_commit();
-        const __half *const filter = ring + ky % S::RING * S::FILTER;
-#pragma unroll
-        for (int k = 0; k < S::ROW / 16; k++) {
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                // The layout of mma's first operand: rows lane / 4 and 8 below, columns (lane % 4) * 2 and 8 behind.
-                const int row = (warp * 2 + i) * S::STRIDE + ky, column = (lane >> 2) * S::STRIDE;
-                const __half *const at = patch + (row * S::PATCH_COLS + column) * 4 + k * 16 + (lane & 3) * 2;
-                sums.a[i][0] = *reinterpret_cast<const unsigned *>(at);
-                sums.a[i][1] = *reinterpret_cast<const unsigned *>(at + 8 * S::STRIDE * 4);
-                sums.a[i][2] = *reinterpret_cast<const unsigned *>(at + 8);
-                sums.a[i][3] = *reinterpret_cast<const unsigned *>(at + 8 * S::STRIDE * 4 + 8);
-            }
-#pragma unroll
-            for (int j = 0; j < JP_STEM_CHANNELS / 16; j++)
-                ldmatrix4(sums.b[j], filter + (j * 16 + (lane & 7) + ((lane >> 4) << 3)) * S::FILTER_STRIDE + k * 16 +
-                                         ((lane >> 3) & 1) * 8);
-            sums.multiply();
-        }
+        sum_row<S>(patch, ring + ky % S::RING * S::FILTER, ky, sums);
     }
 }
 
@@ -144,7 +179,7 @@ template <class S> __device__ __forceinline__ void stem(const JpConv &p) {
             const int ox = ox0 + r;
             if (oy >= p.out_height || ox >= p.out_width) continue;
             float v[8];
-            read8(staged + r * Stage::STRIDE + channel, v);
+            Stage::read8(staged, r, channel, v);
             const int pixel = (image * p.out_height + oy) * p.out_width + ox;
             const uint4 none = make_uint4(0, 0, 0, 0);
             write_output(p, pixel * p.out_channels + channel0 + channel, finish(v, none));

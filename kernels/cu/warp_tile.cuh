@@ -33,15 +33,15 @@ template <int M, int N> struct WarpTile {
     }
 
     // Reads the operands of the k-th slice of 16.
-    template <int K> __device__ __forceinline__ void load(const __half *A, const __half *B, int k) {
+    template <int K> __device__ __forceinline__ void load(SharedAt A, SharedAt B, int k) {
         const int lane = threadIdx.x & 31;
-        const __half *const a_row = A + SharedTile<K>::offset(lane & 15, k * 2 + (lane >> 4));
-        const __half *const b_row =
-            B + SharedTile<K>::offset((lane & 7) + ((lane >> 4) << 3), k * 2 + ((lane >> 3) & 1));
+        const SharedAt a_row = A + 2 * SharedTile<K>::offset(lane & 15, k * 2 + (lane >> 4));
+        const SharedAt b_row =
+            B + 2 * SharedTile<K>::offset((lane & 7) + ((lane >> 4) << 3), k * 2 + ((lane >> 3) & 1));
 #pragma unroll
-        for (int i = 0; i < MI; i++) ldmatrix4(a[i], a_row + i * 16 * SharedTile<K>::STRIDE);
+        for (int i = 0; i < MI; i++) ldmatrix4(a[i], a_row + i * 32 * SharedTile<K>::STRIDE);
 #pragma unroll
-        for (int j = 0; j < NI / 2; j++) ldmatrix4(b[j], b_row + j * 16 * SharedTile<K>::STRIDE);
+        for (int j = 0; j < NI / 2; j++) ldmatrix4(b[j], b_row + j * 32 * SharedTile<K>::STRIDE);
     }
 
     __device__ __forceinline__ void multiply() {
@@ -53,12 +53,14 @@ template <int M, int N> struct WarpTile {
 
     // Rows i * 16 to i * 16 + 15 into a Staging<N>.
     __device__ __forceinline__ void stage(float *to, int i) const {
+        using S = Staging<N>;
         const int lane = threadIdx.x & 31, row = lane >> 2, column = (lane & 3) * 2;
 #pragma unroll
         for (int j = 0; j < NI; j++) {
-            float *at = to + row * Staging<N>::STRIDE + j * 8 + column;
-            *reinterpret_cast<float2 *>(at) = make_float2(acc[i][j][0], acc[i][j][1]);
-            *reinterpret_cast<float2 *>(at + 8 * Staging<N>::STRIDE) = make_float2(acc[i][j][2], acc[i][j][3]);
+            // Row + 8 is swapped where this one is.
+            float *at = to + row * S::STRIDE + j * 8 + (S::swapped(row, j * 8) ? column ^ 4 : column);
+            store_shared(at, make_float2(acc[i][j][0], acc[i][j][1]));
+            store_shared(at + 8 * S::STRIDE, make_float2(acc[i][j][2], acc[i][j][3]));
         }
     }
 };

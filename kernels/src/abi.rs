@@ -32,6 +32,8 @@ pub struct Tile {
     pub rows: u32,
     /// Output channels of a thread block.
     pub channels: u32,
+    /// Warps along the pixels and along the channels; each reads its pixels' and its channels' operands by itself.
+    pub warps: [u32; 2],
     /// Input channels in one step of the inner loop.
     pub step: u32,
     /// Dynamic shared memory in bytes.
@@ -40,18 +42,18 @@ pub struct Tile {
     pub shared_sm72: u32,
 }
 
-const fn tile(rows: u32, channels: u32, step: u32, shared: u32, shared_sm72: u32) -> Tile {
-    Tile { rows, channels, step, shared, shared_sm72 }
+const fn tile(rows: u32, channels: u32, warps: [u32; 2], step: u32, shared: u32, shared_sm72: u32) -> Tile {
+    Tile { rows, channels, warps, step, shared, shared_sm72 }
 }
 
 /// Every shape, the largest first.
 pub const TILES: [Tile; 6] = [
-    tile(256, 64, 32, 81920, 51200),
-    tile(128, 128, 32, 65536, 40960),
-    tile(128, 64, 32, 49152, 30720),
-    tile(64, 128, 32, 49152, 30720),
-    tile(64, 64, 64, 49152, 36864),
-    tile(32, 64, 64, 36864, 27648),
+    tile(256, 64, [4, 1], 32, 81920, 51200),
+    tile(128, 128, [2, 2], 32, 65536, 40960),
+    tile(128, 64, [2, 2], 32, 49152, 30720),
+    tile(64, 128, [2, 2], 32, 49152, 30720),
+    tile(64, 64, [2, 2], 64, 49152, 36864),
+    tile(32, 64, [2, 2], 64, 36864, 27648),
 ];
 
 /// A first convolution: three channels, large filters.
@@ -151,6 +153,50 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// In the header's order.
+    pub const fn ints(&self) -> [u32; 14] {
+        let Self { batch, height, width, channels, out_height, out_width, out_channels, .. } = *self;
+        let Self { kernel, stride, pad, relu, pool2, splits, reserved, .. } = *self;
+        [
+            batch,
+            height,
+            width,
+            channels,
+            out_height,
+            out_width,
+            out_channels,
+            kernel,
+            stride,
+            pad,
+            relu,
+            pool2,
+            splits,
+            reserved,
+        ]
+    }
+
+    /// From [`ConvShape::ints`].
+    pub const fn from_ints(ints: [u32; 14]) -> Self {
+        let [batch, height, width, channels, out_height, out_width, out_channels, rest @ ..] = ints;
+        let [kernel, stride, pad, relu, pool2, splits, reserved] = rest;
+        Self {
+            batch,
+            height,
+            width,
+            channels,
+            out_height,
+            out_width,
+            out_channels,
+            kernel,
+            stride,
+            pad,
+            relu,
+            pool2,
+            splits,
+            reserved,
+        }
+    }
+
     /// Rows of the matrix product: output pixels, those that a fused 2x2 maximum drops left out.
     pub const fn rows(&self) -> u32 {
         match self.pool2 {
@@ -183,6 +229,20 @@ pub struct PoolShape {
     pub reserved: u32,
 }
 
+impl PoolShape {
+    /// In the header's order.
+    pub const fn ints(&self) -> [u32; 10] {
+        let Self { batch, height, width, channels, out_height, out_width, window, stride, pad, reserved } = *self;
+        [batch, height, width, channels, out_height, out_width, window, stride, pad, reserved]
+    }
+
+    /// From [`PoolShape::ints`].
+    pub const fn from_ints(ints: [u32; 10]) -> Self {
+        let [batch, height, width, channels, out_height, out_width, window, stride, pad, reserved] = ints;
+        Self { batch, height, width, channels, out_height, out_width, window, stride, pad, reserved }
+    }
+}
+
 /// The ints of `JpLinear`, behind its four pointers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -192,6 +252,18 @@ pub struct LinearShape {
     pub outputs: u32,
     pub relu: u32,
     pub reserved: u32,
+}
+
+impl LinearShape {
+    /// In the header's order.
+    pub const fn ints(&self) -> [u32; 4] {
+        [self.inputs, self.outputs, self.relu, self.reserved]
+    }
+
+    /// From [`LinearShape::ints`].
+    pub const fn from_ints([inputs, outputs, relu, reserved]: [u32; 4]) -> Self {
+        Self { inputs, outputs, relu, reserved }
+    }
 }
 
 #[cfg(test)]
@@ -230,6 +302,10 @@ mod tests {
         for tile in TILES {
             let prefix = format!("JP_{}", Kernel::Conv(tile).name().to_uppercase());
             ours.insert(format!("{prefix}_K"), tile.step);
+            // As conv.cu compiles it.
+            let [rows, columns] = tile.warps;
+            let compiled = format!("JP_CONV({}, {}, {rows}, {columns}, ", tile.rows, tile.channels);
+            assert!(include_str!("../cu/conv.cu").contains(&compiled), "{compiled}");
             ours.insert(format!("{prefix}_SHARED"), tile.shared);
             ours.insert(format!("{prefix}_SHARED_SM72"), tile.shared_sm72);
         }

@@ -37,9 +37,12 @@ pub struct Cubin {
 }
 
 /// Every cubin.
-pub static CUBINS: [Cubin; 4] = [
+pub static CUBINS: [Cubin; 7] = [
     Cubin { capability: Capability::SM_72, image: include_bytes!("../cubin/sm_72/jetpace.cubin") },
+    Cubin { capability: Capability::new(8, 0), image: include_bytes!("../cubin/sm_80/jetpace.cubin") },
+    Cubin { capability: Capability::new(8, 6), image: include_bytes!("../cubin/sm_86/jetpace.cubin") },
     Cubin { capability: Capability::new(8, 7), image: include_bytes!("../cubin/sm_87/jetpace.cubin") },
+    Cubin { capability: Capability::new(8, 9), image: include_bytes!("../cubin/sm_89/jetpace.cubin") },
     Cubin { capability: Capability::new(9, 0), image: include_bytes!("../cubin/sm_90/jetpace.cubin") },
     Cubin { capability: Capability::new(11, 0), image: include_bytes!("../cubin/sm_110/jetpace.cubin") },
 ];
@@ -63,8 +66,10 @@ mod tests {
     #[test]
     fn another_capability_is_refused_by_name_even_a_near_one() {
         assert!(find("Orin", Capability::new(8, 7)).is_ok());
-        // Nothing of 8.6 or 8.9 is taken: Tegra's cubins are for Tegra's GPUs.
-        let message = find("RTX 4090", Capability::new(8, 9)).unwrap_err().to_string();
-        assert_eq!(message, "RTX 4090 has compute capability 8.9; kernels are compiled for 7.2, 8.7, 9.0, 11.0 only");
+        assert!(find("RTX 4090", Capability::new(8, 9)).is_ok());
+        // Nothing of 7.2 is taken: Tegra's cubins are for Tegra's GPUs.
+        let message = find("RTX 2080", Capability::new(7, 5)).unwrap_err().to_string();
+        let supported = "7.2, 8.0, 8.6, 8.7, 8.9, 9.0, 11.0";
+        assert_eq!(message, format!("RTX 2080 has compute capability 7.5; kernels are compiled for {supported} only"));
     }
 }

@@ -24,6 +24,14 @@ pub enum Error {
         /// What is wrong in it.
         why: String,
     },
+    /// A launch plan that cannot be read, or must not be launched.
+    #[error("{}: no launch plan that can be run: {why}", path.display())]
+    Plan {
+        /// The plan's file.
+        path: PathBuf,
+        /// What is wrong in it.
+        why: String,
+    },
     /// A layer, or a batch, that no kernel is compiled for.
     #[error("no kernel for {what}: {why}")]
     NoKernel {
@@ -49,6 +57,15 @@ pub enum Error {
     /// There is no CUDA driver.
     #[error("no CUDA driver here: libcuda.so.1 cannot be loaded; it comes with JetPack or NVIDIA's driver")]
     NoLibrary,
+    /// The library that was loaded is the toolkit's, to link with.
+    #[error(
+        "{path} is none to run with: it is a stub of CUDA's toolkit; take its folder out of LD_LIBRARY_PATH, so that the \
+         driver's libcuda.so.1 is found"
+    )]
+    StubLibrary {
+        /// Where it lies.
+        path: String,
+    },
     /// The CUDA driver is too old.
     #[error("the CUDA driver is older than 11.4 (JetPack 5.1), the oldest that can be used: it has no {symbols}")]
     OldDriver {
@@ -102,6 +119,10 @@ impl Error {
 
     pub(crate) fn weights(path: &Path, why: impl fmt::Display) -> Self {
         Self::Weights { path: path.to_owned(), why: why.to_string() }
+    }
+
+    pub(crate) fn plan(path: &Path, why: impl fmt::Display) -> Self {
+        Self::Plan { path: path.to_owned(), why: why.to_string() }
     }
 
     pub(crate) fn no_kernel(what: &str, why: impl fmt::Display) -> Self {

@@ -162,6 +162,16 @@ pub fn distance(got: &[f32], want: &[f32]) -> f32 {
     differences.fold(0.0, f32::max) / largest
 }
 
+/// How far `got` is from `want` on the whole: the root of the summed squares of the differences over that of `want`;
+/// infinite where a value of `got` is not finite. One channel that is dead shows here, though it may hold no large value.
+pub fn relative_l2(got: &[f32], want: &[f32]) -> f32 {
+    assert_eq!(got.len(), want.len(), "different shapes");
+    let square = |x: f32| if x.is_finite() { f64::from(x) * f64::from(x) } else { f64::INFINITY };
+    let difference: f64 = got.iter().zip(want).map(|(g, w)| square(g - w)).sum();
+    let whole: f64 = want.iter().map(|w| square(*w)).sum();
+    (difference / whole.max(f64::MIN_POSITIVE)).sqrt() as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,5 +248,20 @@ mod tests {
     fn distance_is_relative_to_the_largest_and_sees_nan() {
         assert_eq!(distance(&[1.0, -3.0], &[1.0, -4.0]), 0.25);
         assert_eq!(distance(&[f32::NAN], &[1.0]), f32::INFINITY);
+    }
+
+    #[test]
+    fn a_dead_channel_is_seen_by_the_squares() {
+        // One of 99 small values is lost beside a large one.
+        let want: Vec<f32> = (0..100).map(|i| if i == 0 { 10.0 } else { 0.1 }).collect();
+        let mut got = want.clone();
+        got[50] = 0.0;
+        assert!((distance(&got, &want) - 0.01).abs() < 1e-6);
+        // 0.1 / sqrt(100 + 99 * 0.01).
+        assert!((relative_l2(&got, &want) - 0.009_951).abs() < 1e-5);
+        got[50] = f32::NAN;
+        assert_eq!(relative_l2(&got, &want), f32::INFINITY);
+        got[50] = f32::INFINITY;
+        assert_eq!(relative_l2(&got, &want), f32::INFINITY);
     }
 }

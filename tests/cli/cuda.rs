@@ -82,3 +82,31 @@ fn a_network_runs_without_a_table() {
     let frames = std::fs::read_to_string(folder.path().join("frames.csv")).expect("no frames");
     assert_eq!(frames.lines().count(), 3, "{frames}");
 }
+
+/// A network that is not built in: as a launch plan with weights, measured and run like any other.
+#[test]
+fn a_launch_plan_is_measured_and_run() {
+    use jetpace_kernels::cubin::Capability;
+    use jetpace_kernels::launch::{Gpu, LaunchPlan};
+    use jetpace_kernels::weights::Weights;
+    use jetpace_kernels::weights::packed::PackedWeights;
+    use jetpace_tables::work::Size;
+
+    let folder = tempfile::tempdir().expect("no folder");
+    let blocks = jetpace_kernels::net::ops("vgg19-32").expect("it is built in");
+    let gpu = Gpu { capability: Capability::new(8, 7), multiprocessors: 8 };
+    let plan = LaunchPlan::new(&blocks, Size(1), &gpu).expect("it has kernels");
+    std::fs::write(folder.path().join("net.json"), plan.to_json("their-network")).expect("not written");
+    PackedWeights::write(&folder.path().join("net.safetensors"), &blocks, &Weights::random(1)).expect("not written");
+    let program = ["--plan", "net.json", "--weights", "net.safetensors"];
+    let args = [&["run"], &program[..], &["--frames", "2", "--deadline", "500ms", "--json"]].concat();
+    let Some(output) = on_the_stub(folder.path(), &args) else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in ["\"network\": \"their-network\"", "\"evidence\": \"gpu\"", "\"frames\": 2"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let args = [&["calibrate"], &program[..], &["--frames", "2", "--spacing", "1ms", "-o", "sweep.csv"]].concat();
+    on_the_stub(folder.path(), &args);
+    let sweep = std::fs::read_to_string(folder.path().join("sweep.csv")).expect("no sweep");
+    assert!(sweep.contains("their-network") && sweep.lines().count() == 2 + 2 * 6, "{sweep}");
+}

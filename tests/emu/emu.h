@@ -83,6 +83,21 @@ inline uint4 pack8(const float (&from)[8]) {
     return v;
 }
 
+template <class T> const T *kept(const T *p) { return p; }
+
+inline float larger(float a, float b) { return a > b || a != a ? a : b; }
+
+template <class T> T load_shared(const void *from) {
+    emu::aligned(from, sizeof(T), "load_shared");
+    emu::touch(from, sizeof(T));
+    return *static_cast<const T *>(from);
+}
+template <class T> void store_shared(void *to, T value) {
+    emu::aligned(to, sizeof(T), "store_shared");
+    emu::touch(to, sizeof(T));
+    *static_cast<T *>(to) = value;
+}
+
 #if __CUDA_ARCH__ >= 800
 
 namespace emu {
@@ -93,11 +108,12 @@ inline void perform(const Copy &c) {
         memset(c.to, 0, c.bytes);
 }
 
-inline void copy(void *to, const void *from, unsigned bytes, bool valid) {
+inline void copy(const char *to, const void *from, unsigned bytes, bool valid) {
     aligned(to, bytes, "cp.async");
     aligned(from, bytes, "cp.async");
     Fiber &f = block().fiber();
-    f.copies.push_back({to, from, bytes, valid});
+    touch(to, bytes);
+    f.copies.push_back({const_cast<char *>(to), from, bytes, valid});
     if (mode.early_copies) perform(f.copies.back());
 }
 
@@ -114,16 +130,19 @@ inline void wait(size_t pending) {
 }
 } // namespace emu
 
-inline void copy16(void *to, const void *from, bool valid) { emu::copy(to, from, 16, valid); }
-inline void copy8(void *to, const void *from, bool valid) { emu::copy(to, from, 8, valid); }
+using SharedAt = const char *;
+inline SharedAt shared_at(const void *p) { return static_cast<SharedAt>(p); }
+inline void copy16(SharedAt to, const void *from, bool valid) { emu::copy(to, from, 16, valid); }
+inline void copy8(SharedAt to, const void *from, bool valid) { emu::copy(to, from, 8, valid); }
 inline void copy_commit() { emu::block().fiber().groups.push_back(emu::block().fiber().copies.size()); }
 template <int PENDING> void copy_wait() { emu::wait(PENDING); }
 
-inline void ldmatrix4(unsigned (&r)[4], const void *row) {
+inline void ldmatrix4(unsigned (&r)[4], SharedAt row) {
     emu::aligned(row, 16, "ldmatrix");
+    emu::touch(row, 16);
     uint16_t line[8];
     memcpy(line, row, 16); // here, so that a sanitizer sees the access
-    emu::LdMatrix op{row, line, r};
+    emu::LdMatrix op{line, r};
     emu::warp_collective(emu::ldmatrix4, &op);
 }
 

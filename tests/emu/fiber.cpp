@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <thread>
@@ -62,11 +63,52 @@ struct Host {
     void **params = nullptr;
 };
 thread_local Host host;
-std::atomic<uint64_t> conflicts{0};
+std::mutex passes_lock;
+std::map<std::string, Passes> all_passes;
+thread_local Passes block_passes;
 
 std::vector<Kernel> &kernels() {
     static std::vector<Kernel> all;
     return all;
+}
+
+// The n-th accesses of `bytes` of a warp's lanes: 32 banks of 4 bytes; a pass serves one word of each bank, to as many
+// lanes as want it, and lanes together as far as they make 128 bytes.
+void count_passes(unsigned first, unsigned lanes, unsigned width, size_t n) {
+    const size_t words = size_t{1} << width, together = 32 / words;
+    for (size_t from = first; from < first + lanes; from += together) {
+        std::vector<uintptr_t> banks[32];
+        size_t distinct = 0, most = 0;
+        for (size_t l = from; l < std::min<size_t>(from + together, first + lanes); l++) {
+            const std::vector<uintptr_t> &touched = block().fibers[l].touched[width];
+            if (n >= touched.size()) continue;
+            for (uintptr_t w = touched[n] / 4; w < touched[n] / 4 + words; w++) {
+                std::vector<uintptr_t> &bank = banks[w % 32];
+                if (std::find(bank.begin(), bank.end(), w) != bank.end()) continue;
+                bank.push_back(w);
+                distinct++;
+                most = std::max(most, bank.size());
+            }
+        }
+        block_passes.needed += most;
+        block_passes.least += (distinct + 31) / 32;
+    }
+}
+
+// The accesses of a warp since its lanes last met.
+void count_warp(unsigned first, unsigned lanes) {
+    if (!mode.banks) return;
+    for (unsigned width = 0; width < 3; width++) {
+        size_t longest = 0;
+        for (unsigned l = first; l < first + lanes; l++)
+            longest = std::max(longest, block().fibers[l].touched[width].size());
+        for (size_t n = 0; n < longest; n++) count_passes(first, lanes, width, n);
+        for (unsigned l = first; l < first + lanes; l++) block().fibers[l].touched[width].clear();
+    }
+}
+
+void count_block() {
+    for (unsigned i = 0; i < block().count; i += 32) count_warp(i, std::min(32u, block().count - i));
 }
 
 // Continues `to`, or the host where it is null. `from` is the running fiber, null for the host.
@@ -140,6 +182,7 @@ void prepare(Fiber &fiber, unsigned i) {
     fiber.thread = {i % block().size.x, i / block().size.x % block().size.y, i / (block().size.x * block().size.y)};
     fiber.copies.clear();
     fiber.groups.clear();
+    for (auto &touched : fiber.touched) touched.clear();
     fiber.stack = host.stacks + i * STACK;
     // Staggered, so that the fibers' frames do not all fall into the same cache set; a return address above it
     // keeps the stack aligned as after a call.
@@ -177,6 +220,7 @@ void run_block(size_t shared_bytes) {
     for (unsigned i = 0; i < block().count; i++) prepare(block().fibers[i], i);
     block().current = mode.reverse ? block().count - 1 : 0;
     switch_to(&block().fiber(), nullptr);
+    count_block();
     free(block().dynamic);
     for (const Shared &s : block().fixed) free(s.memory);
     block().fixed.clear();
@@ -191,6 +235,7 @@ void barrier() {
         return;
     }
     block().at_barrier = 0;
+    count_block();
     for (unsigned i = 0; i < block().count; i++)
         if (block().fibers[i].state == State::AtBarrier) block().fibers[i].state = State::Ready;
 }
@@ -207,6 +252,7 @@ void warp_collective(WarpOp op, void *operands) {
         return;
     }
     warp.arrived = 0;
+    count_warp(first, lanes);
     if (op) op(warp.operands, lanes);
     for (unsigned i = 0; i < lanes; i++)
         if (first + i != me) block().fibers[first + i].state = State::Ready;
@@ -244,6 +290,11 @@ void launch(const Kernel &kernel, dim3 grid, dim3 size, size_t shared_bytes, voi
         }
         if (host.stacks) munmap(host.stacks, host.stack_count * STACK);
         host = Host();
+        const std::lock_guard<std::mutex> hold(passes_lock);
+        Passes &sum = all_passes[kernel.name];
+        sum.needed += block_passes.needed;
+        sum.least += block_passes.least;
+        block_passes = Passes();
     };
     std::vector<std::thread> others;
     for (unsigned i = 1; i < std::min<size_t>(threads, total); i++) others.emplace_back(work);
@@ -251,8 +302,14 @@ void launch(const Kernel &kernel, dim3 grid, dim3 size, size_t shared_bytes, voi
     for (std::thread &t : others) t.join();
 }
 
-uint64_t bank_conflicts() { return conflicts; }
-void count_bank_conflict() { conflicts++; }
+void touch(const void *at, unsigned bytes) {
+    if (mode.banks) block().fiber().touched[bytes / 8].push_back(reinterpret_cast<uintptr_t>(at));
+}
+
+std::map<std::string, Passes> passes() {
+    const std::lock_guard<std::mutex> hold(passes_lock);
+    return all_passes;
+}
 
 void fail(const char *format, ...) {
     va_list args;

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 struct dim3 {
@@ -15,6 +17,7 @@ namespace emu {
 struct Mode {
     bool reverse = false;      // threads run from the last to the first
     bool early_copies = false; // cp.async copies when issued; else when waited for
+    bool banks = false;        // counts bank conflicts
 };
 extern Mode mode;
 
@@ -37,6 +40,7 @@ struct Fiber {
     unsigned index = 0;
     std::vector<Copy> copies;
     std::vector<size_t> groups; // ends of the committed groups in `copies`
+    std::vector<uintptr_t> touched[3]; // shared memory, by accesses of 4, 8 and 16 bytes
 };
 
 // A warp operation in progress: every lane leaves a pointer to its operands, the last one computes for all.
@@ -87,9 +91,14 @@ struct Register {
     Register(const char *name, void (*call)(void **));
 };
 
-// ldmatrix calls whose eight rows did not lie in eight different groups of banks.
-uint64_t bank_conflicts();
-void count_bank_conflict();
+// Notes an access of this lane's to shared memory. The n-th accesses of one width of a warp's lanes since they
+// last met are one instruction: that holds where the lanes differ only in whether they take part.
+void touch(const void *at, unsigned bytes);
+// Passes that shared memory needed for a kernel's accesses, and the fewest that their bytes allow.
+struct Passes {
+    uint64_t needed = 0, least = 0;
+};
+std::map<std::string, Passes> passes();
 [[noreturn]] void fail(const char *format, ...);
 
 } // namespace emu

@@ -78,7 +78,8 @@ int steps(const ConvShape &s, const Tile &t) { return s.kernel * s.kernel * stat
 
 std::string run_conv(const ConvShape &s, const Tile &tile, int splits) {
     const int taps = s.kernel * s.kernel;
-    const auto input = random_halves(static_cast<size_t>(s.batch) * s.side * s.in_width() * s.inputs, 1.f, 1);
+    auto input = random_halves(static_cast<size_t>(s.batch) * s.side * s.in_width() * s.inputs, 1.f, 1);
+    if (s.nan) input[input.count / 2] = NAN;
     const auto weights = random_halves(static_cast<size_t>(s.outputs) * taps * s.inputs, weight_scale(taps * s.inputs), 2);
     const auto bias = random_floats(s.outputs, 0.5f, 3);
     const size_t outputs = static_cast<size_t>(s.pixels()) * s.outputs;
@@ -136,9 +137,11 @@ std::string run_stem(const ConvShape &s) {
     return !wrong.empty() ? wrong : run_pool(s, output);
 }
 
-std::string run_max_pool(int batch, int height, int width, int channels, int window, int stride, int pad) {
+std::string run_max_pool(int batch, int height, int width, int channels, int window, int stride, int pad, bool nan) {
     ConvShape s{channels, channels, 1, 1, 0, height, false, false, PoolKind::Max, window, stride, pad, batch, width};
-    return run_pool(s, random_halves(static_cast<size_t>(batch) * height * width * channels, 1.f, 5));
+    auto input = random_halves(static_cast<size_t>(batch) * height * width * channels, 1.f, 5);
+    if (nan) input[input.count / 2] = NAN;
+    return run_pool(s, input);
 }
 
 std::string run_average(int batch, int height, int width, int channels) {
@@ -147,7 +150,8 @@ std::string run_average(int batch, int height, int width, int channels) {
 }
 
 std::string run_linear(const LinearShape &s) {
-    const auto input = random_halves(s.inputs, 1.f, 1);
+    auto input = random_halves(s.inputs, 1.f, 1);
+    if (s.nan) input[input.count / 2] = NAN;
     const auto weights = random_halves(static_cast<size_t>(s.outputs) * s.inputs, weight_scale(s.inputs), 2);
     const auto bias = random_floats(s.outputs, 0.5f, 3);
     Buffer<Half> output(s.outputs);

@@ -15,7 +15,8 @@ int steps(const ConvShape &shape, const Tile &tile);
 // Each returns what differs, empty where nothing does.
 std::string run_conv(const ConvShape &shape, const Tile &tile, int splits);
 std::string run_stem(const ConvShape &shape);
-std::string run_max_pool(int batch, int height, int width, int channels, int window, int stride, int pad);
+std::string run_max_pool(int batch, int height, int width, int channels, int window, int stride, int pad,
+                         bool nan = false);
 std::string run_average(int batch, int height, int width, int channels);
 std::string run_linear(const LinearShape &shape);
 std::string run_marker();

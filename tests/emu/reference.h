@@ -31,6 +31,7 @@ struct ConvShape {
     PoolKind pool = PoolKind::None;
     int window = 0, pool_stride = 0, pool_pad = 0;
     int batch = 1, width = 0; // width 0: square
+    bool nan = false;         // one element of the input is not a number
 
     int in_width() const { return width ? width : side; }
     int out_side() const { return (side + 2 * pad - kernel) / stride + 1; }
@@ -43,6 +44,7 @@ struct ConvShape {
 struct LinearShape {
     int inputs, outputs;
     bool relu;
+    bool nan = false;
     std::string name() const;
 };
 

@@ -27,10 +27,6 @@ void shuffle_xor(void *const *lanes, unsigned count) {
 void ldmatrix4(void *const *lanes, unsigned count) {
     whole(count, "ldmatrix");
     for (unsigned m = 0; m < 4; m++) {
-        unsigned banks = 0; // groups of four banks that the rows touch
-        for (unsigned r = 0; r < 8; r++)
-            banks |= 1u << (reinterpret_cast<uintptr_t>(static_cast<const LdMatrix *>(lanes[m * 8 + r])->row) / 16 % 8);
-        if (banks != 0xff) count_bank_conflict();
         // Lane l gets elements 2 * (l % 4) and the next of row l / 4.
         for (unsigned l = 0; l < 32; l++)
             memcpy(&static_cast<LdMatrix *>(lanes[l])->result[m],

@@ -15,8 +15,7 @@ struct Shuffle {
 void shuffle_xor(void *const *lanes, unsigned count);
 
 struct LdMatrix {
-    const void *row;
-    const uint16_t *line; // its 8 elements
+    const uint16_t *line; // the lane's row of 8 elements
     unsigned *result;     // 4 registers
 };
 void ldmatrix4(void *const *lanes, unsigned count);

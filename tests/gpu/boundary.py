@@ -8,6 +8,7 @@ import torch
 BLOCKING_SYNC, DISABLE_TIMING = 1, 2  # CUevent_flags
 MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 NOT_READY = 600
+LONGEST_S = 2  # to wait for a block that takes some hundred microseconds
 WORK_BYTES = 64 << 20  # a block's stand-in: some hundred microseconds of memory traffic
 
 
@@ -41,13 +42,21 @@ class Boundary:
     def record(self, event):
         self.call("cuEventRecord", event, self.handle)
 
+    def poll(self, waiting):
+        """Spins; looks at the clock every thousandth time only."""
+        until = time.monotonic() + LONGEST_S
+        while True:
+            for _ in range(1000):
+                if not waiting():
+                    return
+            if time.monotonic() > until:
+                raise RuntimeError(f"not there after {LONGEST_S} s")
+
     def poll_event(self):
-        while self.cuda.cuEventQuery(self.spinning) == NOT_READY:
-            pass
+        self.poll(lambda: self.cuda.cuEventQuery(self.spinning) == NOT_READY)
 
     def poll_word(self):
-        while self.word.value != self.written:
-            pass
+        self.poll(lambda: self.word.value != self.written)
 
     def write_value(self):
         self.written = (self.written + 1) & 0xFFFFFFFF
@@ -91,11 +100,10 @@ class Boundary:
 
 
 def measure(kernels, repeats):
-    """Rows (way, host microseconds, stream microseconds, share of a processor while waiting); a way that the driver
-    refuses has its reason in place of the numbers."""
+    """Yields (way, host microseconds, stream microseconds, share of a processor while waiting), each as soon as it is known;
+    a way that the driver refuses has its reason in place of the numbers."""
     b = Boundary(kernels)
     plain = statistics.median(b.gpu_seconds(None) for _ in range(repeats))
-    rows = []
     for name, (mark, wait) in b.ways().items():
         try:
             b.start_counting()
@@ -111,15 +119,6 @@ def measure(kernels, repeats):
             b.start_counting()
             between = statistics.median(b.gpu_seconds(mark) for _ in range(repeats)) - plain
             host = statistics.median(wall) - plain / 2
-            rows.append((name, host * 1e6, between * 1e6, statistics.median(busy) / statistics.median(wall)))
+            yield name, host * 1e6, between * 1e6, statistics.median(busy) / statistics.median(wall)
         except (RuntimeError, AttributeError) as e:
-            rows.append((name, str(e), None, None))
-    return rows
-
-
-def markdown(rows):
-    lines = ["| boundary | launch to known, less the GPU's time, us | later start of the next block, us | processor busy |",
-             "|---|---|---|---|"]
-    for name, host, stream, busy in rows:
-        lines.append(f"| {name} | {host} | | |" if stream is None else f"| {name} | {host:.1f} | {stream:.1f} | {busy:.0%} |")
-    return "\n".join(lines)
+            yield name, str(e), None, None

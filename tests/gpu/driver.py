@@ -1,9 +1,7 @@
-"""The CUDA driver through ctypes: the committed cubins' kernels on torch's stream and memory."""
+"""The CUDA driver through ctypes: the bundle's kernels on torch's stream and memory."""
 import ctypes
-import pathlib
 import struct
 
-CUBINS = pathlib.Path(__file__).resolve().parents[2] / "kernels" / "cubin"
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 # Pointers and ints of the structs of kernels/cu/abi.h.
 FORMATS = {"conv": "6Q14i", "pool": "2Q10i", "linear": "4Q4i"}
@@ -17,11 +15,11 @@ def params(work, pointers, ints):
 class Kernels:
     """The kernels for a compute capability, in the current context."""
 
-    def __init__(self, capability):
+    def __init__(self, cubins, capability):
         self.cuda = ctypes.CDLL("libcuda.so.1")
-        path = CUBINS / f"sm_{capability[0]}{capability[1]}" / "jetpace.cubin"
+        path = cubins / f"sm_{capability[0]}{capability[1]}" / "jetpace.cubin"
         if not path.exists():
-            there = ", ".join(sorted(p.name for p in CUBINS.glob("sm_*")))
+            there = ", ".join(sorted(p.name for p in cubins.glob("sm_*")))
             raise SystemExit(f"no cubin for sm_{capability[0]}{capability[1]}; there are {there}")
         self.module = ctypes.c_void_p()
         self.check(self.cuda.cuModuleLoadData(ctypes.byref(self.module), path.read_bytes()), path.name)

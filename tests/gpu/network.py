@@ -1,14 +1,9 @@
 """The networks as torch modules, their layers with batch norm folded in, and launch plans that run on either side."""
-import json
-import pathlib
-import subprocess
-
 import torch
 import torch.nn.functional as F
 
 import driver
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = ["alexnet", "vgg19", "resnet152", "vgg19-32", "resnet152-32"]
 STEM_ROW = {3: 16, 7: 32, 11: 48}  # JP_STEM_*_ROW
 CONV_INTS = "batch height width channels out_height out_width out_channels kernel stride pad relu pool2 splits".split()
@@ -61,13 +56,6 @@ def layers(name, m):
             found.append(folded(*unit.downsample))
         found.append(folded(unit.conv3, unit.bn3))
     return found + [(m.fc.weight, m.fc.bias)]
-
-
-def plan(name, batch, capability, multiprocessors):
-    """The launches that jetpace would make."""
-    numbers = [str(n) for n in (batch, *capability, multiprocessors)]
-    command = ["cargo", "run", "-q", "--release", "-p", "jetpace-kernels", "--example", "plan", name, *numbers]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 class Ints(dict):
@@ -126,6 +114,13 @@ class Network:
         nhwc = torch.zeros(image.shape[0], *image.shape[2:], 4, dtype=torch.half, device=image.device)
         nhwc[..., :3] = image.permute(0, 2, 3, 1)
         self.buffers["image"].copy_(nhwc.flatten())
+
+    def poison(self, launch):
+        """Fills what the launch is to write, so that what it leaves out shows; not a buffer that it also reads."""
+        if launch["output"] not in (launch["input"], launch["residual"]):
+            self.buffers[launch["output"]].fill_(float("nan"))
+        if Ints(launch).get("splits", 1) > 1 and launch["kernel"] != "conv_reduce":
+            self.workspace.fill_(float("nan"))
 
     def logits(self, batch):
         last = self.blocks[-1]["output"]

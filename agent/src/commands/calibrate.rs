@@ -31,8 +31,12 @@ pub struct Args {
     #[arg(long, default_value = "auto", value_name = "BOARD")]
     board: BoardArg,
     /// The network
-    #[arg(long, value_name = "NET")]
-    net: String,
+    #[cfg_attr(feature = "cuda", arg(long, required_unless_present = "plan", value_name = "NET"))]
+    #[cfg_attr(not(feature = "cuda"), arg(long, required = true, value_name = "NET"))]
+    net: Option<String>,
+    #[cfg(feature = "cuda")]
+    #[command(flatten)]
+    precompiled: crate::cuda::Precompiled,
     /// The sweep; where it is there already, calibration goes on with it
     #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
@@ -77,7 +81,7 @@ pub struct Args {
 impl Args {
     /// Measures.
     pub fn run(self) -> Result<(), Failure> {
-        let network = network(&self.net)?;
+        let network = self.network()?;
         match &self.board {
             BoardArg::Tree(root) => Err(Failure::usage(format_args!(
                 "{}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME",
@@ -98,6 +102,14 @@ impl Args {
         }
     }
 
+    fn network(&self) -> Result<Network, Failure> {
+        #[cfg(feature = "cuda")]
+        if let Some(network) = self.precompiled.network()? {
+            return Ok(network);
+        }
+        network(self.net.as_deref().unwrap_or_default())
+    }
+
     /// On this machine's GPU. Where its clock cannot be held, blocks are timed at whatever clock it runs.
     #[cfg(feature = "cuda")]
     fn measure_here(&self, network: Network) -> Result<(), Failure> {
@@ -114,7 +126,7 @@ impl Args {
             Err(Error::NoGpu { .. }) => None,
             found => Some(found?),
         };
-        let blocks = runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
+        let blocks = self.precompiled.runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
         let (gpu, peak) = (blocks.gpu_name().to_owned(), blocks.peak_clock());
         jetpace_devfreq::guard::restore_on_panic(nodes.clone());
         match board {

@@ -37,8 +37,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// The network; by default the one that the table was planned for. Without a table the stock governor decides
-    #[arg(long, required_unless_present = "table", value_name = "NET")]
+    #[cfg_attr(feature = "cuda", arg(long, required_unless_present_any = ["table", "plan"], value_name = "NET"))]
+    #[cfg_attr(not(feature = "cuda"), arg(long, required_unless_present = "table", value_name = "NET"))]
     net: Option<String>,
+    #[cfg(feature = "cuda")]
+    #[command(flatten)]
+    precompiled: crate::cuda::Precompiled,
     /// How many frames; by default 1000, with --dry-run 3, and with triggers all that come
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     frames: Option<u64>,
@@ -138,7 +142,7 @@ impl Args {
         let digest = board.as_ref().map(Board::digest).unwrap_or_default();
         let table = self.read_table(&digest)?;
         let (network, pace, risk) = self.work(table.as_ref())?;
-        let runner = crate::cuda::runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
+        let runner = self.precompiled.runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
         let rails = board.as_ref().map(|board| board.rails.clone()).unwrap_or_default();
         let meter = RailMeter::new(Rails::new(nodes.clone(), timer, rails));
         let evidence = if board.is_some() { "jetson" } else { "gpu" };
@@ -273,10 +277,18 @@ impl Args {
         Ok(Some(table))
     }
 
+    fn network(&self, table: Option<&Table>) -> Result<Network, Failure> {
+        #[cfg(feature = "cuda")]
+        if let Some(network) = self.precompiled.network()? {
+            return Ok(network);
+        }
+        network(self.net.as_deref().or(table.map(Table::network)).unwrap_or_default())
+    }
+
     /// What runs, at which pace and risk: as asked for, else as the table says.
     fn work(&self, table: Option<&Table>) -> Result<(Network, Pace, f64), Failure> {
-        let name = self.net.as_deref().or(table.map(Table::network)).unwrap_or_default();
-        let network = network(name)?;
+        let network = self.network(table)?;
+        let name = network.name.as_str();
         if let Some(table) = table
             && !table.names().eq(network.blocks.iter().map(|b| b.name.as_str()))
         {

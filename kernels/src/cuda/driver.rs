@@ -14,7 +14,7 @@ use cudarc::nvrtc::Ptx;
 use jetpace_tables::units::Hertz;
 
 use crate::abi::{ConvShape, Kernel, LinearShape, PoolShape};
-use crate::cubin::{self, Capability, Cubin};
+use crate::cubin::{self, Capability};
 use crate::error::Error;
 use crate::launch::{Gpu, Launch};
 
@@ -36,6 +36,7 @@ pub const SYMBOLS: &[&str] = &[
     "cuEventQuery",
     "cuEventRecord",
     "cuEventSynchronize",
+    "cuFuncGetAttribute",
     "cuFuncSetAttribute",
     "cuGraphDestroy",
     "cuGraphExecDestroy",
@@ -84,8 +85,19 @@ impl Device {
     /// # Errors
     /// No driver, one that is too old, no GPU, no permission, or a GPU without kernels.
     pub fn open() -> Result<Self, Error> {
+        Self::open_with(None, Kernel::all())
+    }
+
+    /// The same with a cubin of one's own, which has the `wanted` kernels with the parameters of cu/abi.h.
+    ///
+    /// # Errors
+    /// Besides, a cubin for another GPU, or without one of the kernels.
+    pub fn open_with(cubin: Option<&[u8]>, wanted: impl Iterator<Item = Kernel>) -> Result<Self, Error> {
         check_library()?;
-        let no_device = |e: DriverError| unusable(Path::new("/dev"), code(e));
+        let no_device = |e: DriverError| match e.0 {
+            CUresult::CUDA_ERROR_STUB_LIBRARY => Error::StubLibrary { path: library() },
+            _ => unusable(Path::new("/dev"), code(e)),
+        };
         let count = CudaContext::device_count().map_err(no_device)?;
         if count == 0 {
             return Err(unusable(Path::new("/dev"), "it lists none".to_owned()));
@@ -103,12 +115,15 @@ impl Device {
             capability: Capability::new(major as u8, minor as u8),
             multiprocessors: multiprocessors.max(1) as u32,
         };
-        let cubin = cubin::find(&name, gpu.capability)?;
+        let image = match cubin {
+            Some(image) => image,
+            None => cubin::find(&name, gpu.capability)?.image,
+        };
         // SAFETY: tracking would have cudarc order uses of a buffer on several streams; there is one stream. It has to
         // be off before the first allocation, as its events cannot be waited for inside a capture.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|e| failed("creating a stream", e))?;
-        let kernels = load(&context, &gpu, cubin)?;
+        let kernels = load(&context, &gpu, image, wanted)?;
         let peak_clock = Hertz::from_khz(u64::try_from(peak_khz).unwrap_or_default());
         Ok(Self { context, stream, kernels, name, gpu, peak_clock })
     }
@@ -278,13 +293,29 @@ fn check_library() -> Result<(), Error> {
     }
 }
 
+/// The driver's library as it was loaded: cudarc tries libcuda.so, which the toolkit's stubs have too, before
+/// libcuda.so.1.
+pub(super) fn library() -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let path = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/libcuda.so"));
+    path.unwrap_or("libcuda.so").to_owned()
+}
+
 /// The cubin's functions, each allowed the shared memory that its launches ask for.
-fn load(context: &Arc<CudaContext>, gpu: &Gpu, cubin: &Cubin) -> Result<HashMap<Kernel, CudaFunction>, Error> {
-    let image = Ptx::from_binary(cubin.image.to_vec());
-    let module = context.load_module(image).map_err(|e| failed("loading the kernels", e))?;
+fn load(
+    context: &Arc<CudaContext>,
+    gpu: &Gpu,
+    image: &[u8],
+    wanted: impl Iterator<Item = Kernel>,
+) -> Result<HashMap<Kernel, CudaFunction>, Error> {
+    let module = context.load_module(Ptx::from_binary(image.to_vec())).map_err(|e| failed("loading the kernels", e))?;
     let mut kernels = HashMap::new();
-    for kernel in Kernel::all() {
+    for kernel in wanted {
         let function = module.load_function(&kernel.name()).map_err(|_| missing(kernel))?;
+        // Drivers load a function when it is first needed. That must not happen inside a capture, which forbids what
+        // loading does; this attribute cannot be known without.
+        let registers = FunctionAttribute::CU_FUNC_ATTRIBUTE_NUM_REGS;
+        function.get_attribute(registers).map_err(|e| failed(&format!("loading {}", kernel.name()), e))?;
         let shared = kernel.shared_bytes(gpu.capability);
         // Above 48 KiB shared memory is given on request only.
         if shared > 48 << 10 {

@@ -9,17 +9,20 @@ mod driver;
 mod prepared;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use cudarc::driver::CudaEvent;
 use jetpace_tables::hw::{BlockRunner, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, Size};
 
+use crate::abi::Kernel;
 use crate::error::Error;
-use crate::launch::Gpu;
+use crate::launch::{Gpu, LaunchPlan};
 use crate::net::OpBlock;
-use crate::pack;
+use crate::pack::{self, Packed};
 use crate::weights::Weights;
+use crate::weights::packed::PackedWeights;
 pub use driver::SYMBOLS;
 use driver::{Device, failed};
 use prepared::{LayerBuffers, Prepared};
@@ -54,16 +57,25 @@ pub fn probe() -> Result<(), Error> {
 pub struct CudaRunner<T> {
     // Dropped in this order: graphs and buffers before the device they belong to.
     sizes: BTreeMap<Size, Prepared>,
-    layers: Vec<LayerBuffers>,
+    layers: BTreeMap<usize, LayerBuffers>,
     events: Vec<CudaEvent>,
     /// The block that ran last, where it ran once.
     last: Option<(Size, usize)>,
     /// The block that is queued ahead of its turn.
     ahead: Option<Queued>,
     device: Device,
-    blocks: Vec<OpBlock>,
+    names: Vec<String>,
+    program: Program,
     seed: u64,
     timer: T,
+}
+
+/// Where launches come from.
+enum Program {
+    /// Planned for this GPU and any size.
+    Network(Vec<OpBlock>),
+    /// Planned elsewhere, for one size.
+    Plan(LaunchPlan),
 }
 
 impl<T: Timer> CudaRunner<T> {
@@ -74,25 +86,65 @@ impl<T: Timer> CudaRunner<T> {
     /// that cannot be read, too little memory.
     pub fn new(blocks: Vec<OpBlock>, weights: &Weights, seed: u64, timer: T) -> Result<Self, Error> {
         let device = Device::open()?;
-        let mut layers = Vec::new();
+        let mut layers = BTreeMap::new();
         for (index, (op, layout)) in pack::layouts(&blocks).into_iter().enumerate() {
             let packed = pack::pack(&op, layout, &weights.params(index, &op)?)?;
-            let what = format!("the weights of layer {index}");
-            layers.push(LayerBuffers {
-                weights: device.upload(&what, &packed.weights)?,
-                bias: device.upload(&what, &packed.bias)?,
-            });
+            layers.insert(index, upload(&device, index, &packed)?);
         }
-        // Until here memory was only asked for; a batch of one is what everything starts with.
+        let names = blocks.iter().map(|block| block.name.clone()).collect();
+        // A batch of one is what everything starts with.
+        Self::start(device, layers, names, Program::Network(blocks), Size::default(), seed, timer)
+    }
+
+    /// The same with a launch plan from a file and its weights, and with the kernels of `cubin` where there is one. The
+    /// plan is checked against this GPU before anything is launched.
+    ///
+    /// # Errors
+    /// As [`CudaRunner::new`]; a plan that must not be launched, weights that are not its, a cubin for another GPU or
+    /// without the plan's kernels.
+    pub fn from_plan(plan: &Path, weights: &Path, cubin: Option<&Path>, seed: u64, timer: T) -> Result<Self, Error> {
+        let (_, launches) = LaunchPlan::read(plan)?;
+        let image = cubin.map(|path| std::fs::read(path).map_err(|e| Error::file(path, e))).transpose()?;
+        let mut wanted: Vec<Kernel> =
+            launches.blocks.iter().flat_map(|block| &block.launches).map(|launch| launch.kernel).collect();
+        wanted.sort_by_key(|kernel| kernel.name());
+        wanted.dedup();
+        let device = Device::open_with(image.as_deref(), wanted.into_iter())?;
+        let needed = launches.check(device.gpu.capability).map_err(|why| Error::plan(plan, why))?;
+        let weights = PackedWeights::open(weights, &needed)?;
+        let mut layers = BTreeMap::new();
+        for layer in needed.into_keys() {
+            layers.insert(layer, upload(&device, layer, &weights.layer(layer)?)?);
+        }
+        let names = launches.blocks.iter().map(|block| block.name.clone()).collect();
+        let size = Size(launches.batch);
+        Self::start(device, layers, names, Program::Plan(launches), size, seed, timer)
+    }
+
+    fn start(
+        device: Device,
+        layers: BTreeMap<usize, LayerBuffers>,
+        names: Vec<String>,
+        program: Program,
+        size: Size,
+        seed: u64,
+        timer: T,
+    ) -> Result<Self, Error> {
         let (sizes, events) = (BTreeMap::new(), Vec::new());
-        let mut runner = Self { sizes, layers, events, last: None, ahead: None, device, blocks, seed, timer };
-        runner.prepare(Size::default())?;
+        let mut runner = Self { sizes, layers, events, last: None, ahead: None, device, names, program, seed, timer };
+        // Until here memory was only asked for.
+        runner.prepare(size)?;
         Ok(runner)
     }
 
     /// The GPU's name.
     pub fn gpu_name(&self) -> &str {
         &self.device.name
+    }
+
+    /// The driver's library, as it was loaded.
+    pub fn library(&self) -> String {
+        driver::library()
     }
 
     /// The GPU's highest clock by what the driver says; not the one at which it runs.
@@ -112,7 +164,15 @@ impl<T: Timer> CudaRunner<T> {
     /// Too little memory, or a size beyond what the kernels can count.
     pub fn prepare(&mut self, size: Size) -> Result<(), Error> {
         if !self.sizes.contains_key(&size) {
-            let prepared = Prepared::new(&self.device, &self.blocks, &self.layers, size, self.seed)?;
+            let plan = match &self.program {
+                Program::Network(blocks) => LaunchPlan::new(blocks, size, &self.device.gpu)?,
+                Program::Plan(plan) if Size(plan.batch) == size => plan.clone(),
+                Program::Plan(plan) => {
+                    let why = format_args!("its plan is for a batch of {}, not of {}", plan.batch, size.0);
+                    return Err(Error::no_kernel("the network", why));
+                }
+            };
+            let prepared = Prepared::new(&self.device, plan, &self.layers, self.seed)?;
             self.sizes.insert(size, prepared);
         }
         Ok(())
@@ -249,7 +309,7 @@ impl<T: Timer> CudaRunner<T> {
             _ => self.queue(block, size)?,
         };
         let follows = block > 0 && self.last == Some((size, block - 1));
-        if (follows || block == 0) && block + 1 < self.blocks.len() {
+        if (follows || block == 0) && block + 1 < self.names.len() {
             self.ahead = Some(self.queue(block + 1, size)?);
         }
         self.last = Some((size, block));
@@ -284,15 +344,21 @@ impl<T: Timer> CudaRunner<T> {
     }
 }
 
+/// A layer's weights on the GPU.
+fn upload(device: &Device, layer: usize, packed: &Packed) -> Result<LayerBuffers, Error> {
+    let what = format!("the weights of layer {layer}");
+    Ok(LayerBuffers { weights: device.upload(&what, &packed.weights)?, bias: device.upload(&what, &packed.bias)? })
+}
+
 impl<T: Timer> BlockRunner for CudaRunner<T> {
     type Error = Error;
 
     fn blocks(&self) -> usize {
-        self.blocks.len()
+        self.names.len()
     }
 
     fn name(&self, block: BlockId) -> &str {
-        self.blocks.get(block.index()).map_or("", |block| &block.name)
+        self.names.get(block.index()).map_or("", String::as_str)
     }
 
     fn run(
@@ -302,7 +368,7 @@ impl<T: Timer> BlockRunner for CudaRunner<T> {
         times: &mut [Nanos],
         meanwhile: &mut impl FnMut(Nanos) -> Option<Nanos>,
     ) -> Result<(), Error> {
-        if block.index() >= self.blocks.len() {
+        if block.index() >= self.names.len() {
             return Err(Error::no_kernel("the network", format_args!("it has no block {}", block.0)));
         }
         let block = block.index();

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use cudarc::driver::{CudaGraph, CudaSlice};
 use half::f16;
-use jetpace_tables::work::Size;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
@@ -13,7 +12,6 @@ use super::driver::{ConvParameter, Device, LinearParameter, Parameter, PoolParam
 use crate::abi::IMAGE_CHANNELS;
 use crate::error::Error;
 use crate::launch::{Buffer, Launch, LaunchPlan, Work};
-use crate::net::OpBlock;
 use crate::weights::normal;
 
 /// A layer's weights on the GPU.
@@ -43,15 +41,13 @@ impl Prepared {
     /// Allocates the buffers, fills the image with normal numbers from `seed` and captures the graphs.
     pub fn new(
         device: &Device,
-        blocks: &[OpBlock],
-        layers: &[LayerBuffers],
-        size: Size,
+        plan: LaunchPlan,
+        layers: &BTreeMap<usize, LayerBuffers>,
         seed: u64,
     ) -> Result<Self, Error> {
-        let plan = LaunchPlan::new(blocks, size, &device.gpu)?;
         let mut buffers = BTreeMap::new();
         for (buffer, bytes) in &plan.buffers {
-            let what = format!("an activation buffer for a batch of {}", size.0);
+            let what = format!("an activation buffer for a batch of {}", plan.batch);
             buffers.insert(*buffer, device.zeros(&what, *bytes)?);
         }
         let workspace = device.zeros("the workspace of split sums", plan.workspace_bytes)?;
@@ -117,7 +113,7 @@ impl Prepared {
 struct Resolve<'a> {
     buffers: &'a BTreeMap<Buffer, CudaSlice<u8>>,
     workspace: u64,
-    layers: &'a [LayerBuffers],
+    layers: &'a BTreeMap<usize, LayerBuffers>,
 }
 
 impl Resolve<'_> {
@@ -150,6 +146,6 @@ impl Resolve<'_> {
     }
 
     fn layer(&self, layer: usize) -> Result<&LayerBuffers, Error> {
-        self.layers.get(layer).ok_or_else(|| Error::no_kernel("the network", format_args!("no layer {layer}")))
+        self.layers.get(&layer).ok_or_else(|| Error::no_kernel("the network", format_args!("no layer {layer}")))
     }
 }

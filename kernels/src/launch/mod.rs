@@ -3,6 +3,8 @@
 //! A block never writes its own input, so that it can be run again and again on the same data: blocks hand their
 //! activations over in two buffers in turn, and whatever a block keeps for itself lies in scratch buffers.
 
+mod check;
+mod document;
 mod tile;
 
 use std::collections::BTreeMap;
@@ -11,11 +13,12 @@ use jetpace_tables::work::Size;
 
 use crate::abi::{
     AVERAGE_CHANNELS, CHANNEL_ALIGN, CONV_KERNEL_MAX, ConvShape, IMAGE_CHANNELS, Kernel, LINEAR_OUTPUTS, LinearShape,
-    POINTWISE_CHANNELS, PoolShape, STEM_TILE, STEMS,
+    POINTWISE_CHANNELS, PoolShape, STEM_TILE, STEMS, Tile,
 };
 use crate::cubin::Capability;
 use crate::error::Error;
 use crate::net::{Conv, Linear, Op, OpBlock, Pool};
+pub use check::LayerSize;
 
 /// What a plan has to know of the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,12 @@ pub struct Launch {
     pub work: Work,
 }
 
+impl Launch {
+    fn new(kernel: Kernel, gpu: &Gpu, work: Work) -> Self {
+        Self { kernel, grid: grid_of(kernel, &work), shared_bytes: kernel.shared_bytes(gpu.capability), work }
+    }
+}
+
 /// A block's launches, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockPlan {
@@ -115,6 +124,15 @@ impl LaunchPlan {
     /// A layer that no kernel serves, layers that do not fit each other, or a batch that takes a tensor beyond 2^31
     /// elements.
     pub fn new(blocks: &[OpBlock], size: Size, gpu: &Gpu) -> Result<Self, Error> {
+        Self::with_tile(blocks, size, gpu, None)
+    }
+
+    /// The same with one tile for every convolution, split over as many thread blocks as asked for and as it has steps:
+    /// for tests of tiles that this GPU's plans do not choose.
+    ///
+    /// # Errors
+    /// As [`LaunchPlan::new`].
+    pub fn with_tile(blocks: &[OpBlock], size: Size, gpu: &Gpu, tile: Option<(Tile, u32)>) -> Result<Self, Error> {
         let Some(Op::Conv(first)) = blocks.first().and_then(|block| block.ops.first()) else {
             return Err(Error::no_kernel("the network", "its first layer is no convolution"));
         };
@@ -123,6 +141,7 @@ impl LaunchPlan {
         let mut planner = Planner {
             batch: size.0,
             gpu,
+            tile,
             layer: 0,
             buffers: BTreeMap::new(),
             workspace_bytes: 0,
@@ -145,6 +164,8 @@ impl LaunchPlan {
 struct Planner<'a> {
     batch: u32,
     gpu: &'a Gpu,
+    /// In place of the choice.
+    tile: Option<(Tile, u32)>,
     /// Counts the ops of the whole network.
     layer: usize,
     buffers: BTreeMap<Buffer, u64>,
@@ -242,23 +263,14 @@ impl Planner<'_> {
     }
 
     fn stem(&self, c: &Conv, shape: ConvShape, output: Buffer, launches: &mut Vec<Launch>) -> Result<(), Error> {
-        let [rows, columns, channels] = STEM_TILE;
         let found = STEMS.into_iter().find(|s| (s.kernel, s.stride) == (c.kernel, c.stride));
         let Some(stem) =
-            found.filter(|_| c.inputs < IMAGE_CHANNELS && c.outputs.is_multiple_of(channels) && !c.residual)
+            found.filter(|_| c.inputs < IMAGE_CHANNELS && c.outputs.is_multiple_of(STEM_TILE[2]) && !c.residual)
         else {
             return Err(self.unserved(format_args!("no stem is compiled for {c:?}")));
         };
-        launches.push(Launch {
-            kernel: Kernel::Stem(stem),
-            grid: [
-                shape.out_width.div_ceil(columns),
-                shape.out_height.div_ceil(rows),
-                self.batch * shape.out_channels / channels,
-            ],
-            shared_bytes: 0,
-            work: Work::Conv { input: Buffer::Image, layer: self.layer, residual: None, output, shape },
-        });
+        let work = Work::Conv { input: Buffer::Image, layer: self.layer, residual: None, output, shape };
+        launches.push(Launch::new(Kernel::Stem(stem), self.gpu, work));
         Ok(())
     }
 
@@ -275,36 +287,25 @@ impl Planner<'_> {
         if !aligned || shape.kernel > CONV_KERNEL_MAX {
             return Err(self.unserved(format_args!("no convolution is compiled for {shape:?}")));
         }
-        let (tile, splits) = tile::choose(&shape, self.gpu);
+        let (tile, splits) = match self.tile {
+            None => tile::choose(&shape, self.gpu),
+            Some((tile, splits)) => (tile, splits.clamp(1, tile::steps(&shape, tile))),
+        };
         shape.splits = splits;
         let work = Work::Conv { input, layer: self.layer, residual, output, shape };
-        launches.push(Launch {
-            kernel: Kernel::Conv(tile),
-            grid: [tile::thread_blocks(&shape, tile), splits, 1],
-            shared_bytes: Kernel::Conv(tile).shared_bytes(self.gpu.capability),
-            work,
-        });
+        launches.push(Launch::new(Kernel::Conv(tile), self.gpu, work));
         if splits > 1 {
             let floats = u64::from(splits) * u64::from(shape.rows()) * u64::from(shape.out_channels);
             self.workspace_bytes = self.workspace_bytes.max(4 * floats);
-            launches.push(Launch {
-                kernel: Kernel::ConvReduce,
-                grid: pointwise(shape.outputs()),
-                shared_bytes: 0,
-                work,
-            });
+            launches.push(Launch::new(Kernel::ConvReduce, self.gpu, work));
         }
         Ok(())
     }
 
     fn pool(&self, c: &Conv, from: Activation, to: Activation) -> Launch {
-        let (kernel, grid, window, stride, pad) = match c.pool {
-            Some(Pool::Max { window, stride, pad }) => {
-                (Kernel::MaxPool, pointwise(to.elements(self.batch) as u32), window, stride, pad)
-            }
-            Some(Pool::GlobalAverage) | None => {
-                (Kernel::GlobalAverage, [to.pitch.div_ceil(AVERAGE_CHANNELS), self.batch, 1], 0, 0, 0)
-            }
+        let (kernel, window, stride, pad) = match c.pool {
+            Some(Pool::Max { window, stride, pad }) => (Kernel::MaxPool, window, stride, pad),
+            Some(Pool::GlobalAverage) | None => (Kernel::GlobalAverage, 0, 0, 0),
         };
         let shape = PoolShape {
             batch: self.batch,
@@ -318,7 +319,7 @@ impl Planner<'_> {
             pad,
             reserved: 0,
         };
-        Launch { kernel, grid, shared_bytes: 0, work: Work::Pool { input: from.buffer, output: to.buffer, shape } }
+        Launch::new(kernel, self.gpu, Work::Pool { input: from.buffer, output: to.buffer, shape })
     }
 
     fn linear(
@@ -352,12 +353,8 @@ impl Planner<'_> {
             self.matrix(shape, input.buffer, None, output, launches)?;
         } else if l.inputs.is_multiple_of(CHANNEL_ALIGN) {
             let shape = LinearShape { inputs: l.inputs, outputs: l.outputs, relu: l.relu.into(), reserved: 0 };
-            launches.push(Launch {
-                kernel: Kernel::Linear1,
-                grid: [l.outputs.div_ceil(LINEAR_OUTPUTS), 1, 1],
-                shared_bytes: 0,
-                work: Work::Linear { input: input.buffer, layer: self.layer, output, shape },
-            });
+            let work = Work::Linear { input: input.buffer, layer: self.layer, output, shape };
+            launches.push(Launch::new(Kernel::Linear1, self.gpu, work));
         } else {
             return Err(self.unserved(format_args!("{l:?} has inputs that are no multiple of {CHANNEL_ALIGN}")));
         }
@@ -383,6 +380,27 @@ impl Planner<'_> {
 /// The first scratch buffer that is not among those still to be read.
 fn scratch(live: &[Buffer]) -> Buffer {
     (0..=live.len() as u8).map(Buffer::Scratch).find(|b| !live.contains(b)).unwrap_or(Buffer::Scratch(0))
+}
+
+/// Thread blocks of a kernel on its work; none where it does not do such work.
+fn grid_of(kernel: Kernel, work: &Work) -> [u32; 3] {
+    match (kernel, work) {
+        (Kernel::Conv(tile), Work::Conv { shape, .. }) => [tile::thread_blocks(shape, tile), shape.splits, 1],
+        (Kernel::ConvReduce, Work::Conv { shape, .. }) => pointwise(shape.outputs()),
+        (Kernel::Stem(_), Work::Conv { shape, .. }) => {
+            let [rows, columns, channels] = STEM_TILE;
+            let across = shape.out_width.div_ceil(columns);
+            [across, shape.out_height.div_ceil(rows), shape.batch * shape.out_channels / channels]
+        }
+        (Kernel::MaxPool, Work::Pool { shape, .. }) => {
+            pointwise(shape.batch * shape.out_height * shape.out_width * shape.channels)
+        }
+        (Kernel::GlobalAverage, Work::Pool { shape, .. }) => {
+            [shape.channels.div_ceil(AVERAGE_CHANNELS), shape.batch, 1]
+        }
+        (Kernel::Linear1, Work::Linear { shape, .. }) => [shape.outputs.div_ceil(LINEAR_OUTPUTS), 1, 1],
+        _ => [0; 3],
+    }
 }
 
 /// The grid of a kernel whose threads do eight channels each.

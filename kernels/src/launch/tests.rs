@@ -1,5 +1,6 @@
 use super::*;
 use crate::net;
+use jetpace_tables::work::Network;
 
 const ORIN_NANO: Gpu = Gpu { capability: Capability::new(8, 7), multiprocessors: 8 };
 const XAVIER_NX: Gpu = Gpu { capability: Capability::SM_72, multiprocessors: 6 };
@@ -203,4 +204,108 @@ fn first(blocks: &[OpBlock]) -> Conv {
         Op::Conv(c) => c,
         _ => panic!("no convolution"),
     }
+}
+
+/// Written and read back, a plan is the same, and none of the planner's own is refused.
+#[test]
+fn a_plan_as_a_document_is_the_same_and_may_be_launched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.json");
+    each_plan(|blocks, plan, gpu| {
+        std::fs::write(&path, plan.to_json("some network")).unwrap();
+        let (network, read) = LaunchPlan::read(&path).unwrap();
+        assert_eq!((network.as_str(), &read), ("some network", plan));
+        let layers = plan.check(gpu.capability).unwrap();
+        let flops = |network: &Network| network.layers().map(|layer| layer.flops).sum::<u64>() as f64;
+        let built_in: f64 = blocks.iter().flat_map(|b| &b.ops).map(|op| op.layer().flops as f64).sum();
+        // The image's fourth channel and outputs stored as a multiple of 8 are counted here.
+        let ratio = flops(&plan.network("n")) / (built_in * f64::from(plan.batch));
+        assert!((0.99..1.06).contains(&ratio), "{ratio}");
+        for (layer, (op, layout)) in crate::pack::layouts(blocks).into_iter().enumerate() {
+            let outputs = match op {
+                Op::Conv(c) | Op::Shortcut(c) => c.outputs,
+                Op::Linear(l) => l.outputs,
+            };
+            let size = layers[&layer];
+            assert!(size.bias >= u64::from(outputs) && size.weights > 0, "{op:?} {layout:?}");
+        }
+    });
+}
+
+#[test]
+fn what_must_not_be_launched_is_refused_by_block_and_launch() {
+    let plan = LaunchPlan::new(&net::ops("resnet152-32").unwrap(), Size(1), &ORIN_NANO).unwrap();
+    let refused = |change: &dyn Fn(&mut LaunchPlan), part: &str| {
+        let mut plan = plan.clone();
+        change(&mut plan);
+        let why = plan.check(ORIN_NANO.capability).unwrap_err();
+        assert!(why.contains(part), "{why}, want {part}");
+    };
+    let shape = |plan: &mut LaunchPlan, change: &dyn Fn(&mut ConvShape)| {
+        if let Work::Conv { shape, .. } = &mut plan.blocks[1].launches[0].work {
+            change(shape);
+        }
+    };
+    refused(&|p| p.blocks[1].launches[0].grid[0] += 1, "block s1.1: launch 0 (conv_");
+    refused(&|p| p.blocks[1].launches[0].shared_bytes += 1, "bytes of shared memory");
+    refused(&|p| shape(p, &|s| s.height += 1), "does not fit together");
+    refused(&|p| shape(p, &|s| s.stride = 0), "does not fit together");
+    refused(&|p| shape(p, &|s| s.channels = 4), "is not what it computes");
+    refused(&|p| shape(p, &|s| s.channels *= 64), "bytes");
+    refused(&|p| shape(p, &|s| s.out_channels *= 2), "bytes");
+    refused(&|p| shape(p, &|s| s.splits = 1000), "splits of");
+    refused(&|p| shape(p, &|s| s.batch = 2), "does not fit together");
+    refused(&|p| shape(p, &|s| s.out_channels = u32::MAX), "beyond what is counted");
+    refused(&|p| p.workspace_bytes = 0, "a workspace of 0 bytes");
+    refused(&|p| p.buffers.values_mut().for_each(|bytes| *bytes /= 2), "are used");
+    refused(&|p| p.buffers.retain(|buffer, _| *buffer != Buffer::Scratch(0)), "there is no buffer");
+    refused(&|p| p.blocks[0].launches.clear(), "it launches nothing");
+    refused(&|p| drop(p.blocks.remove(1)), "does not read what the block before it leaves");
+    refused(&|p| p.blocks[2].name = "stem".to_owned(), "a block's name is its own");
+    refused(&|p| p.blocks.clear(), "no blocks");
+    refused(
+        &|p| {
+            if let Work::Conv { output, .. } = &mut p.blocks[1].launches[0].work {
+                *output = Buffer::Image;
+            }
+        },
+        "still reads",
+    );
+    refused(
+        &|p| {
+            if let Work::Conv { input, .. } = &mut p.blocks[1].launches[0].work {
+                *input = Buffer::Between(1);
+            }
+        },
+        "nothing has written",
+    );
+    let reduced = plan.blocks.iter().flat_map(|b| &b.launches).any(|l| l.kernel == Kernel::ConvReduce);
+    assert!(reduced, "this plan splits nothing; take another one for the next check");
+    refused(
+        &|p| {
+            for block in &mut p.blocks {
+                block.launches.retain(|launch| launch.kernel != Kernel::ConvReduce);
+            }
+        },
+        "is not followed by the other half",
+    );
+    assert!(plan.check(XAVIER_NX.capability).unwrap_err().contains("bytes of shared memory"));
+}
+
+#[test]
+fn other_documents_are_refused_with_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.json");
+    let plan = LaunchPlan::new(&net::ops("vgg19-32").unwrap(), Size(1), &ORIN_NANO).unwrap().to_json("n");
+    let refused = |text: &str, part: &str| {
+        std::fs::write(&path, text).unwrap();
+        let message = LaunchPlan::read(&path).unwrap_err().to_string();
+        assert!(message.contains(part) && message.contains("plan.json: no launch plan"), "{message}");
+    };
+    refused("{}", "missing field");
+    refused(&plan.replacen("\"format\": 1", "\"format\": 2", 1), "format 2, not 1");
+    refused(&plan.replacen("stem_3x3", "stem_9x9", 1), "block stage1: launch 0: there is no kernel stem_9x9");
+    refused(&plan.replacen("\"threads\": 128", "\"threads\": 129", 1), "has 128 threads, not 129");
+    refused(&plan.replacen("\"image\"", "\"picture\"", 1), "is no buffer");
+    refused(&plan.replacen("\"batch\"", "\"bach\"", 1), "unknown field");
 }

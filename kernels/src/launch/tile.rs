@@ -10,20 +10,24 @@ const MOST_SPLITS: u32 = 32;
 // Orin Nano at 625 MHz, 3.7e12 on an H200.
 /// Starting and finishing a thread block and filling its pipeline: about a microsecond.
 const BLOCK_OVERHEAD: f64 = 600_000.0;
-/// Moving one element of a tile from the L2 cache, 32 to 64 bytes a clock, half of it behind the multiplications.
-const ELEMENT: f64 = 24.0;
+/// Moving one element of a tile from the L2 cache, 32 to 64 bytes a clock, three quarters of it behind the multiplications.
+const ELEMENT: f64 = 12.0;
+/// Reading one element of an operand from shared memory, or writing it there: 2 bytes at 128 bytes a clock, in which the
+/// tensor cores of an Orin do 1024 multiply-adds.
+const SHARED_ELEMENT: f64 = 16.0;
 /// A float of the workspace, written and read back: 8 bytes at 8 (Orin Nano) to 40 GB/s (H200) a multiprocessor.
-const WORKSPACE_ELEMENT: f64 = 400.0;
+const WORKSPACE_ELEMENT: f64 = 700.0;
 /// One more kernel in the graph: about two microseconds.
 const LAUNCH: f64 = 1_500_000.0;
-/// A thread block alone on its multiprocessor waits for memory part of the time.
-const ALONE: f64 = 1.6;
+/// A thread block alone on its multiprocessor waits for memory part of the time; most of its addresses are computed
+/// while the tensor cores work.
+const ALONE: f64 = 1.1;
 
 /// The tile and the splits with the least estimated time on this GPU.
 ///
-/// The estimate knows three things: a multiprocessor does its thread blocks one after another, small tiles move more
-/// elements per multiply-add, and sums split over thread blocks go through memory. Its constants come from data sheets;
-/// no GPU has tuned them yet.
+/// The estimate knows four things: a multiprocessor does its thread blocks one after another, small tiles move more
+/// elements per multiply-add, of which shared memory takes only so many, and sums split over thread blocks go through
+/// memory. Its constants come from data sheets; no GPU has tuned them yet.
 pub(super) fn choose(shape: &ConvShape, gpu: &Gpu) -> (Tile, u32) {
     let mut best = (TILES[0], 1, f64::INFINITY);
     for tile in TILES {
@@ -53,7 +57,10 @@ fn cost(shape: &ConvShape, tile: Tile, splits: u32, gpu: &Gpu) -> f64 {
     let per_processor = (thread_blocks(shape, tile) * splits).div_ceil(gpu.multiprocessors.max(1));
     let steps = f64::from(steps(shape, tile).div_ceil(splits)) * f64::from(tile.step);
     let (rows, channels) = (f64::from(tile.rows), f64::from(tile.channels));
-    let block = BLOCK_OVERHEAD + steps * (rows * channels + ELEMENT * (rows + channels));
+    let [down, across] = tile.warps.map(f64::from);
+    // Every warp along the channels reads the pixels' operands, and the other way round; each is written once.
+    let shared = SHARED_ELEMENT * (rows * (across + 1.0) + channels * (down + 1.0));
+    let block = BLOCK_OVERHEAD + steps * ((rows * channels).max(shared) + ELEMENT * (rows + channels));
     let blocks = if per_processor == 1 { ALONE * block } else { f64::from(per_processor) * block };
     if splits == 1 {
         return blocks;
@@ -93,6 +100,14 @@ mod tests {
         let (tile, splits) = choose(&vgg, &ORIN_NANO);
         assert_eq!(splits, 1);
         assert!(tile.rows * tile.channels >= 128 * 64, "{tile:?}");
+    }
+
+    #[test]
+    fn tiles_that_wait_for_shared_memory_cost_more_than_their_products() {
+        // 32x64: 16 * (32 * 3 + 64 * 3) = 4608 for 2048 multiply-adds a channel; 128x128: 12288 for 16384.
+        let vgg = conv(56, 256, 256, 3);
+        let [small, large] = [TILES[5], TILES[1]].map(|tile| cost(&vgg, tile, 1, &ORIN_NANO));
+        assert!(small > 2.0 * large, "{small} {large}");
     }
 
     #[test]

@@ -12,12 +12,14 @@ mod robot_frame;
 mod vgg19;
 
 use jetpace_tables::work::{Block, Layer, Network};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of one fp16 element.
 const ELEMENT: u64 = 2;
 
 /// Pooling fused behind a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Pool {
     /// Largest of a `window` x `window` square every `stride` elements, `pad` elements added on each side.
     Max {
@@ -33,7 +35,8 @@ pub enum Pool {
 }
 
 /// A two-dimensional convolution on a square input, with what is fused behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Conv {
     /// Input channels.
     pub inputs: u32,
@@ -78,7 +81,8 @@ impl Conv {
 }
 
 /// A fully connected layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Linear {
     /// Elements in.
     pub inputs: u32,
@@ -89,7 +93,8 @@ pub struct Linear {
 }
 
 /// One layer of a network that has kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
     /// A convolution.
     Conv(Conv),
@@ -128,7 +133,8 @@ impl Op {
 }
 
 /// A block with the layers that its kernels need.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpBlock {
     /// Unique within its network.
     pub name: String,

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::Params;
 use super::names::{Names, torchvision};
@@ -21,23 +21,58 @@ const NORM_EPS: f32 = 1e-5;
 /// A header of ImageNet's largest network is some 60 kB.
 const LONGEST_HEADER: u64 = 16 << 20;
 
+/// An open safetensors file whose header is right.
 #[derive(Debug)]
-pub(super) struct WeightsFile {
+pub(super) struct TensorFile {
     path: PathBuf,
     file: File,
     /// Where the tensors' bytes start.
     data: u64,
     header: Metadata,
+}
+
+impl TensorFile {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let mut file = File::open(path).map_err(|e| Error::file(path, e))?;
+        let (header, data) = read_header(path, &mut file)?;
+        Ok(Self { path: path.to_owned(), file, data, header })
+    }
+
+    pub(super) fn info(&self, tensor: &str) -> Result<&TensorInfo, Error> {
+        self.header.info(tensor).ok_or_else(|| Error::weights(&self.path, format_args!("{tensor} is missing")))
+    }
+
+    pub(super) fn bytes(&self, tensor: &str) -> Result<Vec<u8>, Error> {
+        let (start, end) = self.info(tensor)?.data_offsets;
+        let mut bytes = vec![0; end - start];
+        self.file.read_exact_at(&mut bytes, self.data + start as u64).map_err(|e| Error::file(&self.path, e))?;
+        Ok(bytes)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct WeightsFile {
+    tensors: TensorFile,
     names: Vec<Names>,
 }
 
 impl WeightsFile {
     pub(super) fn open(path: &Path, network: &str, blocks: &[OpBlock]) -> Result<Self, Error> {
-        let mut file = File::open(path).map_err(|e| Error::file(path, e))?;
-        let names = torchvision(network, blocks)
-            .ok_or_else(|| Error::weights(path, format_args!("no tensor names are known for {network}")))?;
-        let (header, data) = read_header(path, &mut file)?;
-        let opened = Self { path: path.to_owned(), file, data, header, names };
+        let names = torchvision(network, blocks);
+        Self::open_named(path, network, blocks, names)
+    }
+
+    /// With the tensors `layerN.weight` and `layerN.bias`, norms folded in: what the importer writes.
+    pub(super) fn open_numbered(path: &Path, network: &str, blocks: &[OpBlock]) -> Result<Self, Error> {
+        let layers = blocks.iter().map(|block| block.ops.len()).sum();
+        Self::open_named(path, network, blocks, Some((0..layers).map(Names::numbered).collect()))
+    }
+
+    fn open_named(path: &Path, network: &str, blocks: &[OpBlock], names: Option<Vec<Names>>) -> Result<Self, Error> {
+        let names =
+            names.ok_or_else(|| Error::weights(path, format_args!("no tensor names are known for {network}")))?;
+        let tensors = TensorFile::open(path)?;
+        let opened = Self { tensors, names };
         opened.check(network, blocks)?;
         Ok(opened)
     }
@@ -49,7 +84,7 @@ impl WeightsFile {
             self.names.iter().zip(ops).flat_map(|(names, op)| tensors(names, op)).collect();
         let mut wrong = Vec::new();
         for (name, shape) in &wanted {
-            match self.header.info(name) {
+            match self.tensors.header.info(name) {
                 None => wrong.push(format!("{name} is missing")),
                 Some(info) if info.shape != *shape => {
                     wrong.push(format!("{name} has shape {:?}, not {shape:?}", info.shape));
@@ -60,7 +95,7 @@ impl WeightsFile {
                 Some(_) => {}
             }
         }
-        let mut extra = self.header.offset_keys();
+        let mut extra = self.tensors.header.offset_keys();
         // torch counts the batches it has trained on beside each norm; nothing is computed from it.
         extra.retain(|name| !wanted.contains_key(name) && !name.ends_with(".num_batches_tracked"));
         extra.sort();
@@ -72,14 +107,17 @@ impl WeightsFile {
         let more = wrong.len().saturating_sub(SHOWN);
         wrong.truncate(SHOWN);
         let more = if more > 0 { format!("; {more} more") } else { String::new() };
-        Err(Error::weights(&self.path, format_args!("not the weights of {network}: {}{more}", wrong.join("; "))))
+        Err(Error::weights(
+            &self.tensors.path,
+            format_args!("not the weights of {network}: {}{more}", wrong.join("; ")),
+        ))
     }
 
     pub(super) fn params(&self, index: usize) -> Result<Params, Error> {
         let names = self
             .names
             .get(index)
-            .ok_or_else(|| Error::weights(&self.path, format_args!("the network has no layer {index}")))?;
+            .ok_or_else(|| Error::weights(&self.tensors.path, format_args!("the network has no layer {index}")))?;
         let mut weight = self.read(&format!("{}.weight", names.layer))?;
         let Some(norm) = &names.norm else {
             return Ok(Params { weight, bias: self.read(&format!("{}.bias", names.layer))? });
@@ -92,19 +130,15 @@ impl WeightsFile {
     }
 
     fn read(&self, tensor: &str) -> Result<Vec<f32>, Error> {
-        let info =
-            self.header.info(tensor).ok_or_else(|| Error::weights(&self.path, format_args!("{tensor} is missing")))?;
-        let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        self.file.read_exact_at(&mut bytes, self.data + start as u64).map_err(|e| Error::file(&self.path, e))?;
+        let bytes = self.tensors.bytes(tensor)?;
         let pairs = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-        let values: Vec<f32> = match info.dtype {
+        let values: Vec<f32> = match self.tensors.info(tensor)?.dtype {
             Dtype::F16 => pairs().map(|b| f16::from_bits(b).to_f32()).collect(),
             Dtype::BF16 => pairs().map(|b| bf16::from_bits(b).to_f32()).collect(),
             _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         };
         match values.iter().find(|v| !v.is_finite()) {
-            Some(v) => Err(Error::weights(&self.path, format_args!("{tensor} holds {v}"))),
+            Some(v) => Err(Error::weights(&self.tensors.path, format_args!("{tensor} holds {v}"))),
             None => Ok(values),
         }
     }

@@ -5,6 +5,7 @@
 
 mod file;
 mod names;
+pub mod packed;
 
 use std::path::Path;
 
@@ -44,6 +45,14 @@ impl Weights {
     /// all of them are named.
     pub fn open(path: &Path, network: &str, blocks: &[OpBlock]) -> Result<Self, Error> {
         Ok(Self(Source::File(WeightsFile::open(path, network, blocks)?)))
+    }
+
+    /// From a safetensors file whose tensors are called `layerN.weight` and `layerN.bias`, N counting the network's ops.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn open_numbered(path: &Path, network: &str, blocks: &[OpBlock]) -> Result<Self, Error> {
+        Ok(Self(Source::File(WeightsFile::open_numbered(path, network, blocks)?)))
     }
 
     /// Random weights, the same ones for the same seed: normal, scaled as He et al. (2015) so that activations keep

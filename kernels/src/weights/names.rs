@@ -15,6 +15,11 @@ impl Names {
     fn plain(layer: String) -> Self {
         Self { layer, norm: None }
     }
+
+    /// What the importer calls a layer.
+    pub(super) fn numbered(layer: usize) -> Self {
+        Self::plain(format!("layer{layer}"))
+    }
 }
 
 /// The names of every layer, in the order of the ops; `None` for a network that torchvision has not. The `-32`

@@ -6,6 +6,7 @@
 //
 // JP_STUB_CAPABILITY=87, JP_STUB_DEVICES=1, JP_STUB_INIT=0 (what cuInit answers), JP_STUB_MEMORY_MB=8192,
 // JP_STUB_POOLS=1 (whether it has memory pools), JP_STUB_PROCESSORS=8, JP_STUB_THREADS=2 (for a kernel),
+// JP_STUB_HANG=KERNEL (which never ends),
 // JP_STUB_LAUNCHES=FILE (gets a letter for every graph launched: b where another one ran or was queued, i where none did).
 #include "abi.h"
 #include "fiber.h"
@@ -66,6 +67,7 @@ struct Function {
     const emu::Kernel *kernel;
     size_t parameter_bytes;
     int shared_allowed = 48 << 10;
+    bool loaded = false; // as drivers do it, with the first use
 };
 
 struct Module {
@@ -387,9 +389,19 @@ API cuFuncSetAttribute(void *handle, int attribute, int value) {
     return CUDA_SUCCESS;
 }
 
+API cuFuncGetAttribute(int *value, int attribute, void *handle) {
+    const int NUM_REGS = 4;
+    if (attribute != NUM_REGS || capturing()) return CUDA_ERROR_INVALID_VALUE;
+    static_cast<Function *>(handle)->loaded = true;
+    *value = 128;
+    return CUDA_SUCCESS;
+}
+
 API cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **parameters, void **extra) {
-    const auto function = static_cast<const Function *>(handle);
+    const auto function = static_cast<Function *>(handle);
+    if (!function->loaded && capturing()) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    function->loaded = true;
     const bool empty = gx == 0 || gy == 0 || gz == 0 || bx == 0 || by == 0 || bz == 0;
     const bool large = gy > 65535 || gz > 65535 || bx * by * bz > 1024;
     if (empty || large || extra || shared > static_cast<unsigned>(function->shared_allowed)) {
@@ -400,6 +412,8 @@ API cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned
     const std::vector<char> parameter(bytes, bytes + function->parameter_bytes);
     const unsigned threads = static_cast<unsigned>(setting("JP_STUB_THREADS", 2));
     return queue(stream, [=] {
+        const char *hangs = getenv("JP_STUB_HANG");
+        while (hangs && !strcmp(hangs, function->kernel->name)) std::this_thread::sleep_for(std::chrono::hours(1));
         alignas(16) char copy[256];
         memcpy(copy, parameter.data(), parameter.size());
         void *parameters[] = {copy};
