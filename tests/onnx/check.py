@@ -15,7 +15,7 @@ import onnxruntime
 
 import models
 
-TOLERANCE = 2e-2  # max|a-b| / max|b|
+TOLERANCE = 5e-3  # max|a-b| / max|b|: roundings to fp16 along the way
 IMPORT = pathlib.Path(__file__).resolve().parents[2] / "kernels" / "import_onnx.py"
 
 
@@ -51,14 +51,13 @@ def distance(name, examples, stub, folder):
 def refused(folder):
     """What cannot be imported is named."""
     b = models.Builder(32)
-    x = b.node("HardSwish", [b.conv("image", 64, 3, 1, 1)])
+    x = b.node("HardSigmoid", [b.conv("image", 64, 3, 1, 1)])
     x = b.node("Flatten", [b.node("GlobalAveragePool", [x])])
     model = b.model(b.gemm(x, 64, 10), 10)
-    model.opset_import[0].version = 14
     onnx.save(model, folder / "bad.onnx")
     done = subprocess.run([sys.executable, IMPORT, folder / "bad.onnx", folder / "bad"], capture_output=True, text=True)
-    if done.returncode != 3 or "HardSwish (1 of 5 nodes)" not in done.stderr:
-        raise SystemExit(f"a model with HardSwish: exit code {done.returncode}: {done.stderr}")
+    if done.returncode != 3 or "HardSigmoid (1 of 5 nodes)" not in done.stderr:
+        raise SystemExit(f"a model with HardSigmoid: exit code {done.returncode}: {done.stderr}")
 
 
 def main():

@@ -252,7 +252,7 @@ fn what_must_not_be_launched_is_refused_by_block_and_launch() {
     refused(&|p| shape(p, &|s| s.stride = 0), "does not fit together");
     refused(&|p| shape(p, &|s| s.channels = 4), "is not what it computes");
     refused(&|p| shape(p, &|s| s.channels *= 64), "bytes");
-    refused(&|p| shape(p, &|s| s.out_channels *= 2), "bytes");
+    refused(&|p| shape(p, &|s| s.out_channels *= 2), "its work takes");
     refused(&|p| shape(p, &|s| s.splits = 1000), "splits of");
     refused(&|p| shape(p, &|s| s.batch = 2), "does not fit together");
     refused(&|p| shape(p, &|s| s.out_channels = u32::MAX), "beyond what is counted");
@@ -266,7 +266,7 @@ fn what_must_not_be_launched_is_refused_by_block_and_launch() {
     refused(
         &|p| {
             if let Work::Conv { output, .. } = &mut p.blocks[1].launches[0].work {
-                *output = Buffer::Image;
+                *output = Buffer::Between(0);
             }
         },
         "still reads",
