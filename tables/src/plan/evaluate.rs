@@ -7,8 +7,7 @@
 
 use std::vec::Vec;
 
-use super::problem::Problem;
-use super::writes::{Outcome, Schedule};
+use crate::plan::{Outcome, Problem, Schedule};
 
 /// Times closer than this fraction of the period are the same moment: a change timed for a boundary falls on it.
 const SAME: f64 = 1e-12;

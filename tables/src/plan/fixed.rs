@@ -1,8 +1,7 @@
 //! One clock for all blocks: what every plan is measured against.
 
-use super::evaluate::evaluate;
-use super::problem::Problem;
-use super::writes::{Outcome, Schedule};
+use super::{Outcome, Problem, Schedule};
+use crate::plan::evaluate;
 
 /// A frame at one clock; its energy is that of the blocks alone.
 pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {

@@ -2,10 +2,7 @@
 
 use std::vec::Vec;
 
-use super::error::PlanError;
-use super::fixed;
-use super::problem::{BlockCost, Problem};
-use super::schedule::{Plan, plan};
+use super::{BlockCost, Plan, PlanError, Problem, fixed, plan};
 
 /// The same frame with blocks that do not differ: at every clock each block takes its share of the frame's time (the
 /// one that it has at the top clock) and draws the frame's mean power. Every fixed clock takes as long, costs as much

@@ -3,7 +3,6 @@
 use heapless::{String, Vec};
 
 use super::{Digest, Entry, Gap, Rung, Table, TableClock, TableError};
-use crate::hw::PowerOf;
 use crate::units::Nanos;
 use crate::work::ClockIndex;
 
@@ -44,7 +43,6 @@ impl Table {
             board,
             model: [0; 32],
             write_ns: 0,
-            power_of: PowerOf::Module,
             deadline,
             period,
             risk_ppm: 0,

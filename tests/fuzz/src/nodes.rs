@@ -21,11 +21,10 @@ struct Recorded {
 }
 
 /// The first byte names a board; then come node (two bytes), length (one byte) and content, again and again.
-/// `/etc/nvpmodel.conf` and the device tree are among the nodes. Whether a GPU was found.
-pub fn nodes(data: &[u8]) -> bool {
+pub fn nodes(data: &[u8]) {
     static RECORDED: OnceLock<Vec<Recorded>> = OnceLock::new();
     let recorded = RECORDED.get_or_init(|| BOARDS.iter().map(|name| load(name)).collect());
-    let Some((board, mut rest)) = data.split_first() else { return false };
+    let Some((board, mut rest)) = data.split_first() else { return };
     let board = &recorded[usize::from(*board) % recorded.len()];
     let mut replaced = BTreeMap::new();
     while let [high, low, length, tail @ ..] = rest {
@@ -34,20 +33,18 @@ pub fn nodes(data: &[u8]) -> bool {
         replaced.insert(board.files[node].clone(), String::from_utf8_lossy(content).into_owned());
         rest = tail;
     }
-    look(&Altered { tree: &board.tree, replaced: &replaced })
+    look(&Altered { tree: &board.tree, replaced: &replaced });
 }
 
-fn look(nodes: &Altered<'_>) -> bool {
-    let board = Board::discover(nodes);
-    if let Ok(board) = &board {
+fn look(nodes: &Altered<'_>) {
+    if let Ok(board) = Board::discover(nodes) {
         assert!(board.gpu.clocks.is_sorted() && !board.gpu.clocks.is_empty());
         assert_eq!(board.digest().len(), 64);
     }
-    let (found, _) = rails::find(nodes, None, &mut Vec::new());
+    let found = rails::find(nodes, &mut Vec::new());
     let mut samples = vec![RailSample::default(); found.len()];
     // An error names the node; that is fine.
     let _ = Rails::new(*nodes, Monotonic::new(), found).sample(&mut samples);
-    board.is_ok()
 }
 
 fn load(name: &str) -> Recorded {

@@ -9,8 +9,7 @@
 use core::ops::Range;
 use std::vec::Vec;
 
-use crate::plan::problem::Problem;
-use crate::plan::writes::Write;
+use crate::plan::{Problem, Write};
 
 /// Writes closer to an event than this fraction of the block are at the event itself, which has its own arc.
 const CLOSE: f64 = 1e-9;
