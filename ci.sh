@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test faults nostd cross sizes kernel capi emu cubin fuzz)
+DEFAULT_STEPS=(fmt clippy doc arrows test faults nostd cross sizes kernel capi emu cubin fuzz unit)
 LONG_STEPS=(bench gpu soak torch)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -52,6 +52,8 @@ step_clippy() {
     cargo clippy --workspace --all-targets --features jetpace/cuda --locked -- -D warnings
 }
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features jetpace/cuda --no-deps --locked; }
+# No crate and no module uses what stands above it.
+step_arrows() { cargo test -q -p jetpace-tests --test it --locked layering::; }
 # With CUDA in the binary it still runs on a machine without it; that is what the second line tests.
 step_test() {
     cargo test --workspace --locked
@@ -222,6 +224,22 @@ step_gpu() {
 step_fuzz() {
     need c++ g++
     tests/fuzz/run.sh
+}
+
+# Thousands of attacks and injected faults on the daemon and the state file; then the fuzzers for longer.
+LONG_STEPS+=(attack)
+step_attack() {
+    need python3 python3
+    need strace strace
+    cargo build -q --release -p jetpace --locked
+    python3 tests/attack/attack.py "${CARGO_TARGET_DIR:-target}/release/jetpace" tests/boards/agx-orin-r35.4
+    FUZZ_SECONDS=${FUZZ_SECONDS:-60} tests/fuzz/run.sh
+}
+
+# What the service manager thinks of the unit: 10 is bare, 2 the most that is accepted here.
+step_unit() {
+    command -v systemd-analyze >/dev/null || { echo "skipped: no systemd-analyze here" && return; }
+    systemd-analyze security --offline=yes --no-pager --threshold=20 packaging/jetpace.service | tail -1
 }
 
 steps=("$@")

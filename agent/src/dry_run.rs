@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jetpace_devfreq::guard::Store;
+use jetpace_devfreq::guard::{Store, Written};
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, SysfsRoot};
 
 /// A machine whose writes may be noted only. Each is then taken to succeed and the GPU's clock to follow, so the
@@ -164,7 +164,13 @@ impl<N: Nodes + Store + Clone> Store for DryRun<N> {
     fn load(&self, path: &Path) -> io::Result<String> {
         match self.notes().and_then(|notes| get(&notes.files, path).cloned()) {
             Some(noted) => noted.ok_or_else(|| io::ErrorKind::NotFound.into()),
-            None => self.inner.load(path),
+            // A state that this user may not read is one that this user's real run would be refused for; here it is none.
+            None => match self.inner.load(path) {
+                Err(e) if self.notes.is_some() && e.kind() == io::ErrorKind::PermissionDenied => {
+                    Err(io::ErrorKind::NotFound.into())
+                }
+                loaded => loaded,
+            },
         }
     }
 
@@ -180,6 +186,20 @@ impl<N: Nodes + Store + Clone> Store for DryRun<N> {
         Ok(())
     }
 
+    fn set_aside(&self, path: &Path, to: &Path) -> io::Result<()> {
+        let Some(mut notes) = self.notes() else { return self.inner.set_aside(path, to) };
+        put(&mut notes.files, path, None);
+        Ok(())
+    }
+
+    fn written(&self, path: &Path) -> io::Result<Written> {
+        if self.notes.is_some() { Ok(Written::memory()) } else { self.inner.written(path) }
+    }
+
+    fn written_before(&self, path: &Path) -> Option<Written> {
+        self.inner.written_before(path)
+    }
+
     /// The machine's own lock also in a dry run, so that what another instance would make fail fails there, too. But
     /// a lock file that is not there yet, or not this user's to open, is left alone.
     fn lock(&self, path: &Path) -> io::Result<Result<Self::Lock, u32>> {
@@ -187,6 +207,10 @@ impl<N: Nodes + Store + Clone> Store for DryRun<N> {
             return Ok(Ok(None));
         }
         Ok(self.inner.lock(path)?.map(Some))
+    }
+
+    fn is_held(&self, lock: &Self::Lock) -> io::Result<bool> {
+        lock.as_ref().map_or(Ok(true), |lock| self.inner.is_held(lock))
     }
 }
 

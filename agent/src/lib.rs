@@ -4,6 +4,7 @@ pub mod args;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;
 pub mod commands;
+pub mod confine;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod dry_run;

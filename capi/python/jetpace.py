@@ -52,6 +52,7 @@ class Stats(ctypes.Structure):
         ("clock_hz", ctypes.c_uint64),
         ("state", ctypes.c_uint32),
         ("by_daemon", ctypes.c_uint32),
+        ("reconnects", ctypes.c_uint64),
     ]
 
 
@@ -202,7 +203,8 @@ def attach(model, blocks, pace=None, *, size=None, synchronize=None):
     blocks: names of submodules that are the table's blocks, or a dict of submodule name to block name; in the order in
     which they run. pace: a Pace; by default one of the daemon's own table. size: a function of a block's inputs that
     gives its size; by default 1. synchronize: called before each boundary; by default torch.cuda.synchronize where the
-    model's parameters are on a CUDA device. Where the daemon goes away the model runs on, after one warning.
+    model's parameters are on a CUDA device. Where the daemon goes away the model runs on, after one warning, and is followed
+    again once there is a daemon; `pace.stats()` says so (state 3, reconnects).
     """
     owned = pace is None
     pace = Pace() if owned else pace

@@ -9,7 +9,7 @@ use agent::failure::{Failure, Reason};
 use agent::runtime::control::Schedule;
 use agent::runtime::follow::Follow;
 use agent::runtime::page::What;
-use agent::runtime::remote::{Refusal, Remote};
+use agent::runtime::remote::Refusal;
 use agent::runtime::tend::BoardClock;
 use agent::runtime::writer::{Asked, Writer};
 use agent::runtime::{open, wire};
@@ -24,6 +24,8 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::table::Table;
 use jetpace_tables::table::image;
 use jetpace_tables::work::{BlockId, Size};
+
+use crate::link::Link;
 
 /// How to open; the safe side of `jetpace_options`.
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ pub struct Counts {
     pub clock_hz: u64,
     pub state: u32,
     pub by_daemon: bool,
+    pub reconnects: u64,
 }
 
 /// An errno, positive.
@@ -76,9 +79,12 @@ impl From<io::Error> for Errno {
     }
 }
 
+/// [`Counts::state`]: the daemon has gone, and is looked for.
+pub const NO_DAEMON: u32 = 3;
+
 /// A boxed one of each: they are large.
 pub enum Backend {
-    Daemon(Box<Remote>),
+    Daemon(Box<Link>),
     Machine(Box<Follow<BoardClock<SysfsRoot, Monotonic>>>),
     #[cfg(feature = "sim")]
     Virtual(Box<Follow<BoardClock<VirtualNodes, VirtualTimer>>>),
@@ -101,7 +107,7 @@ impl Backend {
     pub fn open(table: Option<&str>, options: &Options) -> Result<Self, Errno> {
         let given = table.map(Path::new);
         if let Some(path) = given.filter(|path| is_socket(path)) {
-            return Ok(Self::Daemon(Box::new(Remote::open(path, &[])?)));
+            return Ok(Self::Daemon(Box::new(Link::open(path.to_owned(), Vec::new())?)));
         }
         let image = given.map(fs::read).transpose()?.unwrap_or_default();
         // A board that is named is meant to be driven from here, unless a socket is named, too.
@@ -112,8 +118,8 @@ impl Backend {
             (None, _) => Some(PathBuf::from(wire::SOCKET)),
         };
         if let Some(socket) = socket {
-            match Remote::open(&socket, &image) {
-                Ok(remote) => return Ok(Self::Daemon(Box::new(remote))),
+            match Link::open(socket, image.clone()) {
+                Ok(link) => return Ok(Self::Daemon(Box::new(link))),
                 Err(e) if options.socket.is_none() && is_absent(&e) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -185,8 +191,9 @@ impl Backend {
                 shared_frames: figures.shared,
                 lost_events: remote.lost(),
                 clock_hz: figures.clock.get(),
-                state: figures.state,
+                state: if remote.is_served() { figures.state } else { NO_DAEMON },
                 by_daemon: true,
+                reconnects: remote.reconnects(),
             }
         }, follow => direct_counts(follow))
     }
@@ -197,7 +204,7 @@ impl Backend {
     }
 }
 
-fn tell(remote: &mut Remote, what: What) -> Result<(), Errno> {
+fn tell(remote: &mut Link, what: What) -> Result<(), Errno> {
     remote.tell(what).map_err(|_| Errno(libc::ECONNRESET))
 }
 
@@ -256,6 +263,7 @@ where
         clock_hz: clock.and_then(listed).map_or(0, |c| c.clock.get()),
         state: state_code(governor.state()),
         by_daemon: false,
+        reconnects: 0,
     }
 }
 

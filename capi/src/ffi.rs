@@ -13,7 +13,7 @@ use crate::backend::{Backend, Counts, Errno, Options};
 use crate::fork;
 
 /// The ABI's version: the soname's number in the upper half, additions in the lower one.
-pub const JETPACE_ABI_VERSION: u32 = 0x0000_0001;
+pub const JETPACE_ABI_VERSION: u32 = 0x0000_0002;
 
 /// jetpace_options.writer: the cheaper one for the caller, by what a write costs on this board.
 pub const JETPACE_WRITER_AUTO: u32 = 0;
@@ -28,6 +28,8 @@ pub const JETPACE_FOLLOWING: u32 = 0;
 pub const JETPACE_SAFE: u32 = 1;
 /// jetpace_stats.state: the kernel's own governor decides.
 pub const JETPACE_HANDED_BACK: u32 = 2;
+/// jetpace_stats.state: the daemon has gone; the kernel's own governor decides, and the daemon is looked for once a second.
+pub const JETPACE_NO_DAEMON: u32 = 3;
 
 /// A table that is followed.
 pub struct jetpace {
@@ -73,14 +75,16 @@ pub struct jetpace_stats {
     pub faults: u64,
     /// Frames in which another client of the daemon was busy, too: their times are not the network's own.
     pub shared_frames: u64,
-    /// Events that the daemon was too far behind to take.
+    /// Events that the daemon was too far behind to take, or that nobody was there to take.
     pub lost_events: u64,
     /// The clock written last; 0 while the kernel's own governor decides.
     pub clock_hz: u64,
-    /// JETPACE_FOLLOWING, JETPACE_SAFE or JETPACE_HANDED_BACK.
+    /// JETPACE_FOLLOWING, JETPACE_SAFE, JETPACE_HANDED_BACK or JETPACE_NO_DAEMON.
     pub state: u32,
     /// 1 where the daemon writes, 0 where this process does.
     pub by_daemon: u32,
+    /// How often a daemon was found again, after the one before had gone.
+    pub reconnects: u64,
 }
 
 fn code(result: Result<(), Errno>) -> c_int {
@@ -239,7 +243,9 @@ pub unsafe extern "C" fn jetpace_block_count(handle: *mut jetpace, count: *mut u
     }
 }
 
-/// A frame starts. -ECONNRESET: the daemon serves this handle no more; close it and open again.
+/// A frame starts. -ECONNRESET, once: the daemon has gone or serves this handle no more. The kernel's own governor has the
+/// clock then, further calls give 0 and are counted in lost_events, and the handle goes on by itself once a daemon serves it
+/// again, which is tried once a second.
 ///
 /// # Safety
 /// As jetpace_open.
@@ -286,8 +292,18 @@ pub unsafe extern "C" fn jetpace_stats(handle: *mut jetpace, stats: *mut jetpace
             if size < size_of::<usize>() {
                 return Err(Errno(libc::EINVAL));
             }
-            let Counts { frames, missed, switches, faults, shared_frames, lost_events, clock_hz, state, by_daemon } =
-                backend.counts();
+            let Counts {
+                frames,
+                missed,
+                switches,
+                faults,
+                shared_frames,
+                lost_events,
+                clock_hz,
+                state,
+                by_daemon,
+                reconnects,
+            } = backend.counts();
             let by_daemon = u32::from(by_daemon);
             let full = jetpace_stats {
                 size,
@@ -300,6 +316,7 @@ pub unsafe extern "C" fn jetpace_stats(handle: *mut jetpace, stats: *mut jetpace
                 clock_hz,
                 state,
                 by_daemon,
+                reconnects,
             };
             let known = size.min(size_of::<jetpace_stats>());
             (&raw const full).cast::<u8>().copy_to_nonoverlapping(stats.cast::<u8>(), known);
@@ -322,7 +339,7 @@ pub extern "C" fn jetpace_strerror(error: c_int) -> *const c_char {
         libc::EOPNOTSUPP => c"this library was built without virtual boards",
         libc::EBUSY => c"another thread is in this handle, or the daemon has too many clients",
         libc::ECHILD => c"this process is a forked child of the one that opened the handle",
-        libc::ECONNRESET => c"the daemon serves this handle no more: close it and open again",
+        libc::ECONNRESET => c"the daemon has gone: the kernel has the clock until one serves this handle again",
         libc::ECONNREFUSED => c"no daemon listens there",
         libc::ENOTRECOVERABLE => c"the library failed earlier: close the handle",
         libc::EIO => c"the clock could not be taken or put back",

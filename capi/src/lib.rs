@@ -8,5 +8,6 @@
 mod backend;
 pub mod ffi;
 mod fork;
+mod link;
 #[cfg(test)]
 mod tests;

@@ -106,14 +106,6 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
-    /// A state file that is not understood, or of another board.
-    #[error("{}: {what}; look at it, set its nodes by hand where needed, and remove it", path.display())]
-    StateContent {
-        /// The state file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
     /// Some original values could not be put back.
     #[error("not put back: {nodes}; the original values are kept in {}: run `jetpace restore`", path.display())]
     NotRestored {

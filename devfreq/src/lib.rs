@@ -6,11 +6,13 @@ pub mod error;
 pub mod gpu;
 pub mod guard;
 pub mod mem;
+pub mod needs;
 pub mod nodes;
 pub mod rails;
 pub mod selftest;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod surroundings;
 pub mod text;
 pub mod thermal;
 pub mod timer;

@@ -78,10 +78,8 @@ impl<N: Nodes + Store + Clone, T: Timer> MemClock for MemNode<N, T> {
     fn pin(&mut self, clock: Hertz) -> Result<Hertz, Error> {
         let (emc, lock) = self.lockable(clock)?;
         let writes = self.writes(&emc, &lock, clock);
-        let keeps: Vec<Keep> = writes
-            .iter()
-            .map(|(path, kind, value)| Keep { path: path.clone(), kind: *kind, ours: vec![value.clone()] })
-            .collect();
+        let keeps: Vec<Keep> =
+            writes.iter().map(|(path, kind, value)| Keep::new(path.clone(), *kind, vec![value.clone()])).collect();
         self.guard.keep(&keeps)?;
         for (path, _, value) in &writes {
             self.nodes.write(path, value).map_err(|e| Error::write(path, value, e))?;

@@ -62,6 +62,54 @@ pub enum RailRole {
     Other,
 }
 
+/// Whose power a board's rails tell: what is measured, planned by and reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerOf {
+    /// The whole module's.
+    #[default]
+    Module,
+    /// The GPU's alone: the module's is not told.
+    Gpu,
+    /// That of the rail which the GPU shares with other parts: the module's is not told.
+    GpuShared,
+}
+
+impl PowerOf {
+    /// Whose power the rails of a board tell, and the roles of those that add up to it; `None` where they tell nothing.
+    /// The one rule for everything that measures: GPU power is never booked as the module's.
+    pub fn told_by(roles: impl IntoIterator<Item = RailRole>) -> Option<(Self, &'static [RailRole])> {
+        use RailRole::{Gpu, GpuShared, Part, Total};
+        const TOLD: [(RailRole, PowerOf, &[RailRole]); 4] = [
+            (Total, PowerOf::Module, &[Total]),
+            (Part, PowerOf::Module, &[Gpu, GpuShared, Part]),
+            (Gpu, PowerOf::Gpu, &[Gpu]),
+            (GpuShared, PowerOf::GpuShared, &[GpuShared]),
+        ];
+        let best = roles.into_iter().filter_map(|role| TOLD.iter().position(|(of, ..)| *of == role)).min()?;
+        TOLD.get(best).map(|(_, of, roles)| (*of, *roles))
+    }
+
+    /// Its word in files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Module => "module",
+            Self::Gpu => "gpu",
+            Self::GpuShared => "gpu-shared",
+        }
+    }
+
+    /// The meaning of a word; `None` where there is none.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Module, Self::Gpu, Self::GpuShared].into_iter().find(|of| of.word() == word)
+    }
+
+    /// Whether it is the whole module's.
+    pub fn is_module(&self) -> bool {
+        *self == Self::Module
+    }
+}
+
 /// One reading of one rail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RailSample {
@@ -120,4 +168,28 @@ pub trait Timer {
 
     /// Returns at `time` or just after; at once where it is past.
     fn sleep_until(&mut self, time: Nanos);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpu_power_is_never_the_modules() {
+        use RailRole::{Gpu, GpuShared, Other, Part, Total};
+        for (roles, told) in [
+            (&[Gpu, Total, Other][..], Some((PowerOf::Module, &[Total][..]))),
+            (&[GpuShared, Part, Part, Other], Some((PowerOf::Module, &[Gpu, GpuShared, Part]))),
+            (&[Gpu, Other], Some((PowerOf::Gpu, &[Gpu]))),
+            (&[Other, GpuShared], Some((PowerOf::GpuShared, &[GpuShared]))),
+            (&[Other], None),
+            (&[], None),
+        ] {
+            assert_eq!(PowerOf::told_by(roles.iter().copied()), told, "{roles:?}");
+        }
+        for of in [PowerOf::Module, PowerOf::Gpu, PowerOf::GpuShared] {
+            assert_eq!(PowerOf::from_word(of.word()), Some(of));
+        }
+        assert_eq!(PowerOf::from_word("board"), None);
+    }
 }

@@ -16,6 +16,7 @@ pub mod governor;
 pub mod hw;
 mod math;
 pub mod model;
+pub mod names;
 #[cfg(feature = "std")]
 pub mod plan;
 #[cfg(feature = "std")]

@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hw::PowerOf;
 use crate::units::{Hertz, Microjoules, MilliCelsius, Milliwatts, Nanos};
 use crate::work::Size;
 
@@ -151,6 +152,11 @@ impl Sweep {
     /// A field of the first line.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whose power was measured: the module's, unless the first line says otherwise.
+    pub fn power_of(&self) -> PowerOf {
+        self.field("power_of").and_then(PowerOf::from_word).unwrap_or_default()
     }
 
     /// The board's available clocks, ascending: those of the first line, else those that blocks were measured at.

@@ -20,6 +20,7 @@ use jetpace::runtime::access::Access;
 use jetpace::runtime::control::{Look, Schedule, WatchedClock};
 use jetpace::runtime::daemon::{Daemon, Options, Unmanaged};
 use jetpace::runtime::follow::Follow;
+use jetpace::runtime::listen::Listener;
 use jetpace::runtime::open;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
@@ -388,14 +389,13 @@ fn telling_a_daemon_allocates_nothing_either() {
     let clock = FileClock::new(&path);
     let socket = folder.path().join("jetpace.sock");
     let options = Options {
-        socket: socket.clone(),
         access: Access::new(None),
         table: Some(table([0; 32], &clocks)),
         events_per_s: u32::MAX,
         writer: Asked::default(),
         schedule: Schedule::default(),
     };
-    let daemon = Daemon::new(clock, options).unwrap();
+    let daemon = Daemon::new(clock, Listener::open(&socket, None).unwrap(), options).unwrap();
     let (stop, stopped) = UnixStream::pair().unwrap();
     let thread = thread::spawn(move || daemon.run(stopped.as_fd(), &mut Unmanaged));
     let mut client = Remote::open(&socket, &[]).unwrap();

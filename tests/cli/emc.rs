@@ -6,7 +6,6 @@ use std::path::Path;
 use assert_cmd::Command;
 use jetpace::args::network;
 use jetpace::calibrate::Subject;
-use jetpace::emc;
 use jetpace::failure::Reason;
 use jetpace::session::Drive;
 use jetpace::session::frames::{Course, Pace, Starts};
@@ -171,9 +170,9 @@ fn a_lock_is_seen_and_its_end_too() {
     let board = sim::Board::new("xavier-nx", 1).unwrap();
     let nodes = board.nodes();
     let found = Board::discover(&nodes).unwrap().emc.unwrap();
-    assert_eq!(emc::locked(&nodes, &found), None);
+    assert_eq!(found.locked(&nodes), None);
     lock(&nodes, Some(Hertz::from_khz(800_000)));
-    assert_eq!(emc::locked(&nodes, &found), Some(Hertz::from_khz(800_000)));
+    assert_eq!(found.locked(&nodes), Some(Hertz::from_khz(800_000)));
     lock(&nodes, None);
-    assert_eq!(emc::locked(&nodes, &found), None);
+    assert_eq!(found.locked(&nodes), None);
 }

@@ -24,7 +24,7 @@ fuzz() {
 }
 
 failed=0
-for pair in "model nodes" "sweep table"; do
+for pair in "model nodes" "sweep table" "wire page" "state"; do
     jobs=()
     for target in $pair; do
         fuzz "$target" &

@@ -1,7 +1,6 @@
 //! Trees that no kernel makes: missing and garbage nodes, a huge file, loops, FIFOs, folders in the place of files,
 //! links that lead out. Nothing panics, hangs or writes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -10,10 +9,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use jetpace_devfreq::board::Board;
-use jetpace_devfreq::guard::{self, Guard, STATE};
+use jetpace_devfreq::guard::{self, ASIDE, Entry, Guard, Leftover, STATE, State, Store};
 use jetpace_devfreq::nodes::{Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_devfreq::{gpu, selftest};
+use jetpace_tables::units::Hertz;
+use jetpace_tables::work::ClockIndex;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -200,32 +201,55 @@ fn several_nodes_harmed_at_once_and_then_written() {
     }
 }
 
+/// What a state file says of one node of the board, where it is of this machine.
+fn forged(root: &Path, path: &str, ours: &str) -> String {
+    let nodes = SysfsRoot::new(root);
+    let mut state = State::here(&nodes).unwrap();
+    let (kind, original) = (guard::Kind::Plain, "/tmp/evil.sh".to_owned());
+    state.nodes.push(Entry { path: path.into(), kind, original, ours: vec![ours.to_owned()], hot: Vec::new() });
+    state.save(&nodes).unwrap();
+    fs::read_to_string(nodes.on_disk(Path::new(STATE))).unwrap()
+}
+
 #[test]
-fn a_bad_state_file_is_refused_and_kept() {
-    let forged = |path: &str| {
-        format!(
-            r#"{{"format":1,"boot_id":"","machine":"{}","power_mode":"","pid":1,"nodes":[
-                {{"path":"{path}","kind":"plain","original":"0","ours":["1"]}}]}}"#,
-            "00"
-        )
-    };
-    let texts = BTreeMap::from([
-        ("garbage", "{".to_owned()),
-        ("empty", String::new()),
-        ("another layout", r#"{"format":7}"#.to_owned()),
-        ("outside of sys", forged("/etc/passwd")),
-        ("climbing", forged("/sys/../etc/passwd")),
-        ("another board", forged("/sys/class/devfreq/17000000.ga10b/max_freq")),
-    ]);
-    for (what, text) in texts {
+fn a_bad_state_file_is_set_aside_and_the_bounds_are_nvpmodels() {
+    const FORGED: &str = "/sys/kernel/uevent_helper";
+    for what in ["garbage", "empty", "another layout", "outside of sys", "climbing", "another board", "stranger"] {
         let (_folder, root, _) = board("orin-nx-16gb-r35.3");
+        let stranger = root.join(FORGED.trim_start_matches('/'));
+        fs::create_dir_all(stranger.parent().unwrap()).unwrap();
+        fs::write(&stranger, "/sbin/hotplug\n").unwrap();
+        let text = match what {
+            "garbage" => "{".to_owned(),
+            "empty" => String::new(),
+            "another layout" => r#"{"format":7}"#.to_owned(),
+            "outside of sys" => forged(&root, "/etc/passwd", "x"),
+            "climbing" => forged(&root, "/sys/../etc/passwd", "x"),
+            "another board" => {
+                let place = root.join("etc/nv_tegra_release");
+                let text = forged(&root, "/sys/kernel/uevent_helper", "/sbin/hotplug");
+                fs::write(place, "# R99 (release), REVISION: 1.0\n").unwrap();
+                text
+            }
+            _ => forged(&root, FORGED, "/sbin/hotplug"),
+        };
         let nodes = SysfsRoot::new(&root);
+        let gpu = Board::discover(&nodes).unwrap().gpu;
+        // As a killed instance would have left them, which the file does not tell.
+        for node in ["min_freq", "max_freq"] {
+            nodes.write(&gpu.node(node), &gpu.clocks[1].get().to_string()).unwrap();
+        }
         let place = nodes.on_disk(Path::new(STATE));
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        drop(nodes.lock(Path::new(guard::LOCK)).unwrap());
         fs::write(&place, &text).unwrap();
-        assert!(guard::restore(&nodes).is_err(), "{what}");
-        assert!(Guard::take(nodes).is_err(), "{what}");
-        assert_eq!(fs::read_to_string(&place).unwrap(), text, "{what}");
+        let Leftover::SetAside { bounds, .. } = guard::restore(&nodes).unwrap() else { panic!("{what}") };
+        assert!(!place.exists(), "{what}");
+        assert_eq!(fs::read_to_string(nodes.on_disk(Path::new(ASIDE))).unwrap(), text, "{what}");
+        assert_eq!(fs::read_to_string(&stranger).unwrap(), "/sbin/hotplug\n", "{what}: written");
+        let after = Board::discover(&nodes).unwrap().gpu;
+        assert!(bounds.is_some_and(|bounds| bounds.failed.is_empty()), "{what}");
+        assert_eq!((after.min, after.max), (Some(gpu.clocks[0]), Some(Hertz::new(408_000_000))), "{what}");
+        assert!(Guard::take(nodes).is_ok(), "{what}: locked out");
     }
     for kind in [Harm::Fifo, Harm::Folder, Harm::Loop, Harm::LeadsOut, Harm::Huge] {
         let (_folder, root, outside) = board("orin-nx-16gb-r35.3");
@@ -234,7 +258,98 @@ fn a_bad_state_file_is_refused_and_kept() {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::write(&place, "").unwrap();
         harm(&place, kind, &outside);
-        without_hanging(format!("{kind:?}"), move || assert!(Guard::take(nodes).is_err(), "{kind:?}"));
+        without_hanging(format!("{kind:?}"), move || {
+            assert!(matches!(guard::restore(&nodes), Ok(Leftover::SetAside { .. })), "{kind:?}");
+        });
         assert_eq!(fs::read_to_string(&outside).unwrap(), "mine\n");
     }
+}
+
+/// Whoever could write there before, whatever the umask: what lies in the agent's folder is the agent's.
+#[test]
+fn the_folder_of_the_state_is_private() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let mode = |place: &Path| fs::metadata(place).unwrap().permissions().mode() & 0o7777;
+    let (_folder, root, outside) = board("orin-nx-16gb-r35.3");
+    let nodes = SysfsRoot::new(&root);
+    let folder = root.join("run/jetpace");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let state = nodes.on_disk(Path::new(STATE));
+    // Another one's file in a folder that anyone could write: others may change it still.
+    fs::write(&state, forged(&root, "/sys/kernel/uevent_helper", "x")).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(matches!(guard::restore(&nodes), Ok(Leftover::SetAside { .. })));
+    assert_eq!(mode(&folder), 0o700);
+    let (guard, _) = Guard::take(nodes.clone()).unwrap();
+    let gpu = Board::discover(&nodes).unwrap().gpu;
+    guard.keep(&[guard::Keep::new(gpu.node("max_freq"), guard::Kind::Plain, vec!["1".to_owned()])]).unwrap();
+    assert_eq!(mode(&state), 0o600);
+    // A second instance cannot run because someone has removed the lock: the first one notices before it writes more.
+    fs::remove_file(nodes.on_disk(Path::new(guard::LOCK))).unwrap();
+    let more = guard::Keep::new(gpu.node("min_freq"), guard::Kind::Plain, vec!["1".to_owned()]);
+    let error = guard.keep(&[more]).unwrap_err().to_string();
+    assert!(error.contains("removed or replaced"), "{error}");
+    drop(guard);
+    // A link in the folder's place is not followed.
+    fs::remove_dir_all(&folder).unwrap();
+    let elsewhere = outside.with_file_name("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, &folder).unwrap();
+    assert!(Guard::take(nodes).is_err());
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
+
+/// The release's name changes under a killed instance, as in an upgrade in place: the boot is the same, so it is put back.
+#[test]
+fn an_upgrade_in_place_restores() {
+    let (_folder, root, _) = board("orin-nx-16gb-r35.3");
+    let nodes = SysfsRoot::new(&root);
+    let boot = root.join("proc/sys/kernel/random/boot_id");
+    fs::create_dir_all(boot.parent().unwrap()).unwrap();
+    fs::write(boot, "6f1c\n").unwrap();
+    let max = Board::discover(&nodes).unwrap().gpu.node("max_freq");
+    let before = nodes.read(&max).unwrap();
+    let mut state = State::here(&nodes).unwrap();
+    let (kind, original) = (guard::Kind::Max, before.trim().to_owned());
+    state.nodes.push(Entry { path: max.clone(), kind, original, ours: vec!["306000000".to_owned()], hot: Vec::new() });
+    // As the release before wrote it.
+    state.format = 1;
+    state.save(&nodes).unwrap();
+    nodes.write(&max, "306000000").unwrap();
+    fs::write(root.join("etc/nv_tegra_release"), "# R35 (release), REVISION: 9.9\n").unwrap();
+    assert!(matches!(guard::restore(&nodes), Ok(Leftover::Restored(_))));
+    assert_eq!(nodes.read(&max).unwrap().trim(), before.trim());
+}
+
+/// A rival pins the clock after a kill, at a listed clock that was not the last one written: it stays.
+#[test]
+fn what_a_rival_set_after_a_kill_is_left() {
+    let (_folder, root, _) = board("orin-nx-16gb-r35.3");
+    let nodes = SysfsRoot::new(&root);
+    let board = Board::discover(&nodes).unwrap();
+    let (max, top) = (board.gpu.node("max_freq"), board.gpu.clocks.last().unwrap().get().to_string());
+    let hot: Vec<String> = board.gpu.clocks.iter().map(|clock| clock.get().to_string()).collect();
+    let (guard, _) = Guard::take(nodes.clone()).unwrap();
+    let before = nodes.read(&max).unwrap();
+    guard
+        .keep(&[guard::Keep { hot: hot.clone(), ..guard::Keep::new(max.clone(), guard::Kind::Max, Vec::new()) }])
+        .unwrap();
+    let written = guard.written().unwrap();
+    written.add(ClockIndex(2));
+    nodes.write(&max, &hot[2]).unwrap();
+    // As a kill leaves it: neither dropped nor unlocked by this process's own hand.
+    let left = fs::read_to_string(nodes.on_disk(Path::new(STATE))).unwrap();
+    let bits = fs::read(nodes.on_disk(Path::new(guard::WRITTEN))).unwrap();
+    drop(guard);
+    let as_killed = |value: &str| {
+        fs::write(nodes.on_disk(Path::new(STATE)), &left).unwrap();
+        fs::write(nodes.on_disk(Path::new(guard::WRITTEN)), &bits).unwrap();
+        nodes.write(&max, value).unwrap();
+        let Leftover::Restored(report) = guard::restore(&nodes).unwrap() else { panic!("{value}") };
+        (report.foreign.len(), nodes.read(&max).unwrap().trim().to_owned())
+    };
+    assert_eq!(as_killed(&hot[2]), (0, before.trim().to_owned()));
+    assert_ne!(top, hot[3]);
+    assert_eq!(as_killed(&hot[3]), (1, hot[3].clone()), "the rival's is put back");
 }

@@ -16,6 +16,7 @@ use jetpace::dry_run::DryRun;
 use jetpace::runtime::access::Access;
 use jetpace::runtime::control::{Desk, Schedule};
 use jetpace::runtime::daemon::{Daemon, EVENTS_PER_S, Options, Unmanaged};
+use jetpace::runtime::listen::Listener;
 use jetpace::runtime::open;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
@@ -195,15 +196,14 @@ pub fn serving(tree: &Tree, client: impl FnOnce(Remote, &Desk) -> Ran) -> Ran {
     let (folder, table) = (tempfile::tempdir()?, table_at(tree, Nanos::from_millis(10_000)));
     let (clock, _) = open::take(tree.clone(), tree.timer(), None)?;
     let options = Options {
-        socket: folder.path().join("jetpace.sock"),
         access: Access::new(None),
         table: Some(Box::new(table)),
         events_per_s: EVENTS_PER_S,
         writer: Asked::default(),
         schedule: Schedule::default(),
     };
-    let socket = options.socket.clone();
-    let daemon = Daemon::new(clock, options)?;
+    let socket = folder.path().join("jetpace.sock");
+    let daemon = Daemon::new(clock, Listener::open(&socket, None)?, options)?;
     let desk = daemon.desk();
     let (stop, told) = UnixStream::pair()?;
     let thread = std::thread::spawn(move || daemon.run(told.as_fd(), &mut Unmanaged));

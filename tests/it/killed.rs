@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
-use jetpace_devfreq::guard::{self, FileLock, Guard, Leftover, STATE, Store};
+use jetpace_devfreq::guard::{self, FileLock, Guard, Leftover, STATE, Store, Written};
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::GpuClock;
@@ -108,6 +108,18 @@ impl Store for Following {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.nodes.remove(path)
+    }
+
+    fn set_aside(&self, path: &Path, to: &Path) -> io::Result<()> {
+        self.nodes.set_aside(path, to)
+    }
+
+    fn written(&self, path: &Path) -> io::Result<Written> {
+        self.nodes.written(path)
+    }
+
+    fn written_before(&self, path: &Path) -> Option<Written> {
+        self.nodes.written_before(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Result<FileLock, u32>> {

@@ -16,6 +16,7 @@ mod steps;
 mod surroundings;
 mod to_file;
 
+use jetpace_devfreq::rails::PowerPace;
 use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{ClockIndex, Size};
@@ -25,9 +26,8 @@ use crate::signals::Stop;
 
 pub use book::Book;
 pub use observe::Observed;
-pub use power::PowerPace;
 pub use steps::{Step, steps};
-pub use surroundings::{BoardSurroundings, Surroundings};
+pub use surroundings::Surroundings;
 pub use to_file::{Done, Subject};
 
 /// How much is measured.

@@ -1,59 +1,9 @@
 //! Mean power from rails that are read now and then.
 
-use jetpace_devfreq::rails::{Rail, RailSource};
-use jetpace_tables::hw::{PowerRails, RailRole, RailSample};
-use jetpace_tables::units::{Milliwatts, Nanos};
+use jetpace_tables::hw::{PowerOf, PowerRails, RailSample};
+use jetpace_tables::units::Milliwatts;
 
 use crate::failure::Failure;
-
-/// How often rails are worth reading, and how long they remember what was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PowerPace {
-    /// Time until a reading shows nothing of the power before.
-    pub settle: Nanos,
-    /// Time over which readings are averaged.
-    pub window: Nanos,
-    /// Time between readings.
-    pub every: Nanos,
-    /// In how many passes power is measured.
-    pub passes: u32,
-}
-
-impl PowerPace {
-    /// The INA3221 behind hwmon (L4T R34 and later): a new reading of one conversion every 6.6 ms, with 1 % noise.
-    pub const HWMON: Self = Self {
-        settle: Nanos::from_millis(20),
-        window: Nanos::from_millis(250),
-        every: Nanos::from_millis(7),
-        passes: 2,
-    };
-
-    /// The INA3221 behind iio (R32): a running average of 512 readings with a time constant of 430 ms.
-    pub const IIO: Self = Self {
-        settle: Nanos::from_millis(2_200),
-        window: Nanos::from_millis(150),
-        every: Nanos::from_millis(10),
-        passes: 1,
-    };
-
-    /// hwmon, where every conversion takes 140 us: a new reading every millisecond.
-    const HWMON_FAST: Self = Self { settle: Nanos::from_millis(5), every: Nanos::from_millis(1), ..Self::HWMON };
-
-    /// iio, where every reading is a conversion of its own.
-    const IIO_FAST: Self = Self { settle: Nanos::from_millis(5), ..Self::IIO };
-
-    /// The pace where the chips convert as fast as they can.
-    #[must_use]
-    pub fn fast(self) -> Self {
-        if self == Self::IIO { Self::IIO_FAST } else { Self::HWMON_FAST }
-    }
-
-    /// The pace of a board's rails.
-    pub fn of(rails: &[Rail]) -> Self {
-        let averaged = rails.iter().any(|rail| matches!(rail.source, RailSource::Power(_)));
-        if averaged { Self::IIO } else { Self::HWMON }
-    }
-}
 
 /// Sums up readings of all rails, each conversion once.
 #[derive(Debug)]
@@ -86,19 +36,14 @@ impl Mean {
         means.filter_map(|((name, _), sums)| Some((name.to_owned(), Milliwatts::new(mean(sums)?)))).collect()
     }
 
-    /// Mean power of the module: the total rail's, or the sum of the parts where there is none.
+    /// Mean of the power that is planned by: see [`PowerOf::told_by`].
     pub fn total(&self, rails: &impl PowerRails) -> Option<Milliwatts> {
-        let roles: Vec<RailRole> = rails.rails().map(|(_, role)| role).collect();
-        let has_total = roles.contains(&RailRole::Total);
-        let counts = |role: &RailRole| match role {
-            RailRole::Total => true,
-            RailRole::Gpu | RailRole::GpuShared | RailRole::Part => !has_total,
-            RailRole::Other => false,
-        };
-        let counted = roles.iter().zip(&self.sums).filter(|(role, _)| counts(role));
+        let roles = || rails.rails().map(|(_, role)| role);
+        let (_, told_by) = PowerOf::told_by(roles())?;
+        let counted = roles().zip(&self.sums).filter(|(role, _)| told_by.contains(role));
         // Where one of the parts gave nothing their sum is not known.
         let means: Option<Vec<i64>> = counted.map(|(_, sums)| mean(sums)).collect();
-        means.filter(|means| !means.is_empty()).map(|means| Milliwatts::new(means.iter().sum()))
+        means.map(|means| Milliwatts::new(means.iter().sum()))
     }
 }
 
@@ -109,6 +54,8 @@ fn mean((sum, count): &(i64, i64)) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+
+    use jetpace_tables::hw::RailRole;
 
     use super::*;
 

@@ -105,7 +105,7 @@ fn shuffled<T: Copy>(items: &[T], seed: u64) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::PowerPace;
+    use jetpace_devfreq::rails::PowerPace;
 
     #[test]
     fn every_clock_and_every_change_has_its_turn_in_every_pass() {

@@ -1,10 +1,7 @@
 //! What else happens on the machine while it is measured.
 
-use std::path::{Path, PathBuf};
-
-use jetpace_devfreq::board::Board;
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_devfreq::thermal;
+use jetpace_devfreq::surroundings::BoardSurroundings;
 use jetpace_tables::units::{Hertz, MilliCelsius};
 
 /// What may spoil a measurement.
@@ -22,41 +19,20 @@ pub trait Surroundings {
     fn throttled(&mut self) -> bool;
 }
 
-/// The surroundings as a board's nodes tell them.
-#[derive(Debug)]
-pub struct BoardSurroundings<N> {
-    nodes: N,
-    board: Board,
-    cpu: Option<PathBuf>,
-}
-
-impl<N: Nodes> BoardSurroundings<N> {
-    /// Of a board that was found on these nodes.
-    pub fn new(nodes: N, board: Board) -> Self {
-        let cpu = board.cpus.first().map(|policy| policy.join("scaling_cur_freq"));
-        Self { nodes, board, cpu }
-    }
-
-    fn number(&self, path: &Path) -> Option<u64> {
-        self.nodes.read(path).ok()?.trim().parse().ok()
-    }
-}
-
 impl<N: Nodes> Surroundings for BoardSurroundings<N> {
     fn emc(&mut self) -> Option<Hertz> {
-        self.number(&self.board.emc.as_ref()?.rate).map(Hertz::new)
+        BoardSurroundings::emc(self)
     }
 
     fn cpu(&mut self) -> Option<Hertz> {
-        self.number(self.cpu.as_deref()?).map(Hertz::from_khz)
+        BoardSurroundings::cpu(self)
     }
 
     fn temperature(&mut self) -> Option<MilliCelsius> {
-        let gpu = self.board.zones.iter().find(|zone| zone.name.to_ascii_lowercase().starts_with("gpu"))?;
-        gpu.read(&self.nodes)
+        BoardSurroundings::temperature(self)
     }
 
     fn throttled(&mut self) -> bool {
-        thermal::gpu_throttled(&self.nodes, &self.board.cooling)
+        BoardSurroundings::throttled(self)
     }
 }

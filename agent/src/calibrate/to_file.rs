@@ -7,13 +7,14 @@ use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Store, log_foreign};
 use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
-use jetpace_devfreq::rails::{Rails, sample_faster};
-use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, Timer};
+use jetpace_devfreq::rails::{PowerPace, Rails, sample_faster};
+use jetpace_devfreq::surroundings::BoardSurroundings;
+use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, PowerOf, Timer};
 use jetpace_tables::sample::{Row, Sweep};
 use jetpace_tables::units::Hertz;
 use jetpace_tables::work::ClockIndex;
 
-use super::{Bench, BoardSurroundings, Book, EmcAsk, PowerPace, Progress, Settings};
+use super::{Bench, Book, EmcAsk, Progress, Settings};
 use crate::failure::{Failure, Reason};
 use crate::files::sweep::SweepWriter;
 use crate::signals::Stop;
@@ -84,6 +85,13 @@ where
         let rails: Vec<&str> = self.board.rails.iter().map(|rail| rail.name.as_str()).collect();
         let (mut writer, there) = SweepWriter::open(path, &self.head(settings), &rails)?;
         let clocks = self.clocks();
+        match PowerOf::told_by(self.board.rails.iter().map(|rail| rail.role)) {
+            Some((of, _)) if of.is_module() => {}
+            Some((of, _)) => {
+                log::warn!("no rail tells the module's power: it is the {} rail's in this sweep", of.word())
+            }
+            None => log::warn!("no rail tells the power: this sweep has times alone"),
+        }
 
         let (guard, _) = Guard::take(self.nodes.clone())?;
         let emc_clocks = self.emc_clocks(settings.emc)?;
@@ -170,7 +178,9 @@ where
         let sizes: Vec<String> = settings.sizes.iter().map(|size| size.0.to_string()).collect();
         let sizes = (!sizes.is_empty()).then(|| sizes.join(","));
         let fast = settings.fast_rails.then(|| "fast".to_owned());
-        let asked = [("sizes", sizes), ("emc", emc), ("rails", fast)]
+        let power_of = PowerOf::told_by(self.board.rails.iter().map(|rail| rail.role)).map(|(of, _)| of);
+        let power_of = power_of.filter(|of| !of.is_module()).map(|of| of.word().to_owned());
+        let asked = [("power_of", power_of), ("sizes", sizes), ("emc", emc), ("rails", fast)]
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)));
         let fields = fields.into_iter().chain(asked).map(|(key, value)| (key.to_owned(), value)).collect();

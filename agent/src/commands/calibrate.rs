@@ -151,7 +151,7 @@ impl Args {
             return print_text("# no clock of this GPU can be set; its blocks would be timed as it runs them\n");
         };
         log::warn!("{} has no clock that can be set: its blocks are timed as it runs them", gpu.device);
-        let usual = Settings::usual(crate::calibrate::PowerPace::of(&[]));
+        let usual = Settings::usual(jetpace_devfreq::rails::PowerPace::of(&[]));
         let (frames, spacing) = (self.frames.unwrap_or(usual.frames), self.spacing.unwrap_or(usual.spacing));
         let stop = Stop::install()?;
         let measured = gpu.calibrate(path, frames, spacing, &stop);

@@ -21,6 +21,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use crate::args::BoardArg;
+use crate::confine::{self, Cap, Needs};
 use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::files::output::print_text;
@@ -66,6 +67,9 @@ pub struct Args {
     /// Print the writes that would be made, in order, and make none; the command does not run
     #[arg(long)]
     dry_run: bool,
+    /// Whether everything that holding does not take is given up once the command runs
+    #[arg(skip)]
+    confined: bool,
     /// The command and its arguments
     #[arg(last = true, required_unless_present = "dry_run")]
     command: Vec<String>,
@@ -73,7 +77,7 @@ pub struct Args {
 
 impl Args {
     /// Holds the clock until the command ends.
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(mut self) -> Result<(), Failure> {
         if self.fps.is_some_and(|fps| !fps.is_finite() || fps <= 0.0) {
             return Err(Failure::usage("--fps takes a number above 0"));
         }
@@ -87,6 +91,7 @@ impl Args {
         }
         let stop = Stop::install()?;
         guard::restore_on_panic(root.clone());
+        self.confined = true;
         let held = self.hold(root, Monotonic::new(), &stop);
         stop.die();
         held
@@ -171,7 +176,7 @@ impl Args {
         N: Nodes + Store + Clone,
         T: Timer,
     {
-        let mut command = Running::start(&self.command, self.fps.is_some())?;
+        let mut command = Running::start(&self.command, self.fps.is_some(), || self.confine(gpu))?;
         let timer = Monotonic::new();
         let mut pace = self.fps.map(|fps| Pace::new(fps, start));
         let window = self.window();
@@ -214,6 +219,22 @@ impl Args {
             }
             thread::sleep(LOOK_EVERY);
         }
+    }
+}
+
+impl Args {
+    /// Gives up what holding does not take. The command runs by now, with everything that whoever called has.
+    fn confine<N: Nodes + Store + Clone, T: Timer>(&self, gpu: &GpuNode<N, T>) {
+        let root = match (&self.board, self.confined) {
+            (BoardArg::Auto, true) => Path::new("/"),
+            (BoardArg::Tree(root), true) => root,
+            _ => return,
+        };
+        let mut needs = Needs::of_gpu(root, gpu.gpu());
+        needs.caps.push(Cap::Kill);
+        let socket = self.socket.as_deref().unwrap_or(Path::new(wire::SOCKET));
+        needs.files.extend(socket.parent().map(Path::to_owned));
+        confine::apply(&needs);
     }
 }
 
@@ -264,7 +285,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(command: &[String], count: bool) -> Result<Self, Failure> {
+    /// Starts the command, and calls `started` before anything else is.
+    fn start(command: &[String], count: bool, started: impl FnOnce()) -> Result<Self, Failure> {
         let [name, arguments @ ..] = command else {
             return Err(Failure::usage("no command to run"));
         };
@@ -274,6 +296,7 @@ impl Running {
             start.stdout(Stdio::piped());
         }
         let mut child = start.spawn().map_err(|e| Failure::usage(format_args!("{name}: {e}")))?;
+        started();
         let lines = Arc::new(AtomicU64::new(0));
         if let Some(stdout) = child.stdout.take() {
             let lines = Arc::clone(&lines);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
+use jetpace_tables::hw::PowerOf;
 use jetpace_tables::model::Model;
 use jetpace_tables::table::image;
 use jetpace_tables::table::{Rung, Table};
@@ -49,6 +50,7 @@ struct Document<'a> {
     period_s: f64,
     risk: f64,
     emc_freq_hz: Option<Hertz>,
+    power_of: PowerOf,
     clocks_hz: Vec<Hertz>,
     safe_clock_hz: Option<Hertz>,
     idle_clock_hz: Option<Hertz>,
@@ -131,6 +133,7 @@ impl<'a> Document<'a> {
             period_s: table.period().as_secs_f64(),
             risk: f64::from(table.risk_ppm()) / 1e6,
             emc_freq_hz: table.emc(),
+            power_of: table.power_of(),
             clocks_hz: table.clocks().iter().map(|c| c.clock).collect(),
             safe_clock_hz: hertz(table, table.safe()),
             idle_clock_hz: hertz(table, table.gap().idle),
@@ -158,6 +161,9 @@ fn of_table(table: &Table) -> String {
     );
     if let Some(emc) = table.emc() {
         let _ = writeln!(text, "EMC clock {emc}");
+    }
+    if !table.power_of().is_module() {
+        let _ = writeln!(text, "planned by the power of the {} rail, not the module's", table.power_of().word());
     }
     let _ = writeln!(
         text,

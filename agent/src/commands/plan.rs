@@ -327,7 +327,7 @@ impl Args {
         let write_time = Nanos::from_secs_f64(model.write.map_or(0.0, |write| write.p50_s));
         let classes = made.classes();
         let list = plan::list_table(&classes, &holds).map_err(Failure::usage)?;
-        let list = list.with_write_time(write_time);
+        let list = list.with_write_time(write_time).with_power_of(model.power_of);
         let follows = |feedback, Expected { energy_j, miss }, beside| Follows {
             feedback,
             energy_j,

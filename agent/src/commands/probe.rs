@@ -1,7 +1,6 @@
 //! `jetpace probe`: what this machine is and has, and what the agent may do to it.
 
 pub mod document;
-mod needs;
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{self, Tried, Way};

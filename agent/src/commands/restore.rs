@@ -44,6 +44,7 @@ pub fn dry_run<N: Nodes + Store + Clone>(nodes: &DryRun<N>) -> Result<String, Fa
         Leftover::None => dry.comment("nothing to put back"),
         Leftover::OtherBoot => dry.comment("the state file is of an earlier run of this machine: only removed"),
         Leftover::Restored(report) => left(&report).iter().for_each(|line| dry.comment(line)),
+        Leftover::SetAside { why, bounds } => dry.comment(&guard::set_aside_words(&why, bounds.as_ref())),
     }
     Ok(dry.text())
 }
@@ -51,11 +52,12 @@ pub fn dry_run<N: Nodes + Store + Clone>(nodes: &DryRun<N>) -> Result<String, Fa
 /// Puts back what a killed instance left, and says so.
 ///
 /// # Errors
-/// Where an instance runs, the state file is not this machine's, or a node could not be put back.
+/// Where an instance runs, or a node could not be put back.
 pub fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
     match guard::restore(nodes)? {
         Leftover::None => eprintln!("nothing to put back"),
         Leftover::OtherBoot => eprintln!("a state file of an earlier run of this machine: removed"),
+        Leftover::SetAside { why, bounds } => eprintln!("{}", guard::set_aside_words(&why, bounds.as_ref())),
         Leftover::Restored(report) => {
             for path in &report.restored {
                 eprintln!("{}: holds its original value", path.display());

@@ -1,7 +1,7 @@
 //! `jetpace serve`: the daemon for clients that may not write the clock themselves.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jetpace_devfreq::board::Board;
@@ -15,12 +15,14 @@ use nix::unistd::Group;
 use sd_notify::NotifyState;
 
 use crate::args::BoardArg;
+use crate::confine::{self, Cap, Needs};
 use crate::dry_run::ThisMachine;
 use crate::emc;
 use crate::failure::Failure;
 use crate::runtime::access::Access;
 use crate::runtime::control::Schedule;
 use crate::runtime::daemon::{Daemon, EVENTS_PER_S, Manager, Options};
+use crate::runtime::listen::Listener;
 use crate::runtime::writer::Asked;
 use crate::runtime::{open, sys, wire};
 use crate::signals::Stop;
@@ -61,22 +63,21 @@ pub struct Args {
 impl Args {
     /// Serves until told to stop.
     pub fn run(self) -> Result<(), Failure> {
-        // Where locking is not allowed, all works the same with a longer tail.
-        let _ = sys::lock_all();
         match &self.board {
-            BoardArg::Auto => self.serve(ThisMachine::at("/"), Monotonic::new()),
-            BoardArg::Tree(root) => self.serve(ThisMachine::at(root), Monotonic::new()),
+            BoardArg::Auto => self.serve(ThisMachine::at("/"), Monotonic::new(), Some(Path::new("/"))),
+            BoardArg::Tree(root) => self.serve(ThisMachine::at(root), Monotonic::new(), Some(root)),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, self.seed).map_err(Failure::usage)?;
-                self.serve(board.nodes(), board.timer())
+                self.serve(board.nodes(), board.timer(), None)
             }
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(crate::args::no_sim()),
         }
     }
 
-    fn serve<N, T>(&self, nodes: N, timer: T) -> Result<(), Failure>
+    /// Serves a board whose tree lies below `root`.
+    fn serve<N, T>(&self, nodes: N, timer: T, root: Option<&Path>) -> Result<(), Failure>
     where
         N: Nodes + Store + Clone + Send + Sync + 'static,
         N::Handle: Send,
@@ -98,18 +99,35 @@ impl Args {
             }
             None => None,
         };
+        let named = |e: std::io::Error| Failure::file(&self.socket, &e);
+        let listener = Listener::open(&self.socket, group).map_err(named)?;
         let options = Options {
-            socket: self.socket.clone(),
             access: Access::new(group),
             table,
             events_per_s: EVENTS_PER_S,
             writer: self.writer,
             schedule: Schedule { fifo: self.fifo, cpu: self.cpu },
         };
-        let named = |e: std::io::Error| Failure::file(&self.socket, &e);
-        let daemon = Daemon::new(clock, options).map_err(named)?;
+        let found = Board::discover(&nodes)?;
+        self.confine(root.map_or_else(Needs::default, |root| Needs::of_board(root, &found)), &listener);
+        let daemon = Daemon::new(clock, listener, options).map_err(named)?;
         let stop = stop.fd().ok_or_else(|| Failure::failed("no signal can come"))?;
         daemon.run(stop, &mut Systemd::from_environment()).map_err(named)
+    }
+}
+
+impl Args {
+    /// Gives up what serving does not take: everything is open by now, and nothing is started but threads.
+    fn confine(&self, mut needs: Needs, listener: &Listener) {
+        // Where locking is not allowed, all works the same with a longer tail. Locked memory that comes later counts, too.
+        if sys::lock_all().is_ok() {
+            needs.caps.push(Cap::IpcLock);
+        }
+        if self.fifo.is_some() {
+            needs.caps.push(Cap::SysNice);
+        }
+        needs.files.extend(listener.path().parent().map(Path::to_owned));
+        confine::apply(&needs);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jetpace_tables::names::Shown;
 use serde_json::Value;
 
 use crate::failure::{Failure, Reason};
@@ -69,20 +70,23 @@ impl Args {
             number(&status["writes"]),
             number(&status["write_faults"]),
         );
+        if let Some(seconds) = status["hangs_s"].as_f64() {
+            text.push_str(&format!("the GPU's driver hangs: a write or a read has not come back for {seconds:.0} s\n"));
+        }
         for client in status["clients"].as_array().into_iter().flatten() {
             text.push_str(&format!(
                 "client {}: process {} of user {}, {}: {}{}, {} frames, {} missed, {} shared, {} switches ({}), {} events lost\n",
                 number(&client["client"]),
                 number(&client["pid"]),
                 number(&client["uid"]),
-                client["network"].as_str().filter(|name| !name.is_empty()).unwrap_or("unnamed network"),
-                client["state"].as_str().unwrap_or("?"),
-                client["why"].as_str().map(|why| format!(" ({why})")).unwrap_or_default(),
+                Shown(client["network"].as_str().filter(|name| !name.is_empty()).unwrap_or("unnamed network")),
+                Shown(client["state"].as_str().unwrap_or("?")),
+                client["why"].as_str().map(|why| format!(" ({})", Shown(why))).unwrap_or_default(),
                 number(&client["frames"]),
                 number(&client["missed"]),
                 number(&client["shared_frames"]),
                 number(&client["switches"]),
-                client["writer"].as_str().unwrap_or("?"),
+                Shown(client["writer"].as_str().unwrap_or("?")),
                 number(&client["lost_events"]),
             ));
             if let tries @ 1.. = number(&client["tries"]) {
@@ -90,7 +94,7 @@ impl Args {
             }
             for (fault, count) in client["faults"].as_object().into_iter().flatten() {
                 if number(count) > 0 {
-                    text.push_str(&format!("    {fault}: {}\n", number(count)));
+                    text.push_str(&format!("    {}: {}\n", Shown(fault), number(count)));
                 }
             }
         }

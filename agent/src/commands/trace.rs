@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jetpace_tables::names::Shown;
 use serde_json::Value;
 
 use super::status::{ask, ask_if};
@@ -77,14 +78,14 @@ fn next_wait(wait: Duration, new: u32) -> Duration {
 
 fn line(event: &Value) -> String {
     let at = event["at_ns"].as_u64().unwrap_or(0) as f64 / 1e9;
-    let mut text = format!("{at:14.6} {}", event["event"].as_str().unwrap_or("?"));
+    let mut text = format!("{at:14.6} {}", Shown(event["event"].as_str().unwrap_or("?")));
     for (field, what) in [("block", "block"), ("clock", "clock"), ("slack_us", "slack us")] {
         if let Some(number) = event[field].as_i64() {
             text.push_str(&format!("  {what} {number}"));
         }
     }
     if let Some(why) = event["why"].as_str() {
-        text.push_str(&format!("  ({why})"));
+        text.push_str(&format!("  ({})", Shown(why)));
     }
     text
 }

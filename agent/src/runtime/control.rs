@@ -8,6 +8,7 @@ mod tests;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use jetpace_tables::governor::{Action, AtOnce, Scheduled};
 use jetpace_tables::hw::GpuClock;
@@ -23,7 +24,7 @@ pub use seen::Seen;
 use super::sys;
 
 /// A clock with a board around it, on which caps move and power modes change.
-pub trait WatchedClock: GpuClock {
+pub trait WatchedClock: GpuClock<Error: Send> {
     /// Looks at what someone else may have changed, and obeys it. Called off the hot path, every [`LOOK_EVERY`], and
     /// where it matters now which board this is with `whole`.
     fn look(&mut self, whole: bool) -> Result<Look, Self::Error>;
@@ -70,10 +71,10 @@ impl Schedule {
 
 /// A running control thread. Dropping it ends the thread and hands the GPU back to the stock governor.
 #[derive(Debug)]
-pub struct Control<C: GpuClock> {
+pub struct Control<C: WatchedClock> {
     desk: Arc<Desk>,
     clock: Arc<Mutex<C>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), C::Error>>>,
     pid: u32,
 }
 
@@ -91,19 +92,12 @@ impl<C: WatchedClock + Send + 'static> Control<C> {
                 let go = applied.is_ok();
                 // Set once, here.
                 let _ = started.set(applied.err());
-                if go {
-                    let (desk, clock) = (&*desk, &*clock);
-                    Thread {
-                        desk,
-                        clock,
-                        silence,
-                        taken: 0,
-                        scheduled: Scheduled::default(),
-                        owed: None,
-                        look_at: Nanos::ZERO,
-                    }
-                    .serve();
+                if !go {
+                    return Ok(());
                 }
+                let (desk, clock) = (&*desk, &*clock);
+                let (scheduled, look_at) = (Scheduled::default(), Nanos::ZERO);
+                Thread { desk, clock, silence, taken: 0, scheduled, owed: None, look_at }.serve()
             })?
         };
         let control = Self { desk, clock, thread: Some(thread), pid: std::process::id() };
@@ -123,13 +117,28 @@ impl<C: WatchedClock + Send + 'static> Control<C> {
         look(&self.desk, &self.clock, true);
     }
 
+    /// Asks the thread to end and waits so long at most; `None` where it has not ended by then, because the driver hangs.
+    /// It is left alone then.
+    pub fn stop_within(mut self, limit: Duration) -> Option<Result<(), C::Error>> {
+        self.desk.mailbox.close();
+        let started = Instant::now();
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if started.elapsed() >= limit {
+                self.thread = None;
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(self.stop())
+    }
+
     /// For writing inline.
     pub fn inline_writer(&self) -> InlineWriter<C> {
         InlineWriter { desk: Arc::clone(&self.desk), clock: Arc::clone(&self.clock) }
     }
 }
 
-impl<C: GpuClock> Control<C> {
+impl<C: WatchedClock> Control<C> {
     /// Ends the thread after its last request and hands the GPU back. In a forked child, which has no such thread and
     /// must restore nothing, it does nothing.
     ///
@@ -139,13 +148,7 @@ impl<C: GpuClock> Control<C> {
         let Some(thread) = self.thread.take().filter(|_| std::process::id() == self.pid) else { return Ok(()) };
         self.desk.mailbox.close();
         // A panic in the thread has been printed there; the clock is handed back all the same.
-        let _ = thread.join();
-        if self.desk.written.clock().is_none() && self.desk.written.writes() > 0 {
-            return Ok(());
-        }
-        let released = lock(&self.clock).release();
-        self.desk.note(&released, None, sys::now());
-        released
+        thread.join().unwrap_or_else(|_| hand_back(&self.desk, &self.clock))
     }
 }
 
@@ -180,13 +183,20 @@ impl<C: GpuClock> InlineWriter<C> {
         let mut gpu = self.clock.try_lock().ok()?;
         // With the lock, as the control thread may just have handed back.
         self.desk.written.clock()?;
-        let result = gpu.set(clock);
+        let result = self.desk.watched(|| gpu.set(clock));
         self.desk.note(&result, Some(clock), at());
         Some(result.is_ok())
     }
 }
 
-impl<C: GpuClock> Drop for Control<C> {
+impl<C: WatchedClock> InlineWriter<C> {
+    /// Looks at the board now, on the calling thread, which may wait for a write.
+    pub fn look(&self) {
+        look(&self.desk, &self.clock, true);
+    }
+}
+
+impl<C: WatchedClock> Drop for Control<C> {
     fn drop(&mut self) {
         if let Err(e) = self.stop() {
             log::error!("{e}");
@@ -208,13 +218,14 @@ struct Thread<'a, C> {
 }
 
 impl<C: WatchedClock> Thread<'_, C> {
-    fn serve(&mut self) {
+    /// To the end, and hands the clock back.
+    fn serve(&mut self) -> Result<(), C::Error> {
         loop {
             // Asked before the last look, so that a request left before the end is not missed.
             let closed = self.desk.mailbox.is_closed();
             let action = self.desk.mailbox.take();
             if action.is_none() && closed {
-                return;
+                return hand_back(self.desk, self.clock);
             }
             if let Some(action) = action {
                 self.taken += 1;
@@ -247,13 +258,13 @@ impl<C: WatchedClock> Thread<'_, C> {
 
     fn set(&self, to: ClockIndex) {
         let mut clock = self.lock();
-        let written = clock.set(to);
+        let written = self.desk.watched(|| clock.set(to));
         self.desk.note(&written, Some(to), sys::now());
     }
 
     fn release(&mut self) {
         let mut clock = self.lock();
-        let released = clock.release();
+        let released = self.desk.watched(|| clock.release());
         let now = sys::now();
         self.desk.note(&released, None, now);
         drop(clock);
@@ -290,12 +301,25 @@ impl<C: WatchedClock> Thread<'_, C> {
 }
 
 fn look<C: WatchedClock>(desk: &Desk, clock: &Mutex<C>, whole: bool) {
-    let looked = lock(clock).look(whole);
+    let mut held = lock(clock);
+    let looked = desk.watched(|| held.look(whole));
+    drop(held);
     match looked {
         Ok(look) => desk.set_look(look),
         // The nodes are gone or refuse: the next write will say so, and is counted.
         Err(e) => log::debug!("{e}"),
     }
+}
+
+/// Hands the clock back where it is not the stock governor's already.
+fn hand_back<C: GpuClock>(desk: &Desk, clock: &Mutex<C>) -> Result<(), C::Error> {
+    if desk.written.clock().is_none() && desk.written.writes() > 0 {
+        return Ok(());
+    }
+    let mut held = lock(clock);
+    let released = desk.watched(|| held.release());
+    desk.note(&released, None, sys::now());
+    released
 }
 
 fn lock<C>(clock: &Mutex<C>) -> MutexGuard<'_, C> {

@@ -1,23 +1,24 @@
 //! The daemon: it alone writes the clock; clients that may not are served through shared pages.
 //!
-//! The main thread accepts and answers; every client has a thread that sleeps on the client's page and runs the
-//! client's governor and writes the highest clock that any of them asks for; the control thread looks after the board and
-//! hands it back. While nobody is connected all of them sleep without a timer.
+//! The main thread accepts and answers, and waits for no client and no node. Every client has a thread, which proves the
+//! client's table, sleeps on its page, runs its governor and writes the highest clock that any client asks for; the control
+//! thread looks after the board and hands it back. While nobody is connected all of them sleep without a timer.
 //!
 //! What a client sends is believed nowhere: its table is decoded and held against this board before use, its page
 //! carries events only, so that the worst it can do is to choose among the clocks that the board allows.
 
+mod client;
+mod connections;
+mod hang;
 mod hub;
 mod served;
+mod share;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jetpace_tables::table::Table;
@@ -26,27 +27,44 @@ use jetpace_tables::units::{Hertz, Nanos};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use client::Terms;
+use connections::{Connections, Next};
+use hang::Hang;
 use hub::Hub;
-use served::{Served, Service};
 
 use super::access::{Access, Peer};
+#[cfg(test)]
+use super::control::InlineWriter;
 use super::control::{Control, Desk, Schedule, WatchedClock};
-use super::listen::{accept_at, listen_at};
-use super::map::Mapping;
-use super::status::{self, Client};
+use super::listen::Listener;
+use super::status;
+use super::sys;
 use super::wire::{self, Request};
-use super::writer::{Asked, Writer};
+use super::writer::Asked;
 
 /// The most clients at a time.
 pub const MAX_CLIENTS: usize = 16;
 
-/// The most connections at a time that ask for status or were not heard of yet.
-const MAX_WAITING: usize = 16;
+/// Places for clients: those that go keep theirs until their thread has ended, and keep nobody out meanwhile.
+const SLOTS: usize = 2 * MAX_CLIENTS;
+
+/// How long handing the clock back may take at the end.
+const LAST: Duration = Duration::from_millis(1_500);
+
+/// How often threads that are to end are looked for, and a clock that is being handed back.
+const REAP_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the main thread looks whether the driver hangs, while it could.
+const LOOK_EVERY: Duration = Duration::from_millis(1_000);
+
+/// Connections that are taken between two looks at those that are there.
+const ACCEPTS: u32 = 32;
+
+/// How long to wait where there is no descriptor for a connection.
+const AGAIN: Nanos = Nanos::from_millis(100);
 
 /// What the daemon serves.
 pub struct Options {
-    /// Where to listen.
-    pub socket: PathBuf,
     /// Who may connect.
     pub access: Access,
     /// The table for clients that bring none.
@@ -86,36 +104,34 @@ impl Manager for Unmanaged {
     }
 }
 
-struct Connection {
-    socket: Arc<OwnedFd>,
-    peer: Peer,
-    /// One that may not connect is told so when it asks: what is sent to a socket that is closed unread gets lost.
-    allowed: bool,
-    service: Option<(Arc<Served>, JoinHandle<()>)>,
-}
-
 /// A daemon that listens.
 pub struct Daemon<C: WatchedClock + Send + 'static> {
-    listener: OwnedFd,
+    listener: Listener,
     control: Control<C>,
     hub: Arc<Hub<C>>,
-    options: Options,
-    connections: Vec<Connection>,
+    access: Access,
+    terms: Arc<Terms>,
+    connections: Connections,
+    hang: Hang,
+    /// No descriptor was left for a connection: not before this time is another one taken.
+    accept_at: Nanos,
 }
 
 impl<C: WatchedClock + Send + 'static> Daemon<C> {
-    /// Listens. The clock stays as it is until the first client's first frame.
+    /// Serves whoever connects. The clock stays as it is until the first client's first frame.
     ///
     /// # Errors
-    /// Where the socket cannot be made or the schedule is not allowed.
-    pub fn new(clock: C, options: Options) -> io::Result<Self> {
+    /// Where the schedule is not allowed.
+    pub fn new(clock: C, listener: Listener, options: Options) -> io::Result<Self> {
         let clocks: Vec<Hertz> = clock.clocks().to_vec();
+        let Options { access, table, events_per_s, writer, schedule } = options;
         // Clients are watched one by one; the control thread itself hands back only when told.
-        let control = Control::start(clock, Nanos::ZERO, options.schedule)?;
+        let control = Control::start(clock, Nanos::ZERO, schedule)?;
         control.look();
         let hub = Arc::new(Hub::new(control.inline_writer(), clocks));
-        let listener = listen_at(&options.socket, options.access.group())?;
-        Ok(Self { listener, control, hub, options, connections: Vec::new() })
+        let terms = Arc::new(Terms { table, events_per_s, writer, schedule });
+        let (connections, hang) = (Connections::default(), Hang::default());
+        Ok(Self { listener, control, hub, access, terms, connections, hang, accept_at: Nanos::ZERO })
     }
 
     /// What is written, for measuring.
@@ -126,217 +142,175 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
     /// Serves until `stop` becomes readable; then lets all clients go and hands the GPU back.
     ///
     /// # Errors
-    /// Where the GPU cannot be handed back, or the listener fails.
+    /// Where the GPU cannot be handed back in time, or the listener fails.
     pub fn run(mut self, stop: BorrowedFd<'_>, manager: &mut impl Manager) -> io::Result<()> {
         manager.ready();
         let served = self.serve(stop, manager);
-        for connection in std::mem::take(&mut self.connections) {
-            self.let_go(connection);
-        }
-        // The socket of a daemon that ends is of no use to anyone; a left one is replaced by the next.
-        let _ = fs::remove_file(&self.options.socket);
-        let stopped = self.control.stop().map_err(|e| io::Error::other(e.to_string()));
+        self.connections.let_all_go(&self.hub);
+        // The socket of a daemon that ends is of no use to anyone.
+        self.listener.close();
+        let stopped = match self.control.stop_within(LAST) {
+            Some(stopped) => stopped.map_err(|e| io::Error::other(e.to_string())),
+            None => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the GPU's driver hangs, so the clock could not be handed back; once it is well run `jetpace restore`",
+            )),
+        };
         served.and(stopped)
     }
 
     fn serve(&mut self, stop: BorrowedFd<'_>, manager: &mut impl Manager) -> io::Result<()> {
         let mut buffer = vec![0; wire::LONGEST];
-        let mut busy = false;
+        let (mut busy, mut pinged) = (false, None);
         loop {
-            let timeout = manager.ping_every().filter(|_| busy);
-            let timeout = timeout.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
-            let ready: Vec<bool> = {
-                let mut fds = vec![PollFd::new(stop, PollFlags::POLLIN), self.poll_in(&self.listener)];
-                fds.extend(self.connections.iter().map(|c| self.poll_in(&c.socket)));
-                match poll(&mut fds, timeout) {
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(e) => return Err(e.into()),
-                }
-                fds.iter().map(|fd| fd.any().unwrap_or(true)).collect()
+            let ready = match self.wait(stop, manager.ping_every().filter(|_| busy)) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => continue,
+                Err(e) => return Err(e.into()),
             };
             if ready.first() == Some(&true) {
                 return Ok(());
             }
-            // From the last, so that the others keep their places.
-            for at in (0..self.connections.len()).rev() {
-                if ready.get(at + 2) == Some(&true) && !self.hear(at, &mut buffer) {
-                    let connection = self.connections.swap_remove(at);
-                    self.let_go(connection);
+            let now = sys::now();
+            let sockets = self.connections.sockets().zip(ready.iter().skip(2)).filter(|(_, ready)| **ready);
+            let sockets: Vec<Arc<OwnedFd>> = sockets.map(|(socket, _)| Arc::clone(socket)).collect();
+            // One request of each, then the next ones.
+            for socket in &sockets {
+                if !self.hear(socket, &mut buffer, now) {
+                    self.connections.let_go(socket, &self.hub);
                 }
             }
             if ready.get(1) == Some(&true) {
-                self.accept();
+                self.accept(now);
             }
-            let now_busy = self.connections.iter().any(|c| c.service.is_some());
+            self.connections.reap(now);
+            let hangs = self.hang.look(self.hub.desk().io(), now);
+            let now_busy = self.connections.is_serving();
             if now_busy != busy {
                 busy = now_busy;
                 manager.busy(busy);
             }
-            if busy {
+            // A ping says that work gets done: not where what was under way at the last one still is.
+            let io = self.hub.desk().io();
+            if busy && !hangs && (io.is_multiple_of(2) || pinged != Some(io)) {
+                pinged = Some(io);
                 manager.ping();
             }
         }
     }
 
-    fn poll_in<'a>(&self, socket: &'a OwnedFd) -> PollFd<'a> {
-        PollFd::new(socket.as_fd(), PollFlags::POLLIN)
+    /// Waits until there is something to do: which of stop, listener and connections are ready.
+    fn wait(&self, stop: BorrowedFd<'_>, ping: Option<Duration>) -> Result<Vec<bool>, Errno> {
+        let now = sys::now();
+        let waits = |at: Nanos| Duration::from_nanos(at.saturating_sub(now).get());
+        let held = self.hub.desk().written.clock().is_some() || !self.hub.desk().io().is_multiple_of(2);
+        let look = match (self.connections.is_serving(), held) {
+            (true, _) => Some(LOOK_EVERY),
+            (false, true) if self.hang.is_hanging() => Some(LOOK_EVERY),
+            (false, true) => Some(REAP_EVERY),
+            (false, false) => None,
+        };
+        let again = (self.accept_at > now).then(|| waits(self.accept_at));
+        let reap = self.connections.has_leaving().then_some(REAP_EVERY);
+        let late = self.connections.next_late().map(waits);
+        let timeout = [ping, look, again, reap, late].into_iter().flatten().min();
+        // Rounded up: a millisecond early would be for nothing.
+        let timeout = timeout.map(|timeout| timeout + Duration::from_micros(999));
+        let timeout = timeout.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
+        let accepts = if again.is_some() { PollFlags::empty() } else { PollFlags::POLLIN };
+        let mut fds = vec![PollFd::new(stop, PollFlags::POLLIN), PollFd::new(self.listener.as_fd(), accepts)];
+        fds.extend(self.connections.sockets().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        poll(&mut fds, timeout)?;
+        Ok(fds.iter().map(|fd| fd.any().unwrap_or(true)).collect())
     }
 
-    fn accept(&mut self) {
-        let socket = match accept_at(&self.listener) {
-            Ok(socket) => socket,
-            Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => return,
-            Err(e) => {
-                // Out of descriptors: the connection stays in the backlog, and is tried again with the next event.
-                log::warn!("accept: {e}");
-                std::thread::sleep(Duration::from_millis(10));
-                return;
+    fn accept(&mut self, now: Nanos) {
+        // So many at a time, that a flood of connections keeps nobody waiting behind it for long.
+        for _ in 0..ACCEPTS {
+            let socket = match self.listener.accept() {
+                Ok(socket) => socket,
+                Err(Errno::ECONNABORTED | Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return,
+                Err(e) => {
+                    // Out of descriptors: the connection stays in the backlog, and is tried again.
+                    log::warn!("accept: {e}");
+                    self.accept_at = now.saturating_add(AGAIN);
+                    return;
+                }
+            };
+            match Peer::of(&socket) {
+                Ok(peer) => {
+                    let allowed = self.access.allows(&peer, &socket);
+                    self.connections.add(socket, peer, allowed, now);
+                }
+                Err(e) => log::warn!("a client without credentials: {e}"),
             }
-        };
-        let peer = match Peer::of(&socket) {
-            Ok(peer) => peer,
-            Err(e) => return log::warn!("a client without credentials: {e}"),
-        };
-        let allowed = self.options.access.allows(&peer, &socket);
-        let waiting = self.connections.iter().filter(|c| c.service.is_none()).count();
-        if waiting >= MAX_WAITING
-            && let Some(oldest) = self.connections.iter().position(|c| c.service.is_none())
-        {
-            self.connections.remove(oldest);
         }
-        self.connections.push(Connection { socket: Arc::new(socket), peer, allowed, service: None });
     }
 
     /// Hears a connection out; false ends it.
-    fn hear(&mut self, at: usize, buffer: &mut [u8]) -> bool {
-        let Some(connection) = self.connections.get(at) else { return false };
-        let socket = Arc::clone(&connection.socket);
-        let request = match wire::next_request(&socket, buffer) {
+    fn hear(&mut self, socket: &Arc<OwnedFd>, buffer: &mut [u8], now: Nanos) -> bool {
+        let Some(connection) = self.connections.get(socket) else { return false };
+        let request = match wire::next_request(socket, buffer) {
             Ok(Some(request)) => request,
             Ok(None) => return false,
             Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
         };
-        if connection.service.is_some() {
+        if connection.is_served() {
             // A client speaks through its page; on the socket it has only to hang up.
             return false;
         }
         if !connection.allowed {
-            log::warn!("{} may not connect", connection.peer);
-            let _ = wire::answer(&socket, libc::EACCES, b"you are not in the group that may connect", None);
+            connection.account.warn(format_args!("{} may not connect", connection.peer), now);
+            let _ = wire::answer(socket, libc::EACCES, b"you are not in the group that may connect", None);
             return false;
         }
         let answered = match request {
-            Request::Open(image) => return self.open(at, &image),
-            Request::Status => wire::answer(&socket, 0, &self.status(), None),
-            Request::Trace { client, from } => match self.clients().find(|c| c.slot() == usize::from(client)) {
-                Some(client) => wire::answer(&socket, 0, &status::trace(client.governor().trace(), from), None),
-                None => wire::answer(&socket, libc::ENOENT, b"no such client", None),
-            },
+            Request::Open(image) => return self.open(socket, image, now),
+            Request::Status => wire::answer(socket, 0, &self.status(), None),
+            Request::Trace { client, from } => {
+                match self.connections.served().find(|c| c.slot == usize::from(client)) {
+                    Some(client) => wire::answer(socket, 0, &status::trace(client.published.trace(), from), None),
+                    None => wire::answer(socket, libc::ENOENT, b"no such client", None),
+                }
+            }
         };
         answered.is_ok()
     }
 
     fn status(&self) -> Vec<u8> {
-        let clients = self.clients().map(|served| {
-            let governor = served.governor();
-            let (network, how) = (governor.table().network(), (governor.state(), governor.counters()));
-            Client::new((served.slot(), served.peer()), (network, served.writer()), how, governor.trace().written())
-                .beside(served.shared(), served.lost())
-        });
+        let clients = self.connections.served().filter_map(|served| served.status());
         let clock = Some(self.hub.clock()).filter(|clock| *clock > Hertz::ZERO);
-        status::document(self.hub.desk(), self.hub.clocks(), clock, self.hub.started, clients.collect())
+        let hangs = self.hang.hanging_for(sys::now());
+        status::document(self.hub.desk(), self.hub.clocks(), clock, (self.hub.started, hangs), clients.collect())
     }
 
-    fn clients(&self) -> impl Iterator<Item = &Served> {
-        self.connections.iter().filter_map(|c| c.service.as_ref()).map(|(served, _)| &**served)
-    }
-
-    /// Starts serving a connection, or says why not.
-    fn open(&mut self, at: usize, image: &[u8]) -> bool {
-        let Some(connection) = self.connections.get(at) else { return false };
-        let (socket, peer) = (Arc::clone(&connection.socket), connection.peer);
+    /// Has a connection served by a thread of its own, which proves the table and answers; or says why not.
+    fn open(&mut self, socket: &Arc<OwnedFd>, image: Vec<u8>, now: Nanos) -> bool {
+        let Some(connection) = self.connections.get(socket) else { return false };
+        let (peer, account) = (connection.peer, Arc::clone(&connection.account));
         let refuse = |errno: i32, why: &str| {
-            log::warn!("{peer}: {why}");
-            let _ = wire::answer(&socket, errno, why.as_bytes(), None);
+            account.warn(format_args!("{peer}: {why}"), now);
+            let _ = wire::answer(socket, errno, why.as_bytes(), None);
             false
         };
-        let table = match self.table(image) {
-            Ok(table) => table,
-            Err((errno, why)) => return refuse(errno, &why),
+        let slot = match self.connections.next_slot(&account, now) {
+            Next::Free(slot) => slot,
+            Next::InPlaceOf(slot, idle) => {
+                self.connections.let_client_go(idle, &self.hub);
+                slot
+            }
+            Next::None(why) => return refuse(libc::EBUSY, why),
         };
-        let slot = (0..MAX_CLIENTS).find(|slot| self.clients().all(|c| c.slot() != *slot));
-        let Some(slot) = slot else { return refuse(libc::EBUSY, "too many clients") };
-        let bytes = match image.is_empty() {
-            true => encode(&table),
-            false => image.to_vec(),
-        };
-        let (page, fd) = match Mapping::create() {
-            Ok(made) => made,
-            Err(e) => return refuse(libc::ENOMEM, &format!("shared memory: {e}")),
-        };
-        let writer = Writer::choose(self.options.writer, &table).unwrap_or(Writer::Inline);
-        let events_per_s = self.options.events_per_s;
-        let served = Arc::new(Served::new(Service {
-            slot,
-            peer,
-            page,
-            table,
-            socket: Arc::clone(&socket),
-            writer,
-            events_per_s,
-        }));
-        let thread = {
-            let (served, hub, schedule) = (Arc::clone(&served), Arc::clone(&self.hub), self.options.schedule);
-            std::thread::Builder::new()
-                .name(format!("jetpace-client{slot}"))
-                .spawn(move || served.serve(&hub, schedule))
-        };
-        let thread = match thread {
-            Ok(thread) => thread,
-            Err(e) => return refuse(libc::EAGAIN, &format!("thread: {e}")),
-        };
-        let answered = wire::answer(&socket, 0, &bytes, Some(fd.as_fd())).is_ok();
-        if let Some(connection) = self.connections.get_mut(at) {
-            connection.service = Some((served, thread));
+        self.hub.admit(slot);
+        let (hub, terms) = (Arc::clone(&self.hub), Arc::clone(&self.terms));
+        match self.connections.serve(slot, socket, now, move |served| client::serve(served, &hub, &terms, &image)) {
+            Ok(()) => true,
+            Err(e) => {
+                self.hub.forget(slot);
+                refuse(libc::EAGAIN, &format!("thread: {e}"))
+            }
         }
-        log::info!("{peer}: served as client {slot}");
-        answered
-    }
-
-    /// The table for a client, proven to be one for this board.
-    fn table(&self, image: &[u8]) -> Result<Box<Table>, (i32, String)> {
-        let table = if image.is_empty() {
-            let own = self.options.table.clone();
-            own.ok_or((libc::ENOENT, "bring a table: the daemon has none of its own".to_owned()))?
-        } else {
-            Box::new(image::decode(image).map_err(|e| (libc::EBADMSG, e.to_string()))?)
-        };
-        let clocks = self.hub.clocks();
-        let fits = table.clocks().iter().all(|c| clocks.get(c.index.index()) == Some(&c.clock));
-        let is_of_now = || self.control.desk().suits(&table) == Some(true);
-        if fits && !is_of_now() {
-            // The board may have changed while nobody was served: only then it is not looked at.
-            self.control.look();
-        }
-        if !fits || !is_of_now() {
-            let why = "the table is for another board, power mode, EMC clock or release: calibrate and plan again";
-            return Err((libc::ESTALE, why.to_owned()));
-        }
-        Ok(table)
-    }
-
-    fn let_go(&self, connection: Connection) {
-        let Some((served, thread)) = connection.service else { return };
-        served.stop();
-        while !thread.is_finished() {
-            // Again and again: a malicious client can overwrite the bell just rung.
-            served.wake();
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        // A panic in the thread has been printed there; its request is released below all the same.
-        let _ = thread.join();
-        self.hub.forget(served.slot());
-        log::info!("{}: gone", connection.peer);
     }
 }
 

@@ -233,6 +233,11 @@ impl Page {
         self.bell.0.ring_anyway(Scope::Shared);
     }
 
+    /// Events that the daemon has taken, by its own word.
+    pub fn taken(&self) -> u64 {
+        self.tail.0.load(Ordering::Relaxed)
+    }
+
     /// Whether the daemon sleeps, for measuring.
     pub fn is_asleep(&self) -> bool {
         self.bell.0.is_asleep()

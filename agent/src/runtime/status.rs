@@ -1,5 +1,7 @@
 //! What is answered to `jetpace status` and `jetpace trace`.
 
+use std::time::Duration;
+
 use jetpace_tables::governor::trace::{Event, Fault, Ring};
 use jetpace_tables::governor::{Counters, State};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -20,6 +22,8 @@ struct Document {
     cap_hz: Option<Hertz>,
     writes: u64,
     write_faults: u64,
+    /// For how long a write or a read of the nodes has not come back, where it hangs.
+    hangs_s: Option<f64>,
     clients: Vec<Client>,
 }
 
@@ -70,7 +74,7 @@ pub fn document(
     desk: &Desk,
     clocks: &[Hertz],
     clock_hz: Option<Hertz>,
-    started: Nanos,
+    (started, hangs): (Nanos, Option<Duration>),
     clients: Vec<Client>,
 ) -> Vec<u8> {
     let document = Document {
@@ -81,6 +85,7 @@ pub fn document(
         cap_hz: desk.cap().and_then(|cap| clocks.get(cap.index())).copied(),
         writes: desk.written.writes(),
         write_faults: desk.written.faults(),
+        hangs_s: hangs.map(|time| time.as_secs_f64()),
         clients,
     };
     serde_json::to_vec(&document).unwrap_or_default()

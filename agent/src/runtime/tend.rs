@@ -13,7 +13,6 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::control::{Look, WatchedClock};
-use crate::emc;
 
 /// Looks between two discoveries of the board: at 50 ms a look, one in five seconds.
 const LOOKS_PER_DISCOVERY: u32 = 100;
@@ -38,7 +37,7 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     /// Where no way works.
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
-        let emc = board.emc.as_ref().and_then(|emc| emc::held(&nodes, emc));
+        let emc = board.emc.as_ref().and_then(|emc| emc.held(&nodes));
         Ok(Self { node, nodes, board: board.digest_bytes(), emc, looks: 0 })
     }
 
@@ -95,7 +94,7 @@ impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
             let board = Board::discover(&self.nodes)?;
-            self.emc = board.emc.as_ref().and_then(|emc| emc::held(&self.nodes, emc));
+            self.emc = board.emc.as_ref().and_then(|emc| emc.held(&self.nodes));
             self.board = board.digest_bytes();
         }
         Ok(Look { cap: self.node.cap(), board: self.board, emc: self.emc })

@@ -4,11 +4,10 @@
 //! The launching thread publishes at the end of a frame: a few stores an event, no lock and no system call. Another thread
 //! answers.
 
-use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::access::{Access, Peer};
 use super::control::Desk;
-use super::listen::{accept_at, listen_at};
+use super::listen::Listener;
 use super::published::Published;
 use super::status::{self, Client};
 use super::sys;
@@ -34,7 +33,6 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// Answers until dropped.
 #[derive(Debug)]
 pub struct Watch {
-    socket: PathBuf,
     stop: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
@@ -57,14 +55,14 @@ impl Watch {
     /// # Errors
     /// Where somebody listens there, for another board, or the socket or the thread cannot be made.
     pub fn open(socket: &Path, about: About, published: Arc<Published>) -> io::Result<Self> {
-        let listener = listen_at(socket, None)?;
+        let listener = Listener::open(socket, None)?;
         let (stop, stopped) = UnixStream::pair()?;
         let started = sys::now();
         let answers = Answers { about, published, started };
         let thread = std::thread::Builder::new()
             .name("jetpace-status".into())
             .spawn(move || answers.serve(&listener, &stopped))?;
-        Ok(Self { socket: socket.to_owned(), stop, thread: Some(thread) })
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 
@@ -73,7 +71,6 @@ impl Drop for Watch {
         // Only where the other end is gone, and then the thread is, too.
         let _ = self.stop.write_all(&[0]);
         let _ = self.thread.take().map(JoinHandle::join);
-        let _ = fs::remove_file(&self.socket);
     }
 }
 
@@ -84,7 +81,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn serve(&self, listener: &OwnedFd, stop: &UnixStream) {
+    fn serve(&self, listener: &Listener, stop: &UnixStream) {
         let mut buffer = vec![0; wire::LONGEST];
         loop {
             let mut fds = [stop.as_fd(), listener.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -96,7 +93,7 @@ impl Answers {
             if fds[0].any() != Some(false) {
                 return;
             }
-            let Ok(socket) = accept_at(listener) else {
+            let Ok(socket) = listener.accept() else {
                 // Out of descriptors: the connection stays, and is tried again.
                 std::thread::sleep(AGAIN);
                 continue;
@@ -128,7 +125,7 @@ impl Answers {
         let how = (self.published.state(), &self.published.counters());
         let client = Client::new((0, own), (network, *writer), how, self.published.trace().written());
         let clock = desk.written.clock().and_then(|clock| clocks.get(clock.index()));
-        status::document(desk, clocks, clock.copied(), self.started, vec![client])
+        status::document(desk, clocks, clock.copied(), (self.started, None), vec![client])
     }
 }
 
@@ -158,7 +155,7 @@ mod tests {
         drop(first);
         assert!(!socket.exists());
         // One that was left by a process that was killed is replaced.
-        drop(listen_at(&socket, None).unwrap());
+        drop(std::os::unix::net::UnixDatagram::bind(&socket).unwrap());
         assert!(socket.exists());
         drop(watch(&published).unwrap());
     }

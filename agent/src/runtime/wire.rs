@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use jetpace_tables::table::image::MAX_BYTES;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg};
 
-/// Where the daemon listens.
-pub const SOCKET: &str = "/run/jetpace/jetpace.sock";
+/// Where the daemon listens: in a folder of its own, which containers may have without the daemon's state.
+pub const SOCKET: &str = "/run/jetpace-clients/jetpace.sock";
 
 /// The longest packet.
 pub const LONGEST: usize = if MAX_BYTES > 64 * 1024 { MAX_BYTES + 64 } else { 64 * 1024 };

@@ -1,7 +1,7 @@
 //! A session's energy from the board's own rails.
 
 use jetpace_devfreq::energy::Energy;
-use jetpace_tables::hw::{PowerRails, RailRole, RailSample};
+use jetpace_tables::hw::{PowerOf, PowerRails, RailRole, RailSample};
 use jetpace_tables::units::{Microjoules, Nanos};
 
 use crate::session::Meter;
@@ -11,30 +11,26 @@ const EVERY: Nanos = Nanos::from_millis(7);
 /// The longest gap between samples that is still integrated over.
 const LONGEST_GAP: Nanos = Nanos::from_millis(200);
 
-/// Integrates the module's power, each rail's for itself: chips convert at their own times.
+/// Integrates the power that the rails tell, each rail's for itself: chips convert at their own times.
 #[derive(Debug)]
 pub struct RailMeter<R> {
     rails: R,
-    /// Which samples add up to the module's power, and what each came to; empty where no rail tells.
+    of: PowerOf,
+    /// Which samples add up to it, and what each came to; empty where no rail tells.
     total: Vec<(usize, Energy)>,
     samples: Vec<RailSample>,
     failed: bool,
 }
 
 impl<R: PowerRails> RailMeter<R> {
-    /// Over the `total` rail, or where there is none over the sum of the rails that are parts of it.
+    /// Over the rails that [`PowerOf::told_by`] names.
     pub fn new(rails: R) -> Self {
         let roles: Vec<RailRole> = rails.rails().map(|(_, role)| role).collect();
-        let with = |wanted: &[RailRole]| -> Vec<(usize, Energy)> {
-            let found = roles.iter().enumerate().filter(|(_, role)| wanted.contains(role));
-            found.map(|(rail, _)| (rail, Energy::new(LONGEST_GAP))).collect()
-        };
-        let mut total = with(&[RailRole::Total]);
-        if total.is_empty() && roles.contains(&RailRole::Part) {
-            total = with(&[RailRole::Gpu, RailRole::GpuShared, RailRole::Part]);
-        }
+        let (of, told_by) = PowerOf::told_by(roles.iter().copied()).unwrap_or_default();
+        let counted = roles.iter().enumerate().filter(|(_, role)| told_by.contains(role));
+        let total = counted.map(|(rail, _)| (rail, Energy::new(LONGEST_GAP))).collect();
         let samples = vec![RailSample::default(); roles.len()];
-        Self { rails, total, samples, failed: false }
+        Self { rails, of, total, samples, failed: false }
     }
 }
 
@@ -69,6 +65,10 @@ impl<R: PowerRails> Meter for RailMeter<R> {
         }
         let joules = self.total.iter().map(|(_, energy)| energy.energy().as_joules_f64()).sum();
         known.then(|| Microjoules::from_joules_f64(joules))
+    }
+
+    fn power_of(&self) -> PowerOf {
+        self.of
     }
 
     fn restart(&mut self) {

@@ -15,7 +15,7 @@ use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::governor::trace::Fault;
 use jetpace_tables::governor::{Governor, State};
-use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
+use jetpace_tables::hw::{BlockRunner, GpuClock, PowerOf, Timer};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::ClockIndex;
@@ -45,8 +45,13 @@ pub trait Meter {
     /// Called while the GPU works; when it wants to be called next.
     fn sample(&mut self, now: Nanos) -> Option<Nanos>;
 
-    /// Energy of the module since the session's counted part began; `None` where no rail tells.
+    /// Energy since the session's counted part began; `None` where no rail tells.
     fn energy(&mut self) -> Option<Microjoules>;
+
+    /// Whose energy that is.
+    fn power_of(&self) -> PowerOf {
+        PowerOf::Module
+    }
 
     /// The counted part begins.
     fn restart(&mut self);
@@ -59,8 +64,10 @@ pub struct Summary {
     pub frames: u64,
     /// Those that ended behind the deadline.
     pub missed: u64,
-    /// Energy of the module over all counted frames and the gaps behind them.
+    /// Energy over all counted frames and the gaps behind them.
     pub energy: Option<Microjoules>,
+    /// Whose energy that is.
+    pub power_of: PowerOf,
     /// Changes of the clock written.
     pub switches: u64,
     /// Every counted frame's time, ascending.
@@ -251,8 +258,15 @@ where
         frames::run(on, warm_up, policy, |_| None, &mut holds, |_| Ok(()))?;
 
         self.meter.restart();
-        let mut summary =
-            Summary { frames: 0, missed: 0, energy: None, switches: 0, times: Vec::new(), handed_back: None };
+        let mut summary = Summary {
+            frames: 0,
+            missed: 0,
+            energy: None,
+            power_of: self.meter.power_of(),
+            switches: 0,
+            times: Vec::new(),
+            handed_back: None,
+        };
         let on = (gpu, &mut self.runner, &mut self.timer);
         let meter = &mut self.meter;
         frames::run(

@@ -54,10 +54,55 @@ impl Emc {
 }
 
 impl Emc {
-    /// nvpmodel's cap as it is now, where that is readable.
-    pub fn cap_now<N: Nodes>(nodes: &N) -> Option<Hertz> {
-        configured_cap(nodes)
+    /// The nodes by which it is locked.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        let nodes: &[&str] = match self.lock {
+            None => &[],
+            Some(EmcLock::Devfreq) => &["min_freq", "max_freq"],
+            Some(EmcLock::Bpmp) => &["mrq_rate_locked", "state", "rate"],
+            Some(EmcLock::Override) => &["clk_update_rate", "clk_state"],
+        };
+        nodes.iter().map(|node| self.dir.join(node)).collect()
     }
+
+    /// nvpmodel's cap as it is now, or the one found at first where that is not readable.
+    fn cap_now<N: Nodes>(&self, nodes: &N) -> Option<Hertz> {
+        configured_cap(nodes).or(self.cap)
+    }
+
+    /// The clock that the memory is locked at.
+    pub fn locked<N: Nodes>(&self, nodes: &N) -> Option<Hertz> {
+        let number = |name: &str| number(nodes, &self.dir.join(name));
+        match self.lock.as_ref()? {
+            EmcLock::Devfreq => number("min_freq").filter(|floor| number("max_freq") == Some(*floor)).map(Hertz::new),
+            EmcLock::Bpmp if number("mrq_rate_locked")? == 1 && number("state")? == 1 => number("rate").map(Hertz::new),
+            EmcLock::Override if number("clk_state")? == 1 => number("clk_update_rate").map(Hertz::new),
+            EmcLock::Bpmp | EmcLock::Override => None,
+        }
+    }
+
+    /// The clock that the memory is held at: locked above the cap it runs at the cap. `None` where it follows the load,
+    /// or where nobody may look.
+    pub fn held<N: Nodes>(&self, nodes: &N) -> Option<Hertz> {
+        let locked = self.locked(nodes)?;
+        Some(self.cap_now(nodes).map_or(locked, |cap| cap.min(locked)))
+    }
+
+    /// The clock that speaks against `planned`: the one that the memory is held at, a cap below it, or one above it that
+    /// runs now. Below it an unlocked clock may be at any time: then nothing asks for more.
+    pub fn other_than<N: Nodes>(&self, nodes: &N, planned: Hertz) -> Option<Hertz> {
+        match self.held(nodes) {
+            Some(held) => Some(held).filter(|now| *now != planned),
+            None => self
+                .cap_now(nodes)
+                .filter(|cap| *cap < planned)
+                .or_else(|| number(nodes, &self.rate).map(Hertz::new).filter(|rate| *rate > planned)),
+        }
+    }
+}
+
+fn number<N: Nodes>(nodes: &N, path: &Path) -> Option<u64> {
+    nodes.read(path).ok()?.trim().parse().ok()
 }
 
 /// nvpmodel's cap; 0 and unbounded values mean none.

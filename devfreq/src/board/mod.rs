@@ -16,7 +16,7 @@ pub use nvpmodel::PowerMode;
 
 use crate::error::Error;
 use crate::nodes::Nodes;
-use crate::rails::{self, Rail};
+use crate::rails::{self, Rail, Total};
 use crate::text;
 use crate::thermal::{self, Cooling, OverCurrent, Zone};
 
@@ -49,6 +49,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
+    /// Every node of it that is ever written.
+    pub fn writable(&self) -> Vec<PathBuf> {
+        let of_devfreq = ["governor", "min_freq", "max_freq", "userspace/set_freq"].map(|node| self.node(node));
+        let of_device = ["user", "freq_request", "power/control"].map(|node| self.device.join(node));
+        of_devfreq.into_iter().chain(of_device).collect()
+    }
+
     /// A node of the devfreq folder.
     pub fn node(&self, name: &str) -> PathBuf {
         self.devfreq.join(name)
@@ -68,8 +75,10 @@ pub struct Board {
     pub other_gpus: Vec<PathBuf>,
     /// The memory's clock.
     pub emc: Option<Emc>,
-    /// Power rails.
+    /// Power rails of the module.
     pub rails: Vec<Rail>,
+    /// How the module's total power comes about.
+    pub total: Total,
     /// Thermal zones.
     pub zones: Vec<Zone>,
     /// Cooling devices that throttle a clock.
@@ -101,14 +110,34 @@ impl Board {
         let configured = conf.as_ref().and_then(|conf| conf.gpu_max);
         let gpu = read_gpu(nodes, gpu, throttled, configured)?;
         let emc = Emc::find(nodes, &mut missing);
-        let rails = rails::find(nodes, &mut missing);
+        let (rails, total) = rails::find(nodes, identity.soc.as_deref(), &mut missing);
         let zones = thermal::zones(nodes);
         if zones.is_empty() {
             missing.push("thermal zones: none below /sys/class/thermal".to_owned());
         }
         let over_current = thermal::over_current(nodes);
         let cpus = cpu_policies(nodes);
-        Ok(Self { identity, power_mode, gpu, other_gpus, emc, rails, zones, cooling, over_current, cpus, missing })
+        Ok(Self {
+            identity,
+            power_mode,
+            gpu,
+            other_gpus,
+            emc,
+            rails,
+            total,
+            zones,
+            cooling,
+            over_current,
+            cpus,
+            missing,
+        })
+    }
+
+    /// Every node that is ever written on this machine: the GPU's, the memory's clock, and the pace of the rails.
+    pub fn writable(&self) -> Vec<PathBuf> {
+        let of_emc = self.emc.iter().flat_map(Emc::writable);
+        let of_rails = self.rails.iter().filter_map(|rail| rails::pace(rail).map(|(node, _)| node));
+        self.gpu.writable().into_iter().chain(of_emc).chain(of_rails).collect()
     }
 
     /// SHA-256, in hex, of what a calibration holds for: module part number, L4T release, power mode, TPC mask, clock

@@ -7,7 +7,7 @@ use jetpace_tables::work::ClockIndex;
 
 use super::{Digits, GpuNode, Way};
 use crate::error::Error;
-use crate::guard::Store;
+use crate::guard::{Store, Written};
 use crate::nodes::{NodeHandle, Nodes};
 use crate::text;
 
@@ -21,6 +21,8 @@ pub(super) struct Hold<H> {
     pub at: Option<ClockIndex>,
     /// A bit for every clock that was written since.
     written: [u64; 4],
+    /// The same for whoever puts things back, less what is known to be gone from the nodes.
+    left: Written,
 }
 
 impl<H: NodeHandle> Hold<H> {
@@ -30,6 +32,7 @@ impl<H: NodeHandle> Hold<H> {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let before = self.at.replace(clock);
+        self.left.add(clock);
         self.written[clock.index() / 64] |= 1 << (clock.index() % 64);
         let written = match &mut self.floor {
             None => self.node.write(text),
@@ -42,6 +45,19 @@ impl<H: NodeHandle> Hold<H> {
             self.at = None;
         }
         written
+    }
+
+    /// Looks whether every node that is written for a clock holds what was asked for last; then nothing of ours is left in
+    /// them but that. Off the hot path.
+    pub fn look_what_is_left(&mut self, digits: &[Digits]) {
+        let Some((at, text)) = self.at.and_then(|at| Some((at, digits.get(at.index())?.bytes()))) else { return };
+        let holds = |node: &mut H| {
+            let mut buffer = [0; 32];
+            node.read(&mut buffer).is_ok_and(|length| buffer[..length.min(32)].trim_ascii_end() == text)
+        };
+        if holds(&mut self.node) && self.floor.as_mut().is_none_or(holds) {
+            self.left.set(at);
+        }
     }
 
     /// Whether a clock was ever written.
@@ -69,9 +85,11 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             self.nodes.write(&path, "1").map_err(|e| Error::write(&path, "1", e))?;
         }
         let open = |path: std::path::PathBuf| self.nodes.open(&path).map_err(|e| Error::write(&path, "", e));
+        // There as soon as a node was kept that hot writes write; userspace's, which comes and goes with it, is not.
+        let left = self.guard.written().unwrap_or_else(Written::memory);
         let node = open(self.way.node(&self.gpu))?;
         let floor = if self.way == Way::MinMax { Some(open(self.gpu.node("min_freq"))?) } else { None };
-        self.hold = Some(Hold { node, floor, at: None, written: [0; 4] });
+        self.hold = Some(Hold { node, floor, at: None, written: [0; 4], left });
         Ok(())
     }
 

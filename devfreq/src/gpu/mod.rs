@@ -146,6 +146,9 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for GpuNode<N, T> {
             let wanted = self.clock(clock.min(self.cap))?;
             let runs = self.current()?;
             if runs == wanted {
+                if let Some(hold) = &mut self.hold {
+                    hold.look_what_is_left(&self.digits);
+                }
                 return Ok(runs);
             }
             let now = self.timer.now();

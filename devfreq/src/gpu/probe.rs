@@ -92,7 +92,7 @@ where
     let control = node.gpu.device.join("power/control");
     let sleeps = crate::text::word(&node.nodes, &control).is_ok_and(|now| now == "auto");
     if sleeps {
-        node.guard.keep(&[Keep { path: control.clone(), kind: Kind::Plain, ours: vec!["on".to_owned()] }])?;
+        node.guard.keep(&[Keep::new(control.clone(), Kind::Plain, vec!["on".to_owned()])])?;
         node.nodes.write(&control, "on").map_err(|e| Error::write(&control, "on", e))?;
     }
     let done = work(node);

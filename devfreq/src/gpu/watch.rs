@@ -52,6 +52,11 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             Some(at) if self.way.writes_bound() => Some(self.clock(at)?),
             _ => None,
         };
+        if ours.is_some_and(|ours| bound == Some(ours))
+            && let Some(hold) = &mut self.hold
+        {
+            hold.look_what_is_left(&self.digits);
+        }
         let top = self.gpu.clocks.last().copied().unwrap_or(from);
         let bound = bound.unwrap_or(top).min(top);
         if let Some(cap) = self.new_mode() {

@@ -40,7 +40,7 @@ impl Way {
     }
 
     /// The governor that it needs; `None` leaves the one that is there.
-    pub(super) fn governor(self) -> Option<&'static str> {
+    pub(crate) fn governor(self) -> Option<&'static str> {
         match self {
             Self::Userspace => Some("userspace"),
             Self::Performance => Some("performance"),
@@ -84,26 +84,28 @@ impl Way {
         }
     }
 
-    /// The nodes that it writes, with all values that it may write to them.
+    /// The nodes that it writes, with the values that it writes or may write to them.
     pub(super) fn keeps<N: Nodes>(self, nodes: &N, gpu: &Gpu) -> Vec<Keep> {
         let all = || gpu.clocks.iter().map(|clock| clock.get().to_string()).collect::<Vec<_>>();
         let lowest = gpu.clocks.first().map(|clock| clock.get().to_string()).into_iter().collect::<Vec<_>>();
-        let keep = |path: PathBuf, kind, ours| Keep { path, kind, ours };
+        let keep = |path: PathBuf, kind, ours| Keep::new(path, kind, ours);
+        let hot = |path: PathBuf, kind, ours| Keep { hot: all(), ..Keep::new(path, kind, ours) };
         let mut keeps = Vec::new();
         if let Some(name) = self.governor() {
             keeps.push(keep(gpu.node("governor"), Kind::Governor, vec![name.to_owned()]));
         }
-        let floor = if self == Self::MinMax { all() } else { lowest };
-        keeps.push(keep(gpu.node("min_freq"), Kind::Min, floor));
+        let of_pair =
+            |hotly: bool, path, kind, ours| if hotly { hot(path, kind, ours) } else { keep(path, kind, ours) };
+        keeps.push(of_pair(self == Self::MinMax, gpu.node("min_freq"), Kind::Min, lowest));
         // Also where only the floor is written: the pair's order needs both.
-        keeps.push(keep(gpu.node("max_freq"), Kind::Max, if self.writes_bound() { all() } else { Vec::new() }));
+        keeps.push(of_pair(self.writes_bound(), gpu.node("max_freq"), Kind::Max, Vec::new()));
         if self == Self::Userspace && nodes.mode(&self.node(gpu)).is_ok() {
             // The stock governor is userspace already: its request is someone's.
-            keeps.push(keep(self.node(gpu), Kind::Plain, all()));
+            keeps.push(hot(self.node(gpu), Kind::Plain, Vec::new()));
         }
         if self == Self::Podgov {
             // Put back in reverse: podgov decides again before the request, which is the top clock, is.
-            keeps.push(keep(self.node(gpu), Kind::Plain, all()));
+            keeps.push(hot(self.node(gpu), Kind::Plain, Vec::new()));
             keeps.push(keep(gpu.device.join("user"), Kind::Plain, vec!["1".to_owned()]));
         }
         keeps

@@ -1,23 +1,31 @@
 //! Leaving no trace. Before a node is first written its value goes to a state file; on every way out the nodes that
 //! still hold our last value get it back: by [`Guard::restore`] and Drop, after a kill by [`restore`] from the file.
 
+mod folder;
 mod mode;
 mod put_back;
 mod state;
 mod store;
+mod unknown;
+mod writable;
+mod written;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use put_back::Report;
-pub use state::{Kind, LOCK, STATE};
+pub use state::{ASIDE, Entry, Kind, LOCK, STATE, State, WRITTEN};
 pub use store::{FileLock, Store};
+pub use unknown::words as set_aside_words;
+pub use written::Written;
 
 use crate::error::Error;
 use crate::nodes::Nodes;
 use crate::text;
 use mode::put_back_in_mode;
-use state::{Entry, State};
+use state::Found;
+use writable::Writable;
 
 /// A node that is about to be written.
 #[derive(Clone, Debug)]
@@ -26,8 +34,17 @@ pub struct Keep {
     pub path: PathBuf,
     /// What it is.
     pub kind: Kind,
-    /// Everything that may be written to it.
+    /// What is to be written to it.
     pub ours: Vec<String>,
+    /// What may be written to it by hot writes, by clock; each is noted in [`Guard::written`] before it is.
+    pub hot: Vec<String>,
+}
+
+impl Keep {
+    /// A node to which these values are to be written.
+    pub fn new(path: PathBuf, kind: Kind, ours: Vec<String>) -> Self {
+        Self { path, kind, ours, hot: Vec::new() }
+    }
 }
 
 /// What was found at the start.
@@ -39,6 +56,13 @@ pub enum Leftover {
     OtherBoot,
     /// An instance was killed; its nodes were put back.
     Restored(Report),
+    /// A state file that cannot be used: renamed to [`ASIDE`]. What was found before is not known.
+    SetAside {
+        /// Why it cannot.
+        why: String,
+        /// The GPU's bounds as nvpmodel's mode has them, which were put in their place; `None` where it does not tell.
+        bounds: Option<Report>,
+    },
 }
 
 /// The originals of all nodes that are written, and the lock. A handle: clones share one guard, and the last one to
@@ -55,11 +79,13 @@ struct Inner<N: Nodes + Store> {
     nodes: N,
     pid: u32,
     kept: Mutex<Kept>,
-    _lock: N::Lock,
+    lock: N::Lock,
 }
 
 struct Kept {
     state: State,
+    /// Made with the first node that hot writes write.
+    written: Option<Written>,
 }
 
 impl<N: Nodes + Store> Guard<N> {
@@ -70,12 +96,16 @@ impl<N: Nodes + Store> Guard<N> {
     pub fn take(nodes: N) -> Result<(Self, Leftover), Error> {
         let lock = lock(&nodes)?;
         let leftover = restore_locked(&nodes)?;
-        if let Leftover::Restored(report) = &leftover {
-            log::warn!("a killed instance left clocks changed; they were put back first");
-            log_foreign(report);
+        match &leftover {
+            Leftover::None | Leftover::OtherBoot => {}
+            Leftover::Restored(report) => {
+                log::warn!("a killed instance left clocks changed; they were put back first");
+                log_foreign(report);
+            }
+            Leftover::SetAside { why, bounds } => log::warn!("{}", set_aside_words(why, bounds.as_ref())),
         }
-        let kept = Mutex::new(Kept { state: State::here(&nodes)? });
-        let inner = Inner { nodes, pid: std::process::id(), kept, _lock: lock };
+        let kept = Mutex::new(Kept { state: State::here(&nodes)?, written: None });
+        let inner = Inner { nodes, pid: std::process::id(), kept, lock };
         Ok((Self(Arc::new(inner)), leftover))
     }
 
@@ -88,13 +118,23 @@ impl<N: Nodes + Store> Guard<N> {
             if let Some(entry) = state.nodes.iter_mut().find(|entry| entry.path == keep.path) {
                 let new = keep.ours.iter().filter(|value| !entry.ours.contains(value)).cloned().collect::<Vec<_>>();
                 entry.ours.extend(new);
+                if entry.hot.is_empty() {
+                    entry.hot.clone_from(&keep.hot);
+                }
                 continue;
             }
             let original = text::word(&self.0.nodes, &keep.path)?;
-            let (path, ours) = (keep.path.clone(), keep.ours.clone());
-            state.nodes.push(Entry { path, kind: keep.kind, original, ours });
+            let Keep { path, kind, ours, hot } = keep.clone();
+            state.nodes.push(Entry { path, kind, original, ours, hot });
         }
         if state != kept.state {
+            self.0.prove_lock()?;
+            if kept.written.is_none() && state.nodes.iter().any(|entry| !entry.hot.is_empty()) {
+                // Before the state, which it belongs to: without it all that may be written counts as written.
+                let path = Path::new(WRITTEN);
+                let failed = |source| Error::State { path: path.to_owned(), what: "cannot be written", source };
+                kept.written = Some(self.0.nodes.written(path).map_err(failed)?);
+            }
             if let Err(e) = state.save(&self.0.nodes) {
                 // What may have got there says no more than is true, but nothing of it will be written now.
                 let _ = match kept.state.nodes.is_empty() {
@@ -106,6 +146,11 @@ impl<N: Nodes + Store> Guard<N> {
             kept.state = state;
         }
         Ok(())
+    }
+
+    /// Where hot writes are noted before they are made; `None` where nothing was kept for them.
+    pub fn written(&self) -> Option<Written> {
+        self.0.kept().written.clone()
     }
 
     /// What a recorded node held before the first write.
@@ -140,6 +185,19 @@ impl<N: Nodes + Store> Guard<N> {
 }
 
 impl<N: Nodes + Store> Inner<N> {
+    /// Another instance may run where someone has removed the lock's file.
+    fn prove_lock(&self) -> Result<(), Error> {
+        let path = PathBuf::from(LOCK);
+        match self.nodes.is_held(&self.lock) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let source = io::Error::other("its file was removed or replaced; start again");
+                Err(Error::State { path, what: "is held no more", source })
+            }
+            Err(source) => Err(Error::State { path, what: "cannot be looked at", source }),
+        }
+    }
+
     fn put_back(&self, chosen: impl Fn(&Entry) -> bool) -> Result<Report, Error> {
         if std::process::id() != self.pid {
             return Ok(Report::default());
@@ -149,7 +207,8 @@ impl<N: Nodes + Store> Inner<N> {
         if entries.is_empty() {
             return Ok(Report::default());
         }
-        let report = put_back_in_mode(&self.nodes, &kept.state, &entries);
+        let written: Vec<Entry> = entries.iter().map(|entry| entry.as_written(kept.written.as_ref())).collect();
+        let report = put_back_in_mode(&self.nodes, &kept.state, &written);
         let left = |entry: &Entry| !entries.iter().any(|e| e.path == entry.path) || report.is_due(entry);
         let state =
             State { nodes: kept.state.nodes.iter().filter(|e| left(e)).cloned().collect(), ..kept.state.clone() };
@@ -157,6 +216,9 @@ impl<N: Nodes + Store> Inner<N> {
             true => State::remove(&self.nodes),
             false => state.save(&self.nodes),
         };
+        if let Some(written) = kept.written.as_ref().filter(|_| state.nodes.iter().all(|entry| entry.hot.is_empty())) {
+            written.clear();
+        }
         kept.state = state;
         if !report.failed.is_empty() {
             return Err(Error::NotRestored { nodes: report.failures(), path: PathBuf::from(STATE) });
@@ -196,11 +258,10 @@ fn lock<N: Nodes + Store>(nodes: &N) -> Result<N::Lock, Error> {
 /// Puts back what a killed instance left. Refused while another one runs.
 ///
 /// # Errors
-/// Where an instance runs, the file is not understood or of another board, or nodes could not be put back; then the
-/// file is kept.
+/// Where an instance runs, or nodes could not be put back; then the file is kept.
 pub fn restore<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
     // Without a state file there is nothing to lock for: nothing is written then, not even the lock.
-    if State::load(nodes)?.is_none() {
+    if let Found::Nothing = State::load(nodes)? {
         return Ok(Leftover::None);
     }
     let _lock = lock(nodes)?;
@@ -210,7 +271,7 @@ pub fn restore<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
 /// As [`restore`], from within the process that holds the lock and is about to abort: the panic hook.
 pub fn restore_own<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
     match State::load(nodes)? {
-        Some(state) if state.pid == std::process::id() => restore_locked(nodes),
+        Found::State(state) if state.pid == std::process::id() => restore_locked(nodes),
         _ => Ok(Leftover::None),
     }
 }
@@ -230,19 +291,29 @@ pub fn restore_on_panic<N: Nodes + Store + Send + Sync + 'static>(nodes: N) {
 }
 
 fn restore_locked<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
-    let Some(state) = State::load(nodes)? else {
-        return Ok(Leftover::None);
+    let state = match State::load(nodes)? {
+        Found::Nothing => return Ok(Leftover::None),
+        Found::State(state) => state,
+        Found::Bad(why) => return set_aside(nodes, why),
     };
     let here = State::here(nodes)?;
     if state.boot_id != here.boot_id {
         State::remove(nodes)?;
         return Ok(Leftover::OtherBoot);
     }
-    if state.machine != here.machine {
-        let what = "holds the values of another board or release".to_owned();
-        return Err(Error::StateContent { path: PathBuf::from(STATE), what });
+    if !state.is_of(&here) {
+        return set_aside(nodes, "holds the values of another board or release".to_owned());
     }
-    let report = put_back_in_mode(nodes, &state, &state.nodes);
+    // Whoever wrote the file, only what discovery finds is written.
+    let known = Writable::find(nodes)?;
+    if let Some(entry) = state.nodes.iter().find(|entry| known.is_stranger(nodes, &entry.path)) {
+        return set_aside(nodes, format!("names {:?}, which is no node of a clock of this machine", entry.path));
+    }
+    let written = nodes.written_before(Path::new(WRITTEN));
+    let mut entries: Vec<Entry> = state.nodes.iter().map(|entry| entry.as_written(written.as_ref())).collect();
+    let unknown = known.take_unknown(nodes, &mut entries);
+    let mut report = put_back_in_mode(nodes, &state, &entries);
+    report.failed.extend(unknown);
     if !report.failed.is_empty() {
         let due = state.nodes.iter().filter(|entry| report.is_due(entry)).cloned();
         let left = State { nodes: due.collect(), ..state.clone() };
@@ -251,4 +322,13 @@ fn restore_locked<N: Nodes + Store>(nodes: &N) -> Result<Leftover, Error> {
     }
     State::remove(nodes)?;
     Ok(Leftover::Restored(report))
+}
+
+fn set_aside<N: Nodes + Store>(nodes: &N, why: String) -> Result<Leftover, Error> {
+    let path = Path::new(STATE);
+    let failed = |source| Error::State { path: path.to_owned(), what: "cannot be set aside", source };
+    // First the bounds: what fails now is tried again, as long as the file is there.
+    let bounds = unknown::bounds_by_nvpmodel(nodes)?;
+    nodes.set_aside(path, Path::new(ASIDE)).map_err(failed)?;
+    Ok(Leftover::SetAside { why, bounds })
 }

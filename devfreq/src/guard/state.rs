@@ -1,6 +1,9 @@
 //! The state file: what the nodes held before the first write.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use jetpace_tables::work::ClockIndex;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -8,10 +11,17 @@ use sha2::{Digest, Sha256};
 use crate::board::nvpmodel::STATUS;
 use crate::error::Error;
 use crate::guard::store::Store;
+use crate::guard::written::Written;
 use crate::nodes::Nodes;
 
 /// Where it lies, below the tree's root. /run does not outlive the machine's run, and neither do sysfs values.
 pub const STATE: &str = "/run/jetpace/state.json";
+
+/// Where a state file goes that cannot be used.
+pub const ASIDE: &str = "/run/jetpace/state.bad";
+
+/// Which clocks hot writes may have left in the nodes: a bit for each of them, 32 bytes.
+pub const WRITTEN: &str = "/run/jetpace/written";
 
 /// The lock that keeps a second instance away.
 pub const LOCK: &str = "/run/jetpace/lock";
@@ -39,8 +49,21 @@ pub struct Entry {
     pub kind: Kind,
     /// What it held before.
     pub original: String,
-    /// What we may have written since. Hot writes leave no trace on disk, so all that they may write stands here.
+    /// What was written since.
     pub ours: Vec<String>,
+    /// What hot writes may write, by clock; which of it they did stands in [`WRITTEN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hot: Vec<String>,
+}
+
+impl Entry {
+    /// With everything in `ours` that it may hold from us. Without the bits that may be all that hot writes write.
+    pub fn as_written(&self, written: Option<&Written>) -> Self {
+        let may =
+            |at: usize| written.is_none_or(|written| u8::try_from(at).is_ok_and(|at| written.has(ClockIndex(at))));
+        let hot = self.hot.iter().enumerate().filter(|(at, _)| may(*at)).map(|(_, value)| value.clone());
+        Self { ours: self.ours.iter().cloned().chain(hot).collect(), ..self.clone() }
+    }
 }
 
 /// The state file's content.
@@ -61,7 +84,21 @@ pub struct State {
 }
 
 /// The layout that is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The one before: everything that may have been written stands in `ours`.
+const FORMAT_1: u32 = 1;
+
+/// What lies at the state file's place.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A state.
+    State(State),
+    /// Something that cannot be used, and why.
+    Bad(String),
+}
 
 impl State {
     /// Nothing written yet, on this machine in this run of it.
@@ -79,24 +116,40 @@ impl State {
         })
     }
 
-    /// Reads the state file; `None` where there is none.
-    pub fn load<S: Store>(store: &S) -> Result<Option<Self>, Error> {
+    /// Reads the state file.
+    ///
+    /// # Errors
+    /// Where it cannot be read: it may be another time.
+    pub fn load<S: Store>(store: &S) -> Result<Found, Error> {
         let path = Path::new(STATE);
-        let text = match store.load(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::State { path: path.to_owned(), what: "cannot be read", source }),
-        };
-        let wrong = |what: String| Error::StateContent { path: path.to_owned(), what };
-        let state: Self =
-            serde_json::from_slice(text.as_bytes()).map_err(|e| wrong(format!("is not understood ({e})")))?;
-        if state.format != FORMAT {
-            return Err(wrong(format!("has format {}, not {FORMAT}", state.format)));
+        match store.load(path) {
+            Ok(text) => Ok(Self::parse(&text).map_or_else(Found::Bad, Found::State)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+            // A link, a FIFO, someone else's, or bytes that are no text.
+            Err(e) if is_of_another_kind(&e) => Ok(Found::Bad(e.to_string())),
+            Err(source) => Err(Error::State { path: path.to_owned(), what: "cannot be read", source }),
+        }
+    }
+
+    /// Reads a state file's text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let state: Self = serde_json::from_str(text).map_err(|e| format!("is not understood ({e})"))?;
+        if ![FORMAT_1, FORMAT].contains(&state.format) {
+            return Err(format!("has format {}, not {FORMAT}", state.format));
         }
         match state.nodes.iter().find(|entry| !is_plain(&entry.path)) {
-            Some(entry) => Err(wrong(format!("names {}, which is no node of a clock", entry.path.display()))),
-            None => Ok(Some(state)),
+            Some(entry) => Err(format!("names {:?}, which is no node of a clock", entry.path)),
+            None => Ok(state),
         }
+    }
+
+    /// Whether it is of this machine and this run of it. The boot's number proves both, also after an upgrade in place;
+    /// a copied tree may lack it.
+    pub fn is_of(&self, here: &Self) -> bool {
+        self.boot_id == here.boot_id && (!here.boot_id.is_empty() || self.machine == here.machine)
     }
 
     /// Writes the state file, durable.
@@ -117,11 +170,16 @@ impl State {
     }
 }
 
+fn is_of_another_kind(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO | libc::EISDIR))
+}
+
 /// A file's text; a copied tree may lack it.
 fn read_if_there<N: Nodes>(nodes: &N, path: &str) -> Result<String, Error> {
     let path = Path::new(path);
     match nodes.read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read.map_err(|e| Error::read(path, e)),
     }
 }

@@ -17,11 +17,7 @@ use crate::nodes::Nodes;
 pub fn sample_faster<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, rails: &[Rail]) -> Result<bool, Error> {
     let mut chips = BTreeSet::new();
     for rail in rails {
-        let (path, node, value) = match &rail.source {
-            RailSource::VoltsAmps { volts, .. } => (volts, "update_interval", "1"),
-            RailSource::Power(power) => (power, "running_mode", "0"),
-        };
-        chips.extend(path.parent().map(|chip| (chip.join(node), value)));
+        chips.extend(pace(rail));
     }
     let mut all = !chips.is_empty();
     for (path, value) in chips {
@@ -30,15 +26,24 @@ pub fn sample_faster<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, rails: &[Rai
     Ok(all)
 }
 
+/// The node that tells a rail's chip how fast to convert, and what makes it fastest.
+pub(crate) fn pace(rail: &Rail) -> Option<(PathBuf, &'static str)> {
+    let (path, node, value) = match &rail.source {
+        RailSource::VoltsAmps { volts, .. } => (volts, "update_interval", "1"),
+        RailSource::Power(power) => (power, "running_mode", "0"),
+    };
+    path.parent().map(|chip| (chip.join(node), value))
+}
+
 fn set<N: Nodes + Store>(nodes: &N, guard: &Guard<N>, path: PathBuf, value: &str) -> Result<bool, Error> {
-    let keep = Keep { path: path.clone(), kind: Kind::Plain, ours: vec![value.to_owned()] };
+    let keep = Keep::new(path.clone(), Kind::Plain, vec![value.to_owned()]);
     let written =
         guard.keep(&[keep]).and_then(|()| nodes.write(&path, value).map_err(|e| Error::write(&path, value, e)));
     match written {
         Ok(()) => {
             // Read back rounded to what the chip can do: that, too, is ours.
             let reads = crate::text::word(nodes, &path)?;
-            guard.keep(&[Keep { path, kind: Kind::Plain, ours: vec![reads] }])?;
+            guard.keep(&[Keep::new(path, Kind::Plain, vec![reads])])?;
             Ok(true)
         }
         Err(e) if e.is_permission() => Ok(false),

@@ -1,16 +1,22 @@
 //! Power rails: the INA3221 as hwmon (L4T R34 and later) and as iio (R32), and Thor's INA238.
 
 mod faster;
+mod find;
 mod fresh;
+mod module;
+mod pace;
 mod period;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use jetpace_tables::hw::{PowerRails, RailRole, RailSample, Timer};
 use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts, Nanos};
 
+pub(crate) use faster::pace;
 pub use faster::sample_faster;
+pub use find::find;
+pub use module::Total;
+pub use pace::PowerPace;
 pub use period::conversion_period;
 
 use crate::error::Error;
@@ -33,6 +39,16 @@ pub enum RailSource {
     Power(PathBuf),
 }
 
+impl RailSource {
+    /// The nodes that are read.
+    pub fn nodes(&self) -> Vec<&Path> {
+        match self {
+            Self::VoltsAmps { volts, amps } => vec![volts, amps],
+            Self::Power(power) => vec![power],
+        }
+    }
+}
+
 /// A power rail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rail {
@@ -44,118 +60,10 @@ pub struct Rail {
     pub source: RailSource,
 }
 
-const HWMON: &str = "/sys/class/hwmon";
-const IIO: &str = "/sys/bus/i2c/drivers/ina3221x";
-
-/// All rails of a machine, with their roles. What cannot be read is said in `missing`.
-pub fn find<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Vec<Rail> {
-    let mut found = hwmon(nodes, missing);
-    found.extend(iio(nodes, missing));
-    if found.is_empty() {
-        missing.push("power rails: no readable INA3221 or INA238".to_owned());
+impl Rail {
+    fn new(name: String, source: RailSource) -> Self {
+        Self { name, role: RailRole::Other, source }
     }
-    assign_roles(&mut found);
-    let has = |role| found.iter().any(|rail| rail.role == role);
-    if !found.is_empty() && !has(RailRole::Gpu) {
-        let what = if has(RailRole::GpuShared) { "it shares one with other parts" } else { "none is named after it" };
-        missing.push(format!("a rail of the GPU alone: {what}"));
-    }
-    found
-}
-
-fn rail(name: String, source: RailSource) -> Rail {
-    Rail { name, role: RailRole::Other, source }
-}
-
-fn hwmon<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Vec<Rail> {
-    let mut found = Vec::new();
-    for entry in nodes.list(Path::new(HWMON)).unwrap_or_default() {
-        let dir = Path::new(HWMON).join(&entry);
-        match text::word(nodes, &dir.join("name")).as_deref() {
-            Ok("ina3221") => found.extend((1..=3).filter_map(|channel| ina3221_channel(nodes, &dir, channel, missing))),
-            Ok("ina238") => found.extend(ina238(nodes, &dir)),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Channels 4 to 7 are the shunts' own voltages and their sum, not rails.
-fn ina3221_channel<N: Nodes>(nodes: &N, dir: &Path, channel: u8, missing: &mut Vec<String>) -> Option<Rail> {
-    let node = |what: &str| dir.join(format!("in{channel}_{what}"));
-    let label = match nodes.read(&node("label")) {
-        Ok(text) => text.trim().to_owned(),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            missing.push(format!("{}: readable by root alone", node("label").display()));
-            return None;
-        }
-        // Without labels in the device tree the driver makes none.
-        Err(_) => format!("ch{channel}"),
-    };
-    if label.is_empty() || label.contains("NC") || text::word(nodes, &node("enable")).is_ok_and(|on| on == "0") {
-        return None;
-    }
-    let amps = dir.join(format!("curr{channel}_input"));
-    nodes.mode(&amps).ok()?;
-    Some(rail(label, RailSource::VoltsAmps { volts: node("input"), amps }))
-}
-
-fn ina238<N: Nodes>(nodes: &N, dir: &Path) -> Option<Rail> {
-    let label = ["label", "in1_label"].iter().find_map(|node| text::word_if_there(nodes, &dir.join(node)));
-    let (volts, amps) = (dir.join("in1_input"), dir.join("curr1_input"));
-    nodes.mode(&volts).and(nodes.mode(&amps)).ok()?;
-    // On Thor this chip measures the module's input.
-    Some(rail(label.unwrap_or_else(|| "VIN".to_owned()), RailSource::VoltsAmps { volts, amps }))
-}
-
-fn iio<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Vec<Rail> {
-    let mut found = Vec::new();
-    for chip in nodes.list(Path::new(IIO)).unwrap_or_default() {
-        let chip = Path::new(IIO).join(chip);
-        let devices = nodes.list(&chip).unwrap_or_default();
-        for device in devices.iter().filter(|name| name.starts_with("iio:device")) {
-            for channel in 0..3 {
-                let name = chip.join(device).join(format!("rail_name_{channel}"));
-                let power = chip.join(device).join(format!("in_power{channel}_input"));
-                match nodes.read(&name) {
-                    Ok(label) if label.trim().is_empty() || label.contains("NC") => {}
-                    Ok(label) if nodes.mode(&power).is_ok() => {
-                        found.push(rail(label.trim().to_owned(), RailSource::Power(power)));
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                        missing.push(format!("{}: readable by root alone", name.display()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    found
-}
-
-/// Roles by label. Where one rail is the module's input all others are parts of it and are only reported; where none
-/// is (AGX Xavier, AGX Orin), the total is the sum of the parts.
-fn assign_roles(rails: &mut [Rail]) {
-    let has_total = rails.iter().any(|rail| is_total(&rail.name));
-    for rail in rails {
-        rail.role = match rail.name.as_str() {
-            name if is_total(name) => RailRole::Total,
-            "POM_5V_GPU" | "VDD_SYS_GPU" | "GPU" | "VDD_GPU" => RailRole::Gpu,
-            name if name.contains("GPU") => RailRole::GpuShared,
-            // Fed from VIN_SYS_5V0, which is counted.
-            "VDDQ_VDD2_1V8AO" => RailRole::Other,
-            name if has_total || is_unlabelled(name) => RailRole::Other,
-            _ => RailRole::Part,
-        };
-    }
-}
-
-fn is_total(name: &str) -> bool {
-    matches!(name, "VDD_IN" | "POM_5V_IN" | "VIN")
-}
-
-fn is_unlabelled(name: &str) -> bool {
-    name.strip_prefix("ch").is_some_and(|rest| rest.parse::<u8>().is_ok())
 }
 
 /// How often a rail has a new value by what its driver says: hwmon's `update_interval` in milliseconds, which leaves
@@ -268,30 +176,4 @@ fn number(handle: &mut impl NodeHandle, path: &Path) -> Result<i64, Error> {
     // No rail of a module carries more than a kilowatt; more is garbage.
     let value: Option<i64> = text.trim().parse().ok().filter(|value: &i64| value.unsigned_abs() < 1_000_000);
     value.ok_or_else(|| Error::content(path, text, "a number"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn roles(names: &[&str]) -> Vec<RailRole> {
-        let source = || RailSource::Power(PathBuf::new());
-        let mut rails: Vec<Rail> = names.iter().map(|name| rail((*name).to_owned(), source())).collect();
-        assign_roles(&mut rails);
-        rails.iter().map(|rail| rail.role).collect()
-    }
-
-    #[test]
-    fn a_sum_of_parts_stands_in_where_no_rail_is_the_input() {
-        use RailRole::{Gpu, GpuShared, Other, Part, Total};
-        assert_eq!(roles(&["POM_5V_GPU", "POM_5V_IN", "POM_5V_CPU"]), [Gpu, Total, Other]);
-        assert_eq!(roles(&["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]), [Total, GpuShared, Other]);
-        assert_eq!(
-            roles(&["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"]),
-            [GpuShared, Part, Part, Other]
-        );
-        assert_eq!(roles(&["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"]), [Gpu, Part, Part, Part, Part, Part]);
-        assert_eq!(roles(&["VIN", "VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"]), [Total, Gpu, Other, Other]);
-        assert_eq!(roles(&["ch1", "ch2"]), [Other, Other]);
-    }
 }

@@ -1,6 +1,6 @@
 //! What the rails show: roles, signs, cost of a read, conversion period.
 
-use jetpace_tables::hw::{PowerRails, RailRole, RailSample, Timer};
+use jetpace_tables::hw::{PowerOf, PowerRails, RailRole, RailSample, Timer};
 use jetpace_tables::units::Nanos;
 
 use super::{Check, check};
@@ -10,13 +10,13 @@ use crate::rails::{Rails, conversion_period};
 
 pub(super) fn checks<N: Nodes + Clone>(nodes: &N, timer: impl Timer, board: &Board, rounds: usize) -> Vec<Check> {
     let names: Vec<String> = board.rails.iter().map(|rail| format!("{} {:?}", rail.name, rail.role)).collect();
-    let has = |role| board.rails.iter().any(|rail| rail.role == role);
-    let total = has(RailRole::Total) || has(RailRole::Part);
+    let told = PowerOf::told_by(board.rails.iter().map(|rail| rail.role));
     let mut checks = vec![check("rails-found", !board.rails.is_empty(), names.join(", "))];
     if board.rails.is_empty() {
         return checks;
     }
-    checks.push(check("rails-total", total, if has(RailRole::Total) { "one rail" } else { "a sum of rails" }));
+    let module = told.is_some_and(|(of, _)| of.is_module());
+    checks.push(check("rails-total", module, board.total.to_string()));
     let mut rails = Rails::new(nodes.clone(), timer, board.rails.clone());
     let mut rows: Vec<Vec<RailSample>> = Vec::new();
     for _ in 0..rounds {

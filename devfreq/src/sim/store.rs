@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::nodes::VirtualNodes;
 use super::rules::errno;
-use crate::guard::Store;
+use crate::guard::{Store, Written};
 
 /// The files and locks of one board.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,7 @@ pub(super) struct Files(Arc<Mutex<Inner>>);
 struct Inner {
     files: BTreeMap<PathBuf, String>,
     locks: Vec<PathBuf>,
+    written: Option<Written>,
 }
 
 impl Files {
@@ -40,6 +41,21 @@ impl Store for VirtualNodes {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.store.inner().files.remove(path);
         Ok(())
+    }
+
+    fn set_aside(&self, path: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.store.inner();
+        let text = inner.files.remove(path).ok_or_else(|| errno(libc::ENOENT))?;
+        inner.files.insert(to.to_owned(), text);
+        Ok(())
+    }
+
+    fn written(&self, _path: &Path) -> io::Result<Written> {
+        Ok(self.store.inner().written.insert(Written::memory()).clone())
+    }
+
+    fn written_before(&self, _path: &Path) -> Option<Written> {
+        self.store.inner().written.clone()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Result<VirtualLock, u32>> {

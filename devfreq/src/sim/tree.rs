@@ -17,6 +17,7 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::units::Nanos;
 
 use super::rules::{Devfreq, Kernel, errno};
+use crate::guard::Written;
 pub use faults::Faults;
 use files::Files;
 pub use nodes::TreeHandle;
@@ -73,6 +74,7 @@ struct Inner {
     faults: Option<Faults>,
     life: u64,
     locked_by: Option<u64>,
+    written: Written,
     /// The agent dies before its operation of that number.
     dies_at: Option<u64>,
     operations: u64,
@@ -99,6 +101,7 @@ impl Tree {
             log: inner.log.clone(),
             due: Vec::new(),
             faults: None,
+            written: Written::memory(),
             ..*inner
         };
         Self { inner: Arc::new(Mutex::new(copy)), life: self.life }

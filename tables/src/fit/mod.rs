@@ -128,6 +128,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
             digest,
             name: sweep.field("name").or(sweep.rows.first().map(|row| row.device.as_str())).unwrap_or_default().into(),
         }),
+        power_of: sweep.power_of(),
         clocks_hz: clocks,
         series,
         device_constants: DeviceConstants { voltage, emc_base },
@@ -140,6 +141,13 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
         left_out: left,
         warnings,
     };
+    if !model.power_of.is_module() {
+        let whose = model.power_of.word();
+        model.warnings.push(std::format!(
+            "power is the {whose} rail's, not the module's: plans keep that rail's energy low, and what the rest of the \
+             module draws does not count"
+        ));
+    }
     model.frames = late::frames(sweep, &model);
     Ok(model)
 }

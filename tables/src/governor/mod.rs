@@ -174,7 +174,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let expected = frame.next;
         frame.next = block.0.saturating_add(1);
         let elapsed = now.saturating_sub(frame.start);
-        let slack = self.table.deadline().get() as i64 - elapsed.get() as i64;
+        let slack = self.table.slack(elapsed);
         if block.0 != expected {
             let known = block.index() < self.table.blocks();
             return self.safe(now, if known { Fault::BlockOutOfOrder } else { Fault::UnknownBlock });
@@ -187,11 +187,12 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let remaining = self.remaining(&clock, now);
         let settled = remaining == Nanos::ZERO;
         let loss = if settled { 0 } else { self.table.pending_loss(clock.in_effect, target, remaining) };
-        let choice = self.table.look_up(self.table.class(size), block, target, slack - loss).min(self.cap);
+        let choice =
+            self.table.look_up(self.table.class(size), block, target, slack.saturating_sub(loss)).min(self.cap);
         // A write would start the settle time anew: a rise on its way is waited for, a fall only called off.
         let waits = !settled && (target > clock.in_effect || choice < target) && target <= self.cap;
         let choice = if waits { target } else { choice };
-        let slack_us = (slack / 1000) as i32;
+        let slack_us = micros(slack);
         self.trace.push(now, Event::Block { block, clock: self.table.clock(choice), slack_us });
         if waits && clock.scheduled.is_some() {
             return Action::Hold;
@@ -229,9 +230,9 @@ impl<T: Deref<Target = Table>> Governor<T> {
         if usize::from(frame.next) != self.table.blocks() {
             self.note(now, Fault::FrameCut);
         }
-        let slack = self.table.deadline().get() as i64 - now.saturating_sub(frame.start).get() as i64;
+        let slack = self.table.slack(now.saturating_sub(frame.start));
         self.counters.missed += u64::from(slack < 0);
-        self.trace.push(now, Event::FrameEnd { slack_us: (slack / 1000) as i32 });
+        self.trace.push(now, Event::FrameEnd { slack_us: micros(slack) });
         let (State::Following, Some(clock)) = (self.state, self.clock) else { return Action::Hold };
         self.gap(&clock, now, frame.start.saturating_add(self.table.period()))
     }
@@ -452,4 +453,9 @@ impl<T: Deref<Target = Table>> Governor<T> {
             *counter += 1;
         }
     }
+}
+
+/// A slack in microseconds, as far as the trace holds them.
+fn micros(slack: i64) -> i32 {
+    (slack / 1000).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }

@@ -295,3 +295,53 @@ fn whatever_comes_in_whatever_order_no_clock_outside_the_table_is_asked_for() {
     }
     assert_eq!(g.counters().frames, frames, "every frame is accounted for");
 }
+
+/// Whatever a table says within its bounds, and whenever what happens: no arithmetic overflows, which builds with tests
+/// check, and every clock that is asked for is one of the table's.
+#[test]
+fn no_table_and_no_time_overflows() {
+    use crate::table::{MAX_NUMBER, MAX_PERIOD, TableClock};
+    use proptest::prelude::{Strategy, any};
+    use proptest::test_runner::{Config, TestRunner};
+
+    let near = |time: u64| [time, time.saturating_add(1), time / 2, u64::MAX - time];
+    let time = (any::<u64>(), 0..64_u32, 0..4_usize).prop_map(move |(bits, shift, at)| near(bits >> shift)[at]);
+    let event = (0..9_u8, time, 0..5_u16, any::<u32>());
+    let numbers = (1..=MAX_PERIOD.get(), 1..=MAX_PERIOD.get(), any::<[u8; 9]>(), any::<[u16; 3]>(), any::<u64>());
+    let case = (numbers, proptest::collection::vec(event, 1..40));
+    let mut runner = TestRunner::new(Config { cases: 20_000, failure_persistence: None, ..Config::default() });
+    let ran = runner.run(&case, |((a, b, settle, relative, lead), events)| {
+        let mut table = small(3);
+        (table.deadline, table.period) = (Nanos::new(a.min(b)), Nanos::new(a.max(b)));
+        table.slack_shift = Table::shift_for(table.deadline);
+        table.settle = heapless::Vec::from_slice(&settle).unwrap();
+        for (clock, relative) in table.clocks.iter_mut().zip(relative) {
+            *clock = TableClock { relative_time: relative, ..*clock };
+        }
+        table.gap.wake_lead = Nanos::new(lead % (table.period.get() + 1));
+        let delay = Nanos::new(lead % table.period.get().min(MAX_NUMBER));
+        table.leads.push(Lead { block: BlockId(1), from: Rung(1), to: Rung(0), delay }).unwrap();
+        table.check().unwrap();
+        let mut governor = Governor::new(&table);
+        for (kind, time, block, size) in events {
+            let (now, cap) = (Nanos::new(time), ClockIndex(size as u8));
+            let action = match kind {
+                0 | 1 => governor.frame_start(now),
+                2..=4 => governor.block_start(BlockId(block), Size(size), now),
+                5 => governor.frame_end(now),
+                6 => governor.tick(now),
+                7 => governor.cap(cap, now),
+                _ => governor.write_failed(now),
+            };
+            let clocks = match action {
+                Action::Set(clock) | Action::SetAt(clock, _) => [Some(clock), None],
+                Action::SetThenAt(first, then, _) => [Some(first), Some(then)],
+                Action::Hold | Action::Release | Action::Look => [None, None],
+            };
+            let listed = |clock: ClockIndex| table.clocks().iter().any(|listed| listed.index == clock);
+            assert!(clocks.into_iter().flatten().all(listed), "{action:?}");
+        }
+        Ok(())
+    });
+    assert_eq!(ran, Ok(()));
+}

@@ -3,6 +3,7 @@
 use std::string::String;
 
 use super::document::{FORMAT, Model};
+use crate::names;
 
 /// What is wrong with a model file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,10 @@ impl Model {
         let positive = self.clocks_hz.first().is_some_and(|clock| clock.get() > 0);
         if !positive || self.clocks_hz.last() > Some(&self.f_ref_hz) {
             return Err(bad("f_ref_hz".into(), &self.f_ref_hz));
+        }
+        let texts = self.series.iter().flat_map(|series| [&series.model, &series.block]);
+        if let Some(name) = texts.into_iter().find(|name| !names::is_plain(name)) {
+            return Err(bad("a name, which may hold no control characters,".into(), &names::Shown(name)));
         }
         let number = |what: &str, value: f64| match value.is_finite() && value >= 0.0 {
             true => Ok(()),

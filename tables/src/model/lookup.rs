@@ -208,8 +208,10 @@ impl<'a> BlockModel<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{DeviceConstants, Idle, Quality, Spread};
+    use super::super::document::{DeviceConstants, Idle, Quality};
     use super::*;
+    use crate::hw::PowerOf;
+    use crate::stats::Spread;
     use std::string::ToString;
     use std::vec;
 
@@ -246,6 +248,7 @@ mod tests {
             format: super::super::FORMAT,
             f_ref_hz: mhz(1000),
             emc_ref_hz: None,
+            power_of: PowerOf::Module,
             board: None,
             clocks_hz: vec![mhz(500), mhz(1000)],
             series: vec![series],

@@ -7,7 +7,8 @@
 
 use std::vec::Vec;
 
-use crate::plan::{Outcome, Problem, Schedule};
+use super::problem::Problem;
+use super::writes::{Outcome, Schedule};
 
 /// Times closer than this fraction of the period are the same moment: a change timed for a boundary falls on it.
 const SAME: f64 = 1e-12;

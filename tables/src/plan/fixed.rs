@@ -1,7 +1,8 @@
 //! One clock for all blocks: what every plan is measured against.
 
-use super::{Outcome, Problem, Schedule};
-use crate::plan::evaluate;
+use super::evaluate::evaluate;
+use super::problem::Problem;
+use super::writes::{Outcome, Schedule};
 
 /// A frame at one clock; its energy is that of the blocks alone.
 pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {

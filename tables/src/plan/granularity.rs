@@ -2,7 +2,10 @@
 
 use std::vec::Vec;
 
-use super::{BlockCost, Plan, PlanError, Problem, fixed, plan};
+use super::error::PlanError;
+use super::fixed;
+use super::problem::{BlockCost, Problem};
+use super::schedule::{Plan, plan};
 
 /// The same frame with blocks that do not differ: at every clock each block takes its share of the frame's time (the
 /// one that it has at the top clock) and draws the frame's mean power. Every fixed clock takes as long, costs as much

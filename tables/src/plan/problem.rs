@@ -4,35 +4,12 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::{Outcome, PlanError};
+use super::error::PlanError;
+use super::writes::Outcome;
 use crate::math;
+use crate::model::Bursts;
+use crate::stats::{LEVELS, at_level, normal_quantile};
 use crate::units::Hertz;
-
-/// The shares of frames whose quantiles are kept: evenly spaced, and close where frames are late.
-pub const LEVELS: [f64; 32] = [
-    0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92,
-    0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999,
-];
-
-/// The quantile at any share, of the quantiles at [`LEVELS`]: between two of them in proportion, beyond the ends the
-/// end; 0 of none.
-pub fn at_level(quantiles: &[f64], p: f64) -> f64 {
-    let at = |i: usize| quantiles.get(i).copied().unwrap_or(0.0);
-    match LEVELS.partition_point(|level| *level < p) {
-        0 => at(0),
-        i if i >= LEVELS.len() => at(LEVELS.len() - 1),
-        i => at(i - 1) + (at(i) - at(i - 1)) * (p - LEVELS[i - 1]) / (LEVELS[i] - LEVELS[i - 1]),
-    }
-}
-
-/// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
-fn normal_quantile(p: f64) -> f64 {
-    let tail = p.min(1.0 - p).max(1e-12);
-    let t = (-2.0 * math::ln(tail)).sqrt();
-    let z =
-        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
-    if p < 0.5 { -z } else { z }
-}
 
 /// By how much the time of blocks together varies, as a share of what it were if all were late together; `together` is the
 /// correlation of two blocks by the time between their middles.
@@ -76,17 +53,6 @@ pub struct ChangeCost {
     /// How long the GPU then does nothing, with the time that the write takes the launching thread. It draws the idle
     /// power of the new clock meanwhile.
     pub stall_s: f64,
-}
-
-/// What slows and speeds blocks up comes in bursts: how long one lasts, and how blocks deviate in it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bursts {
-    /// Mean length; lengths are taken as exponential.
-    pub length_s: f64,
-    /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
-    pub share: f64,
-    /// Deviations of blocks, in their own standard deviations: the quantiles at [`LEVELS`], ascending.
-    pub quantiles: Vec<f64>,
 }
 
 /// How a frame's time varies about its mean.
@@ -317,21 +283,6 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_normal_quantile() {
-        for (p, z) in [(0.5, 0.0), (0.975, 1.959_96), (0.01, -2.326_35)] {
-            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p}");
-        }
-    }
-
-    #[test]
-    fn quantiles_at_level() {
-        let of = LEVELS.map(|p| 10.0 * p);
-        for (p, wanted) in [(0.0, 0.1), (0.01, 0.1), (0.52, 5.2), (0.993, 9.93), (0.9999, 9.99)] {
-            assert!((at_level(&of, p) - wanted).abs() < 1e-9, "{p}");
-        }
-    }
 
     #[test]
     fn fewer_blocks_make_up_for_less() {

@@ -1,8 +1,9 @@
 //! The table as a file: a fail-safe frame around the table's bytes.
 //!
 //! Little endian: magic `JPT1`, version u16, length of the body u32, digest of the board, digest of the model, the
-//! body (postcard; from version 2 on with what a write takes its writer behind the rest, in nanoseconds), CRC32 of
-//! everything before it. Frozen bytes of every version stay readable: a test holds them.
+//! body (postcard; from version 2 on with what a write takes its writer behind the rest, in nanoseconds, in version 3
+//! with whose power it was planned by behind that), CRC32 of everything before it. Version 3 is written only where that
+//! is not the module's, so that readers of version 2 never take a GPU's plan for the module's. Frozen bytes of every version stay readable: a test holds them.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
@@ -12,8 +13,10 @@ use crate::table::{
 
 /// The first bytes of every image.
 pub const MAGIC: [u8; 4] = *b"JPT1";
-/// The version written; readers know the one before, too.
+/// The version written for the module's power; readers know the one before, too.
 pub const VERSION: u16 = 2;
+/// With whose power it was planned by.
+const VERSION_3: u16 = 3;
 /// Without a write's time.
 const VERSION_1: u16 = 1;
 
@@ -34,7 +37,8 @@ pub const OTHER_BYTES: usize = HEADER
     + (1 + NETWORK_BYTES)
     + (2 + NAME_BYTES)
     + 2 // how many entries
-    + 5; // a write's time
+    + 5 // a write's time
+    + 1; // whose power
 
 /// The largest image.
 pub const MAX_BYTES: usize = OTHER_BYTES + MAX_CLASSES * (THRESHOLD_BYTES + 5);
@@ -49,7 +53,7 @@ pub enum ImageError {
     #[error("not a jetpace table: it does not start with JPT1; make one with `jetpace plan`")]
     NotATable,
     /// A version that is not known here.
-    #[error("version {0} of the table format is not known; this jetpace reads versions 1 and 2: plan again")]
+    #[error("version {0} of the table format is not known; this jetpace reads versions 1 to 3: plan again")]
     Version(u16),
     /// Bytes are missing.
     #[error("cut off: {found} bytes of {expected}; plan again")]
@@ -80,9 +84,15 @@ pub enum ImageError {
 pub fn encode(table: &Table, out: &mut [u8]) -> Result<usize, ImageError> {
     table.check()?;
     let (header, rest) = out.split_at_mut_checked(HEADER).ok_or(ImageError::NoRoom)?;
-    let body = postcard::to_slice(&(table, table.write_ns), rest).map_err(|_| ImageError::NoRoom)?.len();
+    let mut body = postcard::to_slice(&(table, table.write_ns), rest).map_err(|_| ImageError::NoRoom)?.len();
+    let mut version = VERSION;
+    if !table.power_of.is_module() {
+        let behind = rest.get_mut(body..).ok_or(ImageError::NoRoom)?;
+        body += postcard::to_slice(&table.power_of, behind).map_err(|_| ImageError::NoRoom)?.len();
+        version = VERSION_3;
+    }
     let length = u32::try_from(body).map_err(|_| ImageError::NoRoom)?;
-    let parts: [&[u8]; 5] = [&MAGIC, &VERSION.to_le_bytes(), &length.to_le_bytes(), &table.board, &table.model];
+    let parts: [&[u8]; 5] = [&MAGIC, &version.to_le_bytes(), &length.to_le_bytes(), &table.board, &table.model];
     let mut at = 0;
     for part in parts {
         header.get_mut(at..at + part.len()).ok_or(ImageError::NoRoom)?.copy_from_slice(part);
@@ -103,7 +113,7 @@ pub fn decode(bytes: &[u8]) -> Result<Table, ImageError> {
     let missing = |expected| ImageError::Truncated { found: bytes.len(), expected };
     let header = bytes.get(..HEADER).ok_or(missing(HEADER + CRC))?;
     let version = u16::from_le_bytes(array(header, 4));
-    if ![VERSION_1, VERSION].contains(&version) {
+    if ![VERSION_1, VERSION, VERSION_3].contains(&version) {
         return Err(ImageError::Version(version));
     }
     let length = u32::from_le_bytes(array(header, 6)) as usize;
@@ -123,6 +133,9 @@ pub fn decode(bytes: &[u8]) -> Result<Table, ImageError> {
     let (mut table, mut rest) = postcard::take_from_bytes::<Table>(body).map_err(|_| ImageError::Body)?;
     if version > VERSION_1 {
         (table.write_ns, rest) = postcard::take_from_bytes(rest).map_err(|_| ImageError::Body)?;
+    }
+    if version == VERSION_3 {
+        (table.power_of, rest) = postcard::take_from_bytes(rest).map_err(|_| ImageError::Body)?;
     }
     if !rest.is_empty() {
         return Err(ImageError::Trailing(rest.len()));
@@ -146,6 +159,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hw::PowerOf;
     use crate::table::MAX_NUMBER;
     use crate::table::tests::small;
     use crate::table::{Entry, Lead, Rung};
@@ -177,6 +191,7 @@ mod tests {
         table.period = Nanos::MAX;
         table.slack_shift = Table::shift_for(Nanos::MAX);
         table.write_ns = u32::MAX;
+        table.power_of = PowerOf::GpuShared;
         table.risk_ppm = 1_000_000;
         table.emc = Some(Hertz::MAX);
         table.gap.wake_lead = Nanos::MAX;
@@ -203,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for table in [small(1), with_lead(), largest()] {
+        for table in [small(1), with_lead(), largest(), small(1).with_power_of(PowerOf::GpuShared)] {
             assert_eq!(decode(&image(&table)).unwrap(), table);
         }
     }
@@ -249,8 +264,8 @@ mod tests {
         assert_eq!(decode(b"kind,block"), Err(ImageError::NotATable));
         assert_eq!(decode(b""), Err(ImageError::NotATable));
         let mut newer = good;
-        newer[4] = 3;
-        assert_eq!(decode(&newer), Err(ImageError::Version(3)));
+        newer[4] = 4;
+        assert_eq!(decode(&newer), Err(ImageError::Version(4)));
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod plain;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
+use crate::hw::PowerOf;
+use crate::names;
 use crate::units::{Hertz, Nanos};
 use crate::work::{BlockId, ClockIndex, Size};
 
@@ -25,6 +27,10 @@ pub const MAX_LEADS: usize = MAX_BLOCKS / 2;
 pub const MAX_NUMBER: u64 = 1 << 35;
 /// All block names together, with a line feed behind each.
 pub const NAME_BYTES: usize = 1152;
+
+/// The longest period. Frames that are further apart are no frames, and a governor that waits for three of them in vain must
+/// not wait for ever.
+pub const MAX_PERIOD: Nanos = Nanos::from_millis(3_600_000);
 
 /// The network's name.
 pub const NETWORK_BYTES: usize = 32;
@@ -155,6 +161,9 @@ pub struct Table {
     /// Behind the rest in an image: the first version has none. Four seconds at most.
     #[serde(skip)]
     pub(crate) write_ns: u32,
+    /// Behind that in an image, where it is not the module's.
+    #[serde(skip)]
+    pub(crate) power_of: PowerOf,
     pub(crate) deadline: Nanos,
     pub(crate) period: Nanos,
     pub(crate) risk_ppm: u32,
@@ -219,6 +228,12 @@ impl Table {
         Nanos::new(self.period.get().saturating_mul(3))
     }
 
+    /// What is left of a frame's deadline so long after its start, in nanoseconds.
+    pub fn slack(&self, elapsed: Nanos) -> i64 {
+        // A deadline is an hour at most; what lies further back than the numbers reach is as late as can be.
+        i64::try_from(elapsed.get()).map_or(i64::MIN, |elapsed| self.deadline.get() as i64 - elapsed)
+    }
+
     /// The accepted probability of a miss, in millionths.
     pub fn risk_ppm(&self) -> u32 {
         self.risk_ppm
@@ -238,6 +253,17 @@ impl Table {
     #[must_use]
     pub fn with_write_time(self, write_time: Nanos) -> Self {
         Self { write_ns: u32::try_from(write_time.get()).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// Whose energy it was planned to keep low.
+    pub fn power_of(&self) -> PowerOf {
+        self.power_of
+    }
+
+    /// Planned by this power.
+    #[must_use]
+    pub fn with_power_of(self, power_of: PowerOf) -> Self {
+        Self { power_of, ..self }
     }
 
     /// For this EMC clock.
@@ -368,6 +394,8 @@ impl Table {
         sound(self.clocks.iter().all(|c| c.clock.get() < MAX_NUMBER), "clock in hertz")?;
         sound(self.settle.len() == clocks * clocks, "a settle time for every pair of clocks")?;
         sound(self.deadline > Nanos::ZERO && self.deadline <= self.period, "0 < deadline <= period")?;
+        sound(self.period <= MAX_PERIOD, "a period of an hour at most")?;
+        sound(names::is_plain(&self.network) && self.names.lines().all(names::is_plain), "names of plain characters")?;
         sound(self.risk_ppm <= 1_000_000, "risk is a probability")?;
         sound(self.slack_shift == Self::shift_for(self.deadline), "slack unit")?;
         sound(self.class_sizes.is_sorted_by(|a, b| a < b), "size classes ascend")?;
@@ -416,6 +444,7 @@ pub(crate) mod tests {
             board: [1; 32],
             model: [2; 32],
             write_ns: 0,
+            power_of: PowerOf::Module,
             deadline,
             period: Nanos::from_millis(40),
             risk_ppm: 10_000,
@@ -480,11 +509,14 @@ pub(crate) mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let broken: [fn(&mut Table); 6] = [
+        let broken: [fn(&mut Table); 9] = [
             |t| t.safe = Rung(3),
             |t| t.blocks = 3,
             |t| t.slack_shift += 1,
             |t| t.deadline = Nanos::from_millis(41),
+            |t| t.period = Nanos::new(MAX_PERIOD.get() + 1),
+            |t| t.network = String::try_from("net\nclient 7: process 1").unwrap(),
+            |t| t.names = String::try_from("b0\n\u{1b}[2J\n").unwrap(),
             |t| t.clocks[0].clock = Hertz::from_khz(900_000),
             |t| t.entries[4] = Entry([1, 0, 0, 0, 0, 0, 0, 0]),
         ];

@@ -3,6 +3,7 @@
 use heapless::{String, Vec};
 
 use super::{Digest, Entry, Gap, Rung, Table, TableClock, TableError};
+use crate::hw::PowerOf;
 use crate::units::Nanos;
 use crate::work::ClockIndex;
 
@@ -43,6 +44,7 @@ impl Table {
             board,
             model: [0; 32],
             write_ns: 0,
+            power_of: PowerOf::Module,
             deadline,
             period,
             risk_ppm: 0,

@@ -6,8 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jetpace::runtime::daemon::MAX_CLIENTS;
 use jetpace::runtime::page::What;
-use jetpace::runtime::remote::Remote;
+use jetpace::runtime::remote::{Remote, dial};
 use jetpace_tables::work::{BlockId, Size};
 
 const SOCKET: &str = "JETPACE_TEST_SOCKET";
@@ -45,6 +46,27 @@ fn client() {
 /// The client's command line, for one that stays connected until its input ends.
 pub fn waiting<'a>(command: &'a mut Command, socket: &Path) -> &'a mut Command {
     command.args(["--exact", "client::client", "--nocapture"]).env(SOCKET, socket).env(WAITS, "1")
+}
+
+const FLOOD: &str = "JETPACE_TEST_FLOOD";
+
+/// Not a test by itself: a user that takes what it can get, and says how many clients it got.
+#[test]
+fn flood() {
+    let Some(socket) = env::var_os(FLOOD) else { return };
+    let socket = Path::new(&socket);
+    let silent: Vec<_> = (0..40).filter_map(|_| dial(socket).ok()).collect();
+    let served: Vec<_> = (0..MAX_CLIENTS + 4).filter_map(|_| Remote::open(socket, &[]).ok()).collect();
+    println!("client: {} served", served.len());
+    let more: Vec<_> = (0..40).filter_map(|_| dial(socket).ok()).collect();
+    // To the end of its input.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop((silent, more));
+}
+
+/// The command line of one that takes what it can get and keeps it until its input ends.
+pub fn flooding<'a>(command: &'a mut Command, socket: &Path) -> &'a mut Command {
+    command.args(["--exact", "service::client::flood", "--nocapture"]).env(FLOOD, socket)
 }
 
 /// What a command line that ends in the client's comes to, as its one line.

@@ -35,14 +35,14 @@ fn a_container_needs_the_socket_alone() {
     let daemon = Daemon::start(&["--group", "games"], &[]);
     let root = tempfile::tempdir().unwrap();
     add_libraries(&copy(root.path()), root.path());
-    fs::create_dir_all(root.path().join("run/jetpace")).unwrap();
+    fs::create_dir_all(root.path().join("run/jetpace-clients")).unwrap();
 
-    let script = "mount --bind \"$1\" \"$2/run/jetpace\" && mount -o remount,bind,ro \"$2/run/jetpace\" && shift && \
+    let script = "mount --bind \"$1\" \"$2/run/jetpace-clients\" && mount -o remount,bind,ro \"$2/run/jetpace-clients\" && shift && \
                   root=$1 && shift && exec chroot --userspec=\"$1\" --groups= \"$root\" /client \"${@:2}\"";
     let mut contained = Command::new("unshare");
     contained.args(namespaces).args(["bash", "-c", script, "container"]);
     contained.arg(daemon.folder.path()).arg(root.path()).arg(format!("10001:{gid}"));
-    let said = line(&mut contained, Path::new("/run/jetpace/jetpace.sock"));
+    let said = line(&mut contained, Path::new("/run/jetpace-clients/jetpace.sock"));
     assert_eq!(said, format!("{FRAMES} frames, 0 faults"));
     // Nothing of this machine was in it.
     assert!(

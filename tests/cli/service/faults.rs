@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jetpace::emc;
 use jetpace::runtime::access::Access;
 use jetpace::runtime::control::Schedule;
 use jetpace::runtime::daemon::{Daemon, Options, Unmanaged};
 use jetpace::runtime::follow::Follow;
+use jetpace::runtime::listen::Listener;
 use jetpace::runtime::map::Mapping;
 use jetpace::runtime::open;
 use jetpace::runtime::page::{Event, Page, State as PageState, What, Writer as PageWriter};
@@ -149,14 +149,13 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("jetpace.sock");
         let options = Options {
-            socket: socket.clone(),
             access: Access::new(None),
             table: None,
             events_per_s: 50_000,
             writer: Asked::default(),
             schedule: Schedule::default(),
         };
-        let daemon = Daemon::new(clock, options).unwrap();
+        let daemon = Daemon::new(clock, Listener::open(&socket, None).unwrap(), options).unwrap();
         let (stop, wait) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut Unmanaged));
         Self { socket, stop: Some(stop), thread: Some(thread), _folder: folder }
@@ -415,7 +414,7 @@ fn a_table_for_another_clock_than_the_memory_is_locked_at_is_refused_at_once() {
     let table = table(&tree, open_digest(&tree), LONG);
     let refusal = Remote::open(&served.socket, &bytes(&table)).unwrap_err().to_string();
     assert!(refusal.contains("EMC clock"), "{refusal}");
-    let found = emc::held(&tree, Board::discover(&tree).unwrap().emc.as_ref().unwrap()).unwrap();
+    let found = Board::discover(&tree).unwrap().emc.unwrap().held(&tree).unwrap();
     assert!(Remote::open(&served.socket, &bytes(&table.with_emc(found))).is_ok());
 }
 

@@ -1,6 +1,7 @@
 //! The program itself: frames by triggers, and the daemon as a service manager, other users and containers meet it.
 
 mod client;
+mod confined;
 mod container;
 mod daemon;
 mod faults;

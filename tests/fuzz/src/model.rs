@@ -5,9 +5,9 @@ use jetpace_tables::plan::{Ask, Problem};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Size;
 
-/// A model that reads becomes a problem or an error.
-pub fn model(data: &[u8]) {
-    let Ok(model) = serde_json::from_slice::<Model>(data) else { return };
+/// A model that reads becomes a problem or an error. Whether it read.
+pub fn model(data: &[u8]) -> bool {
+    let Ok(model) = serde_json::from_slice::<Model>(data) else { return false };
     for network in model.networks() {
         for emc in model.emc_clocks(network).into_iter().take(2) {
             let ask = Ask {
@@ -26,4 +26,5 @@ pub fn model(data: &[u8]) {
             let _ = Problem::from_model(&model, &ask);
         }
     }
+    model.check().is_ok()
 }

@@ -21,10 +21,11 @@ struct Recorded {
 }
 
 /// The first byte names a board; then come node (two bytes), length (one byte) and content, again and again.
-pub fn nodes(data: &[u8]) {
+/// `/etc/nvpmodel.conf` and the device tree are among the nodes. Whether a GPU was found.
+pub fn nodes(data: &[u8]) -> bool {
     static RECORDED: OnceLock<Vec<Recorded>> = OnceLock::new();
     let recorded = RECORDED.get_or_init(|| BOARDS.iter().map(|name| load(name)).collect());
-    let Some((board, mut rest)) = data.split_first() else { return };
+    let Some((board, mut rest)) = data.split_first() else { return false };
     let board = &recorded[usize::from(*board) % recorded.len()];
     let mut replaced = BTreeMap::new();
     while let [high, low, length, tail @ ..] = rest {
@@ -33,18 +34,20 @@ pub fn nodes(data: &[u8]) {
         replaced.insert(board.files[node].clone(), String::from_utf8_lossy(content).into_owned());
         rest = tail;
     }
-    look(&Altered { tree: &board.tree, replaced: &replaced });
+    look(&Altered { tree: &board.tree, replaced: &replaced })
 }
 
-fn look(nodes: &Altered<'_>) {
-    if let Ok(board) = Board::discover(nodes) {
+fn look(nodes: &Altered<'_>) -> bool {
+    let board = Board::discover(nodes);
+    if let Ok(board) = &board {
         assert!(board.gpu.clocks.is_sorted() && !board.gpu.clocks.is_empty());
         assert_eq!(board.digest().len(), 64);
     }
-    let found = rails::find(nodes, &mut Vec::new());
+    let (found, _) = rails::find(nodes, None, &mut Vec::new());
     let mut samples = vec![RailSample::default(); found.len()];
     // An error names the node; that is fine.
     let _ = Rails::new(*nodes, Monotonic::new(), found).sample(&mut samples);
+    board.is_ok()
 }
 
 fn load(name: &str) -> Recorded {

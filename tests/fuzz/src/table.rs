@@ -11,9 +11,9 @@ use jetpace_tables::work::{BlockId, Size};
 const HEADER: usize = 4 + 2 + 4 + 32 + 32;
 
 /// The bytes are tried as they are, and as the body of a frame whose checksum is right: the checksum turns away nearly
-/// everything else.
-pub fn table(data: &[u8]) {
-    use_table(data);
+/// everything else. Whether either read.
+pub fn table(data: &[u8]) -> bool {
+    let read = use_table(data);
     let mut framed = vec![0; HEADER];
     framed[..4].copy_from_slice(&image::MAGIC);
     framed[4..6].copy_from_slice(&image::VERSION.to_le_bytes());
@@ -21,15 +21,16 @@ pub fn table(data: &[u8]) {
     framed.extend(data);
     let checksum = Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(&framed);
     framed.extend(checksum.to_le_bytes());
-    use_table(&framed);
+    use_table(&framed) || read
 }
 
-fn use_table(bytes: &[u8]) {
-    let Ok(table) = image::decode(bytes) else { return };
+fn use_table(bytes: &[u8]) -> bool {
+    let Ok(table) = image::decode(bytes) else { return false };
     let mut again = vec![0; MAX_BYTES];
     let length = image::encode(&table, &mut again).unwrap_or_else(|e| panic!("read, but cannot be written: {e}"));
     assert_eq!(image::decode(&again[..length]).as_ref(), Ok(&table));
     follow(table);
+    true
 }
 
 /// Two frames, the second one late: every clock that is written is one of the table's.

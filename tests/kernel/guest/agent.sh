@@ -207,6 +207,25 @@ for way in userspace performance min-max; do
     check "bound again: held again" "$(jetpace hold --clock 510MHz -- cat $gpu/cur_freq 2>/dev/null)" 510000000
 done
 
+echo "agent: least privilege, by trying what is forbidden"
+fresh
+jetpace-kernel-cases confined >/tmp/confined 2>&1
+# 13 is EACCES, Landlock's; 1 is EPERM, the filter's.
+check "with the clock held" "$(tr '\n' ';' </tmp/confined)" "another clock: done;another node of /sys: 13;a node of /proc: 13;a file: 13;a file in /tmp: 13;a folder in the agent's own: 13;a program: 1;a socket of the network: 1;a mount: 1;another user: 1;put back;"
+check "left behind" "$(settings)" "$originals"
+fresh
+jetpace serve --socket /run/jetpace-clients/jetpace.sock 2>/tmp/serve &
+daemon=$!
+listens() { jetpace status >/tmp/status 2>/dev/null; }
+until_true listens
+status() { sed -n "s/^$1:[ \t]*//p" /proc/$daemon/status; }
+check "the daemon" "$(status NoNewPrivs) $(status Seccomp) $(status CapInh) $(status CapEff)" "1 2 0000000000000000 0000000000004000"
+check "its folders" "$(stat -c %a /run/jetpace /run/jetpace-clients /run/jetpace-clients/jetpace.sock | tr '\n' ' ')" "700 755 660 "
+kill $daemon
+wait $daemon
+check "ends well" "$? $(cat /tmp/serve)" "0 "
+check "left behind" "$(settings)" "$originals"
+
 echo "agent: what a block boundary costs on the real set_freq (emulated: compare within the table only)"
 fresh
 echo userspace >$gpu/governor

@@ -4,16 +4,19 @@
 //! - `jetpace-kernel-cases orders WAY`: every clock after every other by one way of fixing the clock.
 //! - `jetpace-kernel-cases rails`: every rail as the agent reads it.
 //! - `jetpace-kernel-cases panic WAY`: takes the clock as `jetpace hold` does, says which, and panics when its input ends.
+//! - `jetpace-kernel-cases confined`: holds a clock, gives up what the agent does, and tries what is forbidden, one line each.
 //! - `jetpace-kernel-cases bench NODE`: `jetpace bench switch`, which the static release leaves out.
 
 mod guest;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use jetpace::commands;
+use jetpace::confine::{self, Needs};
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard};
@@ -24,6 +27,8 @@ use jetpace_kernel_cases::{CASES, parse, run};
 use jetpace_tables::hw::{GpuClock, PowerRails, RailSample};
 use jetpace_tables::work::ClockIndex;
 
+const USAGE: &str = "usage: jetpace-kernel-cases [orders WAY | rails | panic WAY | bench NODE | confined]";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -33,7 +38,8 @@ fn main() -> ExitCode {
         ["rails"] => print_rails(),
         ["panic", way] => panic(way),
         ["bench", node] => bench(node),
-        _ => Err(io::Error::other("usage: jetpace-kernel-cases [orders WAY | rails | panic WAY | bench NODE]").into()),
+        ["confined"] => confined(),
+        _ => Err(io::Error::other(USAGE).into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,6 +111,41 @@ fn panic(way: &str) -> Result<(), Box<dyn Error>> {
     panic!("on purpose");
 }
 
+/// What is left to do, and what no longer can be done: as root, with the clock held.
+fn confined() -> Result<(), Box<dyn Error>> {
+    let nodes = SysfsRoot::new("/");
+    let board = Board::discover(&nodes)?;
+    let (guard, _) = Guard::take(nodes.clone())?;
+    let mut gpu = GpuNode::open(nodes.clone(), Monotonic::new(), &board, &guard, None)?;
+    gpu.pin(ClockIndex(1))?;
+    confine::apply(&Needs::of_board(Path::new("/"), &board));
+    let say = |what: &str, came: io::Result<()>| match came {
+        Ok(()) => println!("{what}: done"),
+        Err(e) => println!("{what}: {}", e.raw_os_error().unwrap_or(-1)),
+    };
+    let write = |path: &str, text: &str| {
+        io::Write::write_all(&mut std::fs::File::options().write(true).open(path)?, text.as_bytes())
+    };
+    say("another clock", gpu.pin(ClockIndex(2)).map(drop).map_err(io::Error::other));
+    say("another node of /sys", write("/sys/kernel/mm/ksm/sleep_millisecs", "20"));
+    say("a node of /proc", write("/proc/sys/kernel/hostname", "x"));
+    say("a file", std::fs::write("/etc/evil", "x"));
+    say("a file in /tmp", std::fs::write("/tmp/evil", "x"));
+    say("a folder in the agent's own", std::fs::create_dir("/run/jetpace/evil"));
+    say("a program", std::process::Command::new("/bin/true").status().map(drop));
+    say("a socket of the network", std::net::UdpSocket::bind("127.0.0.1:0").map(drop));
+    say(
+        "a mount",
+        nix::mount::mount(Some("x"), "/mnt", Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>)
+            .map_err(Into::into),
+    );
+    say("another user", nix::unistd::setuid(nix::unistd::Uid::from_raw(1)).map_err(Into::into));
+    gpu.release()?;
+    guard.restore()?;
+    println!("put back");
+    Ok(())
+}
+
 /// The agent's `bench`, which its static release is without.
 #[derive(clap::Parser)]
 struct Bench {
@@ -118,7 +159,7 @@ fn bench(node: &str) -> Result<(), Box<dyn Error>> {
 
 fn print_rails() -> Result<(), Box<dyn Error>> {
     let nodes = SysfsRoot::new("/");
-    let found = rails::find(&nodes, &mut Vec::new());
+    let (found, _) = rails::find(&nodes, None, &mut Vec::new());
     let mut samples = vec![RailSample::default(); found.len()];
     let mut rails = Rails::new(nodes, Monotonic::new(), found);
     rails.sample(&mut samples)?;

@@ -19,6 +19,7 @@ use crate::runtime::access::Access;
 use crate::runtime::control::{Desk, Schedule};
 use crate::runtime::daemon::{Daemon, Options, Unmanaged};
 use crate::runtime::doorbell::Scope;
+use crate::runtime::listen::Listener;
 use crate::runtime::page::What;
 use crate::runtime::remote::{Gone, Remote};
 use crate::runtime::sys;
@@ -36,14 +37,13 @@ impl Served {
     fn start(clock: FileClock, odd: ClockIndex, socket: &Path, schedule: Schedule) -> io::Result<Self> {
         let table = table(clock.clocks(), odd)?;
         let options = Options {
-            socket: socket.to_owned(),
             access: Access::new(None),
             table: Some(table),
             events_per_s: u32::MAX,
             writer: Asked::default(),
             schedule,
         };
-        let daemon = Daemon::new(clock, options)?;
+        let daemon = Daemon::new(clock, Listener::open(socket, None)?, options)?;
         let desk = daemon.desk();
         let (stop, wait) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut Unmanaged));

@@ -1,10 +1,9 @@
 //! Frames of programs that use libjetpace. While a clock is held no daemon can run; `hold` answers in its place, counts
 //! the ends of frames, and chooses nothing.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jetpace_tables::table::image;
 use jetpace_tables::table::{Table, TableClock};
@@ -13,15 +12,14 @@ use jetpace_tables::work::ClockIndex;
 
 use crate::runtime::access::{Access, Peer};
 use crate::runtime::daemon::{MAX_CLIENTS, encode};
-use crate::runtime::listen::{accept_at, listen_at};
+use crate::runtime::listen::Listener;
 use crate::runtime::map::Mapping;
 use crate::runtime::page::{Figures, Page, Reader, SLOTS, State, What};
 use crate::runtime::wire::{self, Request};
 
 /// What answers programs that look for the daemon.
 pub struct Events {
-    path: PathBuf,
-    listener: OwnedFd,
+    listener: Listener,
     /// For programs that bring no table: one block, named `frame`.
     table: Vec<u8>,
     callers: Vec<OwnedFd>,
@@ -50,8 +48,7 @@ impl Events {
         let table = Table::plain([0; 32], &[clock], &[("frame", ClockIndex(0))], (second, second), Nanos::ZERO)
             .map_err(io::Error::other)?;
         Ok(Self {
-            listener: listen_at(path, None)?,
-            path: path.to_owned(),
+            listener: Listener::open(path, None)?,
             table: encode(&table),
             callers: Vec::new(),
             clients: Vec::new(),
@@ -69,7 +66,7 @@ impl Events {
     /// Takes what has come since the last look; never waits. `clock` is what the programs are told that runs.
     pub fn look(&mut self, clock: Hertz) {
         while self.callers.len() + self.clients.len() < MAX_CLIENTS
-            && let Ok(socket) = accept_at(&self.listener)
+            && let Ok(socket) = self.listener.accept()
         {
             let allowed = Peer::of(&socket).is_ok_and(|peer| Access::default().allows(&peer, &socket));
             if allowed {
@@ -150,13 +147,6 @@ impl Drop for Client {
     }
 }
 
-impl Drop for Events {
-    fn drop(&mut self) {
-        // A left one is replaced by the next that listens.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 /// A client speaks through its page; on the socket it has only to hang up.
 fn is_there(socket: &OwnedFd, buffer: &mut [u8]) -> bool {
     wire::next_request(socket, buffer).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
@@ -165,6 +155,8 @@ fn is_there(socket: &OwnedFd, buffer: &mut [u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use jetpace_tables::work::{BlockId, Size};
+
+    use std::path::PathBuf;
 
     use super::*;
     use crate::runtime::remote::{Remote, document};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use jetpace_tables::hw::PowerOf;
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
 #[cfg(feature = "report")]
 use jetpace_tables::plan::SizeClass;
@@ -28,6 +29,8 @@ pub struct Document {
     time_s: f64,
     bound_s: f64,
     energy_j: f64,
+    /// Whose energy it is.
+    power_of: PowerOf,
     miss_probability: f64,
     gap_bound: f64,
     baselines: Baselines,
@@ -108,6 +111,7 @@ impl Document {
             time_s: plan.outcome.time_s,
             bound_s: problem.bound_s(&plan.outcome),
             energy_j: plan.outcome.energy_j,
+            power_of: model.power_of,
             miss_probability: problem.miss_probability(&plan.outcome),
             gap_bound: plan.gap_bound,
             baselines: Baselines {

@@ -5,14 +5,13 @@ use std::path::Path;
 
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::Tried;
+use jetpace_devfreq::needs::{Need, needs};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::rails::{self, Rail, RailSource};
 use jetpace_devfreq::text;
 use jetpace_tables::hw::RailRole;
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
-
-use super::needs::{Need, needs};
 
 /// FORMATS, `probe --json`.
 #[derive(Debug, Serialize)]

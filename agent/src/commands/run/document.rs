@@ -1,6 +1,7 @@
 //! What `run` prints.
 
 use jetpace_tables::governor::trace::Fault;
+use jetpace_tables::hw::PowerOf;
 use jetpace_tables::units::Microjoules;
 use jetpace_tables::work::Network;
 use serde::Serialize;
@@ -27,6 +28,8 @@ pub struct Document {
     frames: u64,
     missed: u64,
     energy_j: Option<f64>,
+    /// Whose energy it is.
+    power_of: PowerOf,
     switches: u64,
     /// Why the table was not followed to the end, where it was not.
     handed_back: Option<&'static str>,
@@ -95,6 +98,7 @@ impl Document {
             frames: ours.frames,
             missed: ours.missed,
             energy_j: joules(ours.energy),
+            power_of: ours.power_of,
             switches: ours.switches,
             handed_back: ours.handed_back.map(Fault::text),
             time_s: Times::of(ours),
@@ -106,7 +110,11 @@ impl Document {
     pub fn text(&self) -> String {
         let frames = self.frames.max(1) as f64;
         let line = |name: &str, missed: u64, energy: Option<f64>| {
-            let energy = energy.map_or("no rail tells".to_owned(), |j| format!("{:.4} J a frame", j / frames));
+            let whose = match self.power_of {
+                PowerOf::Module => String::new(),
+                other => format!(" ({} rail alone)", other.word()),
+            };
+            let energy = energy.map_or("no rail tells".to_owned(), |j| format!("{:.4} J a frame{whose}", j / frames));
             format!("  {name:<28}{missed:>6} missed ({:>5.2} %)   {energy}", missed as f64 / frames * 100.0)
         };
         let ms = |s: f64| s * 1e3;

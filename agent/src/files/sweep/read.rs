@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use csv::StringRecord;
+use jetpace_tables::hw::PowerOf;
+use jetpace_tables::names;
 use jetpace_tables::sample::{Key, Kind, Row, Sweep};
 use jetpace_tables::units::{Hertz, Microjoules, MilliCelsius, Milliwatts, Nanos};
 use jetpace_tables::work::Size;
@@ -93,6 +95,9 @@ fn head(line: &str, sweep: &mut Sweep) -> Result<(), String> {
             "clocks" if value.split(',').any(|clock| clock.parse::<Hertz>().is_err()) => {
                 return Err(format!("`clocks={value}` is not a list of clocks"));
             }
+            "power_of" if PowerOf::from_word(value).is_none() => {
+                return Err(format!("`power_of={value}` is none of module, gpu, gpu-shared"));
+            }
             _ => sweep.fields.push((key.to_owned(), value.to_owned())),
         }
     }
@@ -121,6 +126,9 @@ impl Columns {
     fn row(&self, record: &StringRecord, line: u64) -> Result<Row, String> {
         let mut row = Row { line, ..Row::default() };
         for (name, text) in self.names.iter().zip(record.iter().map(str::trim)) {
+            if !names::is_plain(text) {
+                return Err(format!("`{name}` holds control characters: {}", names::Shown(text)));
+            }
             field(&mut row, name, text).map_err(|why| format!("{name} `{text}` {why}"))?;
         }
         check(&row)?;

@@ -67,6 +67,8 @@ pub struct Desk {
     settled: AtomicU64,
     silenced: AtomicU32,
     look_asked: AtomicBool,
+    /// Odd while a node is written or read; counts up with each beginning and end.
+    io: AtomicU64,
     /// The board as last looked at, and the clock that its memory was locked at.
     board: Mutex<Option<(Digest, Option<Hertz>)>>,
     cap: AtomicU32,
@@ -83,6 +85,7 @@ impl Default for Desk {
             settled: AtomicU64::new(0),
             silenced: AtomicU32::new(0),
             look_asked: AtomicBool::new(false),
+            io: AtomicU64::new(0),
             board: Mutex::new(None),
             cap: AtomicU32::new(NO_CAP),
         }
@@ -149,6 +152,22 @@ impl Desk {
 
     pub(super) fn take_look_asked(&self) -> bool {
         self.look_asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Does something with the nodes, seen by whoever watches for a driver that hangs. Called with the clock's lock, by one
+    /// thread at a time.
+    #[inline]
+    pub(super) fn watched<R>(&self, io: impl FnOnce() -> R) -> R {
+        let count = self.io.load(Ordering::Relaxed);
+        self.io.store(count.wrapping_add(1), Ordering::Relaxed);
+        let result = io();
+        self.io.store(count.wrapping_add(2), Ordering::Relaxed);
+        result
+    }
+
+    /// A number that is odd while a node is written or read, and the same as long as that takes.
+    pub fn io(&self) -> u64 {
+        self.io.load(Ordering::Relaxed)
     }
 
     /// The highest clock allowed, once it was looked at.

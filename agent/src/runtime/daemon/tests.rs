@@ -1,6 +1,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use super::*;
 
 /// Remembers what was written, and by which thread.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Option<ClockIndex>>>>, Arc<Mutex<Vec<String>>>);
+struct Log(Arc<Mutex<Vec<Option<ClockIndex>>>>, Arc<Mutex<Vec<String>>>, Arc<AtomicBool>);
 
 const CLOCKS: [Hertz; 4] = [Hertz::new(100), Hertz::new(200), Hertz::new(300), Hertz::new(400)];
 
@@ -30,6 +31,9 @@ impl GpuClock for Log {
         &CLOCKS
     }
     fn set(&mut self, clock: ClockIndex) -> io::Result<()> {
+        while self.2.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.0.lock().unwrap().push(Some(clock));
         self.1.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
         Ok(())
@@ -82,20 +86,19 @@ fn start() -> Running {
 }
 
 fn start_with(writer: Asked) -> Running {
+    start_for(writer, Unmanaged)
+}
+
+fn start_for(writer: Asked, mut manager: impl Manager + Send + 'static) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("jetpace.sock");
     let log = Log::default();
-    let options = Options {
-        socket: socket.clone(),
-        access: Access::new(None),
-        table: None,
-        events_per_s: 5_000,
-        writer,
-        schedule: Schedule::default(),
-    };
-    let daemon = Daemon::new(log.clone(), options).unwrap();
+    let options =
+        Options { access: Access::new(None), table: None, events_per_s: 5_000, writer, schedule: Schedule::default() };
+    let listener = super::super::listen::Listener::open(&socket, None).unwrap();
+    let daemon = Daemon::new(log.clone(), listener, options).unwrap();
     let (stop, wait) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap();
-    let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut Unmanaged));
+    let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut manager));
     Running { socket, stop: Some(stop), thread: Some(thread), log, _folder: folder }
 }
 
@@ -348,4 +351,149 @@ fn packets_that_are_none_end_the_connection() {
     assert!(document(&daemon.socket, &wire::Request::Status).is_ok());
     drop(silent);
     still_served(&daemon, client);
+}
+
+/// Moves the daemon's thread from the page's bell to a word that nobody rings, as a client can.
+#[allow(unsafe_code)]
+fn move_sleeper(page: &Mapping<Page>) {
+    let page = std::ptr::from_ref::<Page>(page).cast::<u8>();
+    // The bell stands behind the head's two cache lines; the last word of the page is a slot's.
+    let (bell, elsewhere) = (page.wrapping_add(128), page.wrapping_add(size_of::<Page>() - 8));
+    // SAFETY: both addresses lie in the mapped page, and the kernel only uses them as names.
+    unsafe { libc::syscall(libc::SYS_futex, bell, libc::FUTEX_REQUEUE, 0, 1000, elsewhere, 0) };
+}
+
+#[test]
+fn clients_that_move_the_daemons_sleepers_and_hang_up_keep_nobody_out() {
+    let mut daemon = start();
+    let attackers: Vec<_> = (0..MAX_CLIENTS).map(|_| attack(&daemon)).collect();
+    assert!(Remote::open(&daemon.socket, &table(1, 1, LONG)).is_err(), "all places are taken");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pages: Vec<&Mapping<Page>> = attackers.iter().map(|(_, _, page)| page).collect();
+        scope.spawn(|| {
+            let pages = pages;
+            while !stop.load(Ordering::Relaxed) {
+                pages.iter().for_each(|page| move_sleeper(page));
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        for (socket, ..) in &attackers {
+            nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
+        }
+        // While every one of their threads sleeps where no wake finds it: on the first try, and not after a patience.
+        let mut client = Remote::open(&daemon.socket, &table(2, 1, LONG)).unwrap();
+        client.tell(What::FrameStart).unwrap();
+        daemon.wait_for("an honest client's clock", |writes| writes.last() == Some(&set(2)));
+        drop(client);
+        // Told to stop it ends, whatever they do.
+        drop(daemon.stop.take());
+        let thread = daemon.thread.take().unwrap();
+        until("the daemon's end", || thread.is_finished());
+        thread.join().unwrap().unwrap();
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(daemon.writes().last(), Some(&None), "the clock is the stock governor's");
+}
+
+/// The service manager, as it is told.
+#[derive(Default)]
+struct Pings(Arc<std::sync::atomic::AtomicU32>);
+
+impl Manager for Pings {
+    fn ready(&mut self) {}
+    fn busy(&mut self, _: bool) {}
+    fn ping(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn ping_every(&self) -> Option<Duration> {
+        Some(Duration::from_millis(10))
+    }
+}
+
+#[test]
+fn a_driver_that_hangs_is_seen_and_holds_up_one_thread_alone() {
+    let pings = Arc::default();
+    let mut daemon = start_for(Asked::default(), Pings(Arc::clone(&pings)));
+    let mut hung = Remote::open(&daemon.socket, &table(1, 2, LONG)).unwrap();
+    hung.tell(What::FrameStart).unwrap();
+    hung.tell(block(0)).unwrap();
+    daemon.wait_for("the clock", |writes| writes == [set(1)]);
+    until("pings", || pings.load(Ordering::Relaxed) > 2);
+    daemon.log.2.store(true, Ordering::Relaxed);
+    hung.tell(block(1)).unwrap();
+    let status = || -> serde_json::Value {
+        serde_json::from_slice(&document(&daemon.socket, &wire::Request::Status).unwrap()).unwrap()
+    };
+    // It answers all the while, serves others, and says what is wrong; the service manager hears nothing.
+    let mut other = Remote::open(&daemon.socket, &table(3, 3, LONG)).unwrap();
+    other.tell(What::FrameStart).unwrap();
+    until("the hang to be reported", || status()["hangs_s"].as_f64().is_some());
+    until("the other one's frame", || other.figures().taken == 1);
+    let before = pings.load(Ordering::Relaxed);
+    for _ in 0..20 {
+        assert_eq!(status()["clients"].as_array().map(Vec::len), Some(2));
+    }
+    assert_eq!(pings.load(Ordering::Relaxed), before, "a ping while nothing gets done");
+    // Even so it ends when told, and says why the clock is not handed back.
+    drop(daemon.stop.take());
+    let thread = daemon.thread.take().unwrap();
+    until("the daemon's end", || thread.is_finished());
+    assert!(thread.join().unwrap().unwrap_err().to_string().contains("hangs"));
+    daemon.log.2.store(false, Ordering::Relaxed);
+}
+
+#[test]
+fn a_client_cannot_force_more_writes_than_its_user_may_have() {
+    let daemon = start();
+    // The first block at one clock, the second at another, and back.
+    let mut client = Remote::open(&daemon.socket, &table(0, 3, LONG)).unwrap();
+    let started = Instant::now();
+    for _ in 0..1_500 {
+        for what in [What::FrameStart, block(0), block(1), What::FrameEnd] {
+            client.tell(what).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let seconds = started.elapsed().as_secs() as u32 + 1;
+    let most = (seconds + 1) * share::CHANGES_PER_S + 16;
+    assert!(daemon.writes().len() as u32 <= most, "{} writes in {seconds} s", daemon.writes().len());
+    // The last frame's clock comes all the same.
+    daemon.wait_for("the low clock", |writes| writes.last() == Some(&set(0)));
+}
+
+/// A flood of connections and of requests: whoever comes is served before it has got a hundred more answers.
+#[test]
+fn an_honest_client_is_served_in_the_middle_of_a_flood() {
+    let daemon = start();
+    let (stop, answers) = (AtomicBool::new(false), std::sync::atomic::AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut held = std::collections::VecDeque::new();
+                while !stop.load(Ordering::Relaxed) {
+                    held.extend(super::super::remote::dial(&daemon.socket));
+                    held.truncate(32);
+                }
+            });
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    // It may be cut off by its own other connections.
+                    let answered = document(&daemon.socket, &wire::Request::Status);
+                    answers.fetch_add(u64::from(answered.is_ok()), Ordering::Relaxed);
+                }
+            });
+        }
+        until("the flood", || answers.load(Ordering::Relaxed) > 20);
+        for round in 0..20 {
+            let before = answers.load(Ordering::Relaxed);
+            // Of the same user as the flood here, whose oldest silent connection may have to go: it is asked again.
+            let client = (0..50).find_map(|_| Remote::open(&daemon.socket, &table(1, 1, LONG)).ok());
+            assert!(client.is_some(), "round {round}");
+            let later = answers.load(Ordering::Relaxed) - before;
+            assert!(later < 100, "round {round}: {later} answers of the flood came first");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }

@@ -34,6 +34,7 @@ pub(super) fn load(folder: &Path) -> Result<Inner, Error> {
         faults: None,
         life: 0,
         locked_by: None,
+        written: crate::guard::Written::memory(),
         dies_at: None,
         operations: 0,
         now: Nanos::ZERO,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::faults::{self, Faults};
 use super::{Tree, errno};
-use crate::guard::Store;
+use crate::guard::{Store, Written};
 
 /// The lock of one life.
 pub struct TreeLock(Tree);
@@ -51,6 +51,24 @@ impl Store for Tree {
         }
         inner.files.remove(path);
         Ok(())
+    }
+
+    fn set_aside(&self, path: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.alive()?;
+        let text = inner.files.read(path)?;
+        inner.files.put(to, &text);
+        inner.files.remove(path);
+        Ok(())
+    }
+
+    fn written(&self, _path: &Path) -> io::Result<Written> {
+        let mut inner = self.alive()?;
+        inner.written = Written::memory();
+        Ok(inner.written.clone())
+    }
+
+    fn written_before(&self, _path: &Path) -> Option<Written> {
+        self.alive().ok().map(|inner| inner.written.clone())
     }
 
     fn lock(&self, _path: &Path) -> io::Result<Result<TreeLock, u32>> {

@@ -1,7 +1,7 @@
 //! How late a frame may be, as a curve and as cuts below it.
 
 use super::graph::Cost;
-use crate::plan::{Noise, Problem};
+use crate::plan::problem::{Noise, Problem};
 
 /// How the spread of a frame's time enters its bound, t + sqrt(A^2 + k^2 v): A is common to all blocks, v is
 /// independent.

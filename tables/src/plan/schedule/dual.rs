@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::cut::Cut;
 use super::graph::{Cost, Graph, Tail};
-use crate::plan::Problem;
+use crate::plan::problem::Problem;
 
 /// Multipliers are good enough where a better one would raise the bound by less than this fraction.
 const CLOSE: f64 = 5e-5;

@@ -9,7 +9,8 @@
 use core::ops::Range;
 use std::vec::Vec;
 
-use crate::plan::{Problem, Write};
+use crate::plan::problem::Problem;
+use crate::plan::writes::Write;
 
 /// Writes closer to an event than this fraction of the block are at the event itself, which has its own arc.
 const CLOSE: f64 = 1e-9;

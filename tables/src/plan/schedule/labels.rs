@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::cut::{Cut, Spread};
 use super::dual::{DualBound, IdleFrame, Sums, ToGo};
 use super::graph::{Cost, Graph, Tail};
-use crate::plan::{Schedule, Write};
+use crate::plan::writes::{Schedule, Write};
 
 /// Multipliers besides the best one, as factors of it: a label that is early or late has a price of its own.
 const PRICES: [f64; 5] = [0.0, 0.5, 0.8, 1.25, 2.0];

@@ -10,7 +10,8 @@ use super::cut::{Cut, Range, Spread};
 use super::dual::{DualBound, IdleFrame, Sums};
 use super::graph::{Cost, Graph};
 use super::labels::{Cuts, Effort, Search};
-use crate::plan::{Problem, Schedule};
+use crate::plan::problem::Problem;
+use crate::plan::writes::Schedule;
 
 /// The search is exhaustive up to this many blocks; above, it stops within [`GAP`].
 pub const EXHAUSTIVE_BLOCKS: usize = 12;

@@ -3,7 +3,9 @@
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| jetpace_fuzz::nodes(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    jetpace_fuzz::nodes(data);
+});
 
 #[cfg(not(fuzzing))]
 fn main() -> std::io::Result<()> {

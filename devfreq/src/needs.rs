@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use jetpace_devfreq::board::Board;
-use jetpace_devfreq::nodes::Nodes;
+use crate::board::Board;
+use crate::nodes::Nodes;
 use serde::Serialize;
 
 /// Something that the agent may want to do.

@@ -1,0 +1,254 @@
+//! A daemon that may go away and come back, behind one handle: without it the kernel's governor has the clock, and the
+//! program runs on.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent::runtime::page::{Figures, What};
+use agent::runtime::remote::{Gone, Remote};
+use jetpace_tables::table::Table;
+
+/// How often a daemon that has gone away is looked for.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A client of the daemon, as long as there is one.
+pub struct Link {
+    socket: PathBuf,
+    image: Vec<u8>,
+    table: Box<Table>,
+    remote: Option<Box<Remote>>,
+    search: Option<Search>,
+    /// What daemons counted that have gone since.
+    before: Figures,
+    lost: u64,
+    reconnects: u64,
+}
+
+impl Link {
+    /// # Errors
+    /// As [`Remote::open`].
+    pub fn open(socket: PathBuf, image: Vec<u8>) -> io::Result<Self> {
+        let remote = Box::new(Remote::open(&socket, &image)?);
+        let (table, before) = (Box::new(remote.table().clone()), Figures::default());
+        Ok(Self { socket, image, table, remote: Some(remote), search: None, before, lost: 0, reconnects: 0 })
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Tells the daemon. [`Gone`] once, when it is found to have gone; from then on what is told is lost and counted, until
+    /// it is back at a frame's start. No system call is made for it but the one of [`Remote::tell`], and those of a thread
+    /// that is started once to look for it.
+    #[inline]
+    pub fn tell(&mut self, what: What) -> Result<(), Gone> {
+        if what == What::FrameStart && self.search.is_some() {
+            self.take_found();
+        }
+        let Some(remote) = &mut self.remote else {
+            self.lost += 1;
+            return Ok(());
+        };
+        let told = remote.tell(what);
+        if told.is_err() {
+            self.lose();
+        }
+        told
+    }
+
+    #[cold]
+    fn lose(&mut self) {
+        let Some(remote) = self.remote.take() else { return };
+        self.before = sum(self.before, remote.page().figures());
+        self.lost += remote.lost() + 1;
+        // Without a thread nobody looks for it: the program runs on all the same.
+        self.search = Search::start(self.socket.clone(), self.image.clone()).ok();
+    }
+
+    #[cold]
+    fn take_found(&mut self) {
+        let Some(found) = self.search.as_ref().and_then(Search::found) else { return };
+        // The program's numbers of blocks are those of the table that it opened with.
+        if !found.table().names().eq(self.table.names()) {
+            self.search = Search::start(self.socket.clone(), self.image.clone()).ok();
+            return;
+        }
+        self.search = None;
+        self.remote = Some(found);
+        self.reconnects += 1;
+    }
+
+    /// What was counted, over all daemons.
+    pub fn figures(&self) -> Figures {
+        let now = self.remote.as_ref().map_or(Figures::default(), |remote| remote.figures());
+        sum(self.before, now)
+    }
+
+    pub fn is_served(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.lost + self.remote.as_ref().map_or(0, |remote| remote.lost())
+    }
+
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects
+    }
+}
+
+fn sum(before: Figures, now: Figures) -> Figures {
+    Figures {
+        frames: before.frames + now.frames,
+        missed: before.missed + now.missed,
+        switches: before.switches + now.switches,
+        faults: before.faults + now.faults,
+        shared: before.shared + now.shared,
+        ..now
+    }
+}
+
+/// A thread that looks for the daemon until it is there again or nobody wants it any more.
+struct Search(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    found: Mutex<Found>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Found {
+    remote: Option<Box<Remote>>,
+    unwanted: bool,
+}
+
+impl Search {
+    fn start(socket: PathBuf, image: Vec<u8>) -> io::Result<Self> {
+        let state = Arc::<State>::default();
+        let shared = Arc::clone(&state);
+        std::thread::Builder::new().name("jetpace-search".into()).spawn(move || {
+            loop {
+                let found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+                let waited = shared.wake.wait_timeout_while(found, AGAIN, |found| !found.unwanted);
+                if waited.unwrap_or_else(PoisonError::into_inner).0.unwanted {
+                    return;
+                }
+                if let Ok(remote) = Remote::open(&socket, &image) {
+                    shared.found.lock().unwrap_or_else(PoisonError::into_inner).remote = Some(Box::new(remote));
+                    return;
+                }
+            }
+        })?;
+        Ok(Self(state))
+    }
+
+    /// What it has found; never waits.
+    fn found(&self) -> Option<Box<Remote>> {
+        self.0.found.try_lock().ok()?.remote.take()
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        // Not waited for: it may be in the middle of asking. What it still finds is closed with it.
+        self.0.found.lock().unwrap_or_else(PoisonError::into_inner).unwanted = true;
+        self.0.wake.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent::runtime::listen::Listener;
+    use agent::runtime::map::Mapping;
+    use agent::runtime::page::Page;
+    use agent::runtime::wire;
+    use jetpace_tables::table::{TableClock, image};
+    use jetpace_tables::units::{Hertz, Nanos};
+    use jetpace_tables::work::ClockIndex;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::path::Path;
+    use std::time::Instant;
+
+    fn image_of(block: &str) -> Vec<u8> {
+        let clock = TableClock { index: ClockIndex(0), clock: Hertz::new(1), relative_time: 1 };
+        let second = Nanos::from_millis(1_000);
+        let table = Table::plain([0; 32], &[clock], &[(block, ClockIndex(0))], (second, second), Nanos::ZERO).unwrap();
+        let mut bytes = vec![0; image::MAX_BYTES];
+        let length = image::encode(&table, &mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    /// A daemon that answers one client and then does nothing; dropped, it is as if it was killed: the page says nothing.
+    struct Fake {
+        listener: Listener,
+        client: Option<(OwnedFd, Mapping<Page>)>,
+    }
+
+    impl Fake {
+        fn new(path: &Path) -> Self {
+            Self { listener: Listener::open(path, None).unwrap(), client: None }
+        }
+
+        fn serve(mut self, image: &[u8]) -> Self {
+            let started = Instant::now();
+            let socket = loop {
+                assert!(started.elapsed() < Duration::from_secs(60), "nobody comes");
+                match self.listener.accept() {
+                    Ok(socket) => break socket,
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            let mut buffer = vec![0; wire::LONGEST];
+            while wire::next_request(&socket, &mut buffer).is_err() {
+                assert!(started.elapsed() < Duration::from_secs(60), "it asks for nothing");
+            }
+            let (page, memory) = Mapping::<Page>::create().unwrap();
+            wire::answer(&socket, 0, image, Some(memory.as_fd())).unwrap();
+            self.client = Some((socket, page));
+            self
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_dies_is_noticed_told_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jetpace.sock");
+        let image = image_of("a");
+        let open = |fake: Fake, image: &[u8]| {
+            std::thread::scope(|scope| {
+                let serving = scope.spawn(|| fake.serve(image));
+                (Link::open(path.clone(), Vec::new()).unwrap(), serving.join().unwrap())
+            })
+        };
+        let (mut link, fake) = open(Fake::new(&path), &image);
+        let mut frame = || [What::FrameStart, What::FrameEnd].map(|what| link.tell(what).is_ok());
+        assert_eq!([frame(), frame()], [[true; 2]; 2]);
+        drop(fake);
+        // Within two frames, by one call that fails; then the program runs on.
+        let told: Vec<bool> = (0..5).flat_map(|_| frame()).collect();
+        assert_eq!(told.iter().filter(|told| !**told).count(), 1, "{told:?}");
+        assert!(told[..4].contains(&false), "{told:?}");
+        assert!(!link.is_served() && link.lost() >= 6);
+        // One with other blocks is not what the program's numbers mean.
+        drop(Fake::new(&path).serve(&image_of("b")));
+        let fake = Fake::new(&path);
+        let started = Instant::now();
+        let serving = std::thread::scope(|scope| {
+            let serving = scope.spawn(|| fake.serve(&image));
+            while !link.is_served() {
+                assert!(started.elapsed() < Duration::from_secs(60), "it is not found again");
+                assert!(link.tell(What::FrameStart).is_ok());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            serving.join().unwrap()
+        });
+        assert_eq!((link.reconnects(), link.figures().frames), (1, 0));
+        assert!(link.tell(What::FrameStart).is_ok());
+        drop(serving);
+    }
+}

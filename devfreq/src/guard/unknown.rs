@@ -1,0 +1,54 @@
+//! Where what was found before is not known any more: the GPU's bounds as nvpmodel's mode has them.
+
+use jetpace_tables::names::Shown;
+
+use super::put_back::{Report, put_back};
+use super::state::{ASIDE, Entry, Kind, STATE};
+use crate::board::nvpmodel::Conf;
+use crate::board::{Board, highest_below};
+use crate::error::Error;
+use crate::gpu::Way;
+use crate::nodes::Nodes;
+use crate::text;
+
+/// The stock governors, as releases name them.
+const STOCK: [&str; 2] = ["nvhost_podgov", "simple_ondemand"];
+
+/// Puts nvpmodel's bounds in, and a stock governor in the place of one that a killed instance may have left; `None` where
+/// nvpmodel tells nothing, or there is no GPU. Nothing else is touched.
+///
+/// # Errors
+/// Where the GPU cannot be looked at.
+pub(super) fn bounds_by_nvpmodel<N: Nodes>(nodes: &N) -> Result<Option<Report>, Error> {
+    let gpu = match Board::discover(nodes) {
+        Ok(board) => board.gpu,
+        Err(Error::NoGpu { .. }) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let conf = Conf::read(nodes).filter(|conf| conf.mode.as_ref().is_some_and(|mode| mode.name.is_some()));
+    let (Some(conf), Some(lowest)) = (conf, gpu.clocks.first()) else { return Ok(None) };
+    let entry = |node: &str, kind, original: String| -> Result<Entry, Error> {
+        let path = gpu.node(node);
+        let ours = vec![text::word(nodes, &path)?];
+        Ok(Entry { path, kind, original, ours, hot: Vec::new() })
+    };
+    let mut entries = Vec::new();
+    let stock = STOCK.iter().find(|stock| gpu.governors.iter().any(|governor| governor == *stock));
+    let is_ours = Way::ALL.iter().any(|way| way.governor() == Some(gpu.governor.as_str()));
+    if let Some(stock) = stock.filter(|_| is_ours) {
+        entries.push(entry("governor", Kind::Governor, (*stock).to_owned())?);
+    }
+    entries.push(entry("min_freq", Kind::Min, lowest.get().to_string())?);
+    entries.push(entry("max_freq", Kind::Max, highest_below(&gpu.clocks, conf.gpu_max).get().to_string())?);
+    Ok(Some(put_back(nodes, &entries)))
+}
+
+/// What was done with a state file that cannot be used, in words.
+pub fn words(why: &str, bounds: Option<&Report>) -> String {
+    let bounds = match bounds {
+        None => "nvpmodel tells no bounds, so the nodes are left as they are: look at them".to_owned(),
+        Some(report) if report.failed.is_empty() => "the GPU's bounds are nvpmodel's now".to_owned(),
+        Some(report) => format!("nvpmodel's bounds could not be put in: {}", report.failures()),
+    };
+    format!("{STATE} {}; it is kept as {ASIDE}; {bounds}", Shown(why))
+}
