@@ -93,7 +93,7 @@ impl Drop for Listener {
 }
 
 fn id(found: &FileStat) -> (u64, u64) {
-    (found.st_dev as u64, found.st_ino as u64)
+    (found.st_dev, found.st_ino)
 }
 
 /// Makes a folder where it is missing; whether it had to.
