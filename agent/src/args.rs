@@ -105,8 +105,10 @@ impl Command {
 pub enum BoardArg {
     /// This machine.
     Auto,
-    /// A virtual board by name.
+    /// A virtual board by name, in memory and in its own time.
     Sim(String),
+    /// The same on disk and in real time, for programs of one's own.
+    Live(String),
     /// The root of a copied or recorded sysfs tree.
     Tree(PathBuf),
 }
@@ -142,10 +144,11 @@ impl FromStr for BoardArg {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.strip_prefix("sim:") {
-            Some(name) => Self::Sim(name.to_owned()),
-            None if text == "auto" => Self::Auto,
-            None => Self::Tree(PathBuf::from(text)),
+        Ok(match text.split_once(':') {
+            Some(("sim", name)) => Self::Sim(name.to_owned()),
+            Some(("live", name)) => Self::Live(name.to_owned()),
+            _ if text == "auto" => Self::Auto,
+            _ => Self::Tree(PathBuf::from(text)),
         })
     }
 }
@@ -155,6 +158,7 @@ impl fmt::Display for BoardArg {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Sim(name) => write!(f, "sim:{name}"),
+            Self::Live(name) => write!(f, "live:{name}"),
             Self::Tree(root) => write!(f, "{}", root.display()),
         }
     }

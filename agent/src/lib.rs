@@ -11,6 +11,7 @@ pub mod dry_run;
 pub mod emc;
 pub mod failure;
 pub mod files;
+pub mod machine;
 pub mod program;
 #[cfg(feature = "report")]
 pub mod report;

@@ -56,7 +56,8 @@ struct jetpace_options {
   size_t size;
   // "auto" or NULL for this machine, "sim:NAME" for a virtual board, else the root of a sysfs tree.
   const char *board;
-  // The daemon's socket. NULL: the usual one if a daemon listens there, else the nodes. "": never a daemon.
+  // The daemon's socket. NULL: $JETPACE_SOCKET or the usual one if a daemon listens there, else the nodes. "": never
+  // a daemon.
   const char *socket;
   // A way of fixing the clock, as `jetpace probe` names them; NULL: the cheapest that works.
   const char *way;

@@ -111,11 +111,12 @@ impl Backend {
         }
         let image = given.map(fs::read).transpose()?.unwrap_or_default();
         // A board that is named is meant to be driven from here, unless a socket is named, too.
+        let named = std::env::var_os(wire::SOCKET_VARIABLE).filter(|path| !path.is_empty());
         let socket = match (&options.socket, &options.board) {
             (Some(path), _) if path.is_empty() => None,
             (Some(path), _) => Some(PathBuf::from(path)),
             (None, Some(board)) if board != "auto" => None,
-            (None, _) => Some(PathBuf::from(wire::SOCKET)),
+            (None, _) => Some(named.map_or_else(|| PathBuf::from(wire::SOCKET), PathBuf::from)),
         };
         if let Some(socket) = socket {
             match Link::open(socket, image.clone()) {

@@ -45,7 +45,8 @@ pub struct jetpace_options {
     pub size: usize,
     /// "auto" or NULL for this machine, "sim:NAME" for a virtual board, else the root of a sysfs tree.
     pub board: *const c_char,
-    /// The daemon's socket. NULL: the usual one if a daemon listens there, else the nodes. "": never a daemon.
+    /// The daemon's socket. NULL: $JETPACE_SOCKET or the usual one if a daemon listens there, else the nodes. "": never
+    /// a daemon.
     pub socket: *const c_char,
     /// A way of fixing the clock, as `jetpace probe` names them; NULL: the cheapest that works.
     pub way: *const c_char,

@@ -6,5 +6,6 @@
 mod bad_input;
 mod compare;
 mod emc;
+mod live;
 mod objectives;
 mod service;

@@ -83,9 +83,8 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let network = self.network()?;
         match &self.board {
-            BoardArg::Tree(root) => Err(Failure::usage(format_args!(
-                "{}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME",
-                root.display()
+            board @ (BoardArg::Tree(_) | BoardArg::Live(_)) => Err(Failure::usage(format_args!(
+                "{board}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME"
             ))),
             #[cfg(feature = "cuda")]
             BoardArg::Auto => self.measure_here(network),

@@ -4,7 +4,7 @@ mod events;
 mod pace;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ const GRACE: Nanos = Nanos::from_millis(5_000);
 /// Options of `hold`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The machine: auto, or the root of a sysfs tree
+    /// The machine: auto, live:NAME, or the root of a sysfs tree
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// The clock to hold, one of the available ones
@@ -81,11 +81,8 @@ impl Args {
         if self.fps.is_some_and(|fps| !fps.is_finite() || fps <= 0.0) {
             return Err(Failure::usage("--fps takes a number above 0"));
         }
-        let root = match &self.board {
-            BoardArg::Auto => ThisMachine::at("/"),
-            BoardArg::Tree(root) => ThisMachine::at(root),
-            BoardArg::Sim(_) => return Err(Failure::usage("a virtual board has no GPU that a command could run on")),
-        };
+        let machine = self.board.on_disk()?;
+        let root = machine.nodes();
         if self.dry_run {
             return self.print_writes(&root);
         }
@@ -148,16 +145,22 @@ impl Args {
         self.window.unwrap_or(frames.max(SHORTEST_WINDOW))
     }
 
+    /// What the command finds: the board's own, and where libjetpace is to look.
+    fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let socket = self.socket.clone().or_else(|| self.board.socket()).filter(|_| self.fps.is_some());
+        self.board.environment().into_iter().chain(socket.map(|path| (wire::SOCKET_VARIABLE, path))).collect()
+    }
+
     /// Where programs with libjetpace tell their frames; `None` where only lines count.
     fn listen(&self) -> Result<Option<Events>, Failure> {
-        let (path, named) = match (&self.socket, &self.board) {
-            (Some(path), _) => (path.as_path(), true),
-            (None, BoardArg::Auto) if self.fps.is_some() => (Path::new(wire::SOCKET), false),
+        let (path, named) = match (&self.socket, self.board.socket()) {
+            (Some(path), _) => (path.clone(), true),
+            (None, Some(path)) if self.fps.is_some() => (path, false),
             _ => return Ok(None),
         };
-        match Events::listen(path) {
+        match Events::listen(&path) {
             Ok(events) => Ok(Some(events)),
-            Err(e) if named => Err(Failure::file(path, &e)),
+            Err(e) if named => Err(Failure::file(&path, &e)),
             Err(e) => {
                 log::warn!("{}: {e}; only lines on the command's stdout count as frames", path.display());
                 Ok(None)
@@ -176,7 +179,7 @@ impl Args {
         N: Nodes + Store + Clone,
         T: Timer,
     {
-        let mut command = Running::start(&self.command, self.fps.is_some(), || self.confine(gpu))?;
+        let mut command = Running::start(&self.command, &self.environment(), self.fps.is_some(), || self.confine(gpu))?;
         let timer = Monotonic::new();
         let mut pace = self.fps.map(|fps| Pace::new(fps, start));
         let window = self.window();
@@ -286,12 +289,17 @@ struct Running {
 
 impl Running {
     /// Starts the command, and calls `started` before anything else is.
-    fn start(command: &[String], count: bool, started: impl FnOnce()) -> Result<Self, Failure> {
+    fn start(
+        command: &[String],
+        environment: &[(&str, PathBuf)],
+        count: bool,
+        started: impl FnOnce(),
+    ) -> Result<Self, Failure> {
         let [name, arguments @ ..] = command else {
             return Err(Failure::usage("no command to run"));
         };
         let mut start = Command::new(name);
-        start.args(arguments);
+        start.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
         if count {
             start.stdout(Stdio::piped());
         }
@@ -348,6 +356,8 @@ fn pass_on(mut stdout: impl BufRead, lines: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,6 @@ use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::Timer;
 
 use crate::args::BoardArg;
-use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::files::output::{print_json, print_text};
 use document::Document;
@@ -18,7 +17,7 @@ use document::Document;
 /// Options of `probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The machine: auto, sim:NAME, or the root of a sysfs tree
+    /// The machine: auto, sim:NAME, live:NAME, or the root of a sysfs tree
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// Try each way of fixing the clock by a raise and a lowering; everything is put back
@@ -33,8 +32,6 @@ impl Args {
     /// Looks, and prints what was found.
     pub fn run(self) -> Result<(), Failure> {
         let document = match &self.board {
-            BoardArg::Auto => self.look(&ThisMachine::at("/"), Monotonic::new()),
-            BoardArg::Tree(root) => self.look(&ThisMachine::at(root), Monotonic::new()),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;
@@ -42,6 +39,10 @@ impl Args {
             }
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(Failure::usage("this jetpace was built without virtual boards")),
+            board => {
+                let machine = board.on_disk()?;
+                self.look(&machine.nodes(), Monotonic::new())
+            }
         }?;
         match self.json {
             true => print_json(&document),
@@ -100,7 +101,7 @@ mod tests {
             boards += 1;
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let args = Args { board: BoardArg::Tree(path.clone()), test_write: false, json: true };
-            let document = args.look(&ThisMachine::at(&path), Monotonic::new()).unwrap();
+            let document = args.look(&crate::dry_run::ThisMachine::at(&path), Monotonic::new()).unwrap();
             let json = serde_json::to_value(&document).unwrap();
             let top = ["board", "emc", "format", "gpu", "missing", "needs", "over_current", "rails", "thermal"];
             assert_eq!(keys(&json), top, "{name}");

@@ -5,7 +5,7 @@ use jetpace_devfreq::guard::{self, Leftover, Report, Store};
 use jetpace_devfreq::nodes::Nodes;
 
 use crate::args::BoardArg;
-use crate::dry_run::{DryRun, ThisMachine};
+use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::files::output::print_text;
 
@@ -23,11 +23,11 @@ pub struct Args {
 impl Args {
     /// Restores.
     pub fn run(self) -> Result<(), Failure> {
-        let nodes = match self.board {
-            BoardArg::Auto => ThisMachine::at("/"),
-            BoardArg::Tree(root) => ThisMachine::at(root),
+        let machine = match &self.board {
             BoardArg::Sim(_) => return Err(Failure::usage("a virtual board keeps nothing that could be put back")),
+            board => board.on_disk()?,
         };
+        let nodes = machine.nodes();
         if self.dry_run { print_text(&dry_run(&nodes)?) } else { restore(&nodes) }
     }
 }

@@ -6,7 +6,6 @@ use jetpace_devfreq::selftest::{self, Report};
 use jetpace_devfreq::timer::Monotonic;
 
 use crate::args::BoardArg;
-use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
 use crate::files::output::{print_json, write_file};
 
@@ -29,8 +28,6 @@ impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let rounds = self.rounds.min(1_000_000);
         let report = match &self.board {
-            BoardArg::Auto => selftest::run(&ThisMachine::at("/"), Monotonic::new(), rounds),
-            BoardArg::Tree(root) => selftest::run(&ThisMachine::at(root), Monotonic::new(), rounds),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;
@@ -38,6 +35,10 @@ impl Args {
             }
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => return Err(Failure::usage("this build has no virtual boards")),
+            board => {
+                let machine = board.on_disk()?;
+                selftest::run(&machine.nodes(), Monotonic::new(), rounds)
+            }
         };
         say(&report);
         match &self.output {

@@ -16,7 +16,6 @@ use sd_notify::NotifyState;
 
 use crate::args::BoardArg;
 use crate::confine::{self, Cap, Needs};
-use crate::dry_run::ThisMachine;
 use crate::emc;
 use crate::failure::Failure;
 use crate::runtime::access::Access;
@@ -64,8 +63,6 @@ impl Args {
     /// Serves until told to stop.
     pub fn run(self) -> Result<(), Failure> {
         match &self.board {
-            BoardArg::Auto => self.serve(ThisMachine::at("/"), Monotonic::new(), Some(Path::new("/"))),
-            BoardArg::Tree(root) => self.serve(ThisMachine::at(root), Monotonic::new(), Some(root)),
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
                 let board = jetpace_devfreq::sim::Board::new(name, self.seed).map_err(Failure::usage)?;
@@ -73,6 +70,10 @@ impl Args {
             }
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(crate::args::no_sim()),
+            board => {
+                let machine = board.on_disk()?;
+                self.serve(machine.nodes(), Monotonic::new(), Some(machine.root()))
+            }
         }
     }
 

@@ -16,6 +16,9 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recv
 /// Where the daemon listens: in a folder of its own, which containers may have without the daemon's state.
 pub const SOCKET: &str = "/run/jetpace-clients/jetpace.sock";
 
+/// Names another socket to programs with libjetpace that name none themselves.
+pub const SOCKET_VARIABLE: &str = "JETPACE_SOCKET";
+
 /// The longest packet.
 pub const LONGEST: usize = if MAX_BYTES > 64 * 1024 { MAX_BYTES + 64 } else { 64 * 1024 };
 

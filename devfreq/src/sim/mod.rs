@@ -9,6 +9,7 @@
 //! fits.
 
 mod boards;
+pub mod disk;
 mod ina;
 mod layout;
 mod meter;

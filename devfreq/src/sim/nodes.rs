@@ -120,6 +120,11 @@ impl VirtualNodes {
         Self { tree: Arc::new(layout::tree(spec)), world, store: Files::default() }
     }
 
+    /// All paths and links, for laying them out elsewhere.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     fn find(&self, path: &Path) -> io::Result<(&Entry, u32)> {
         let real = self.tree.canonical(path);
         match self.tree.files.get(&real) {
@@ -233,6 +238,11 @@ fn read(world: &mut World, entry: &Entry) -> io::Result<String> {
         Entry::Text(_) => {}
         _ => world.spend_access(),
     }
+    text(world, entry)
+}
+
+/// What a node reads, in no time.
+pub(super) fn text(world: &World, entry: &Entry) -> io::Result<String> {
     let line = |value: &dyn std::fmt::Display| format!("{value}\n");
     Ok(match entry {
         Entry::Text(text) => text.clone(),
@@ -282,18 +292,23 @@ fn read_rail(world: &World, chip: usize, channel: usize, quantity: Quantity) -> 
 }
 
 fn write(world: &mut World, entry: &Entry, text: &str) -> io::Result<()> {
+    match entry {
+        Entry::Devfreq(_) => world.spend_clock_write(),
+        _ => world.spend_access(),
+    }
+    take(world, entry, text)
+}
+
+/// What a write does, in no time.
+pub(super) fn take(world: &mut World, entry: &Entry, text: &str) -> io::Result<()> {
     let number = || text.trim().parse::<u64>().map_err(|_| errno(libc::EINVAL));
     let switch = || number().map(|value| value != 0);
     match entry {
         Entry::Devfreq(file) => {
-            world.spend_clock_write();
             let written = world.devfreq.write(file, text);
             world.after_write();
             return written;
         }
-        _ => world.spend_access(),
-    }
-    match entry {
         Entry::Device(Device::Railgate) => world.railgate = switch()?,
         Entry::Device(Device::RailgateDelay) => world.railgate_ns = number()?.saturating_mul(1_000_000),
         Entry::Device(Device::Control) => match text.trim() {

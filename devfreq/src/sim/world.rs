@@ -192,6 +192,14 @@ impl World {
         self.job.is_none()
     }
 
+    /// When the queued block will have ended if nothing changes until then.
+    pub fn ends_at(&self) -> Option<u64> {
+        let job = self.job.as_ref()?;
+        let stalled = self.path.next(self.now).saturating_sub(self.now);
+        let stall = if self.path.stalled(self.now) { stalled } else { 0 };
+        Some(self.now + stall + (job.left * self.execution_s(job) * 1e9).ceil() as u64)
+    }
+
     /// Durations of the executions since [`Self::start`], in nanoseconds.
     pub fn finished(&self) -> &[u64] {
         &self.finished
