@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use jetpace_kernels::cubin::Capability;
 use jetpace_kernels::launch::{Gpu, LaunchPlan};
 use jetpace_kernels::net::OpBlock;
+use jetpace_kernels::packed::PackedWeights;
 use jetpace_kernels::weights::Weights;
-use jetpace_kernels::weights::packed::PackedWeights;
 use jetpace_tables::work::Size;
 
 fn main() -> ExitCode {

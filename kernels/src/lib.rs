@@ -8,6 +8,7 @@ mod error;
 pub mod launch;
 pub mod net;
 pub mod pack;
+pub mod packed;
 pub mod reference;
 pub mod weights;
 

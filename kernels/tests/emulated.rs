@@ -10,9 +10,9 @@ use std::process::{Command, Output};
 use jetpace_kernels::cubin::Capability;
 use jetpace_kernels::launch::{Gpu, LaunchPlan};
 use jetpace_kernels::net::{self, OpBlock};
+use jetpace_kernels::packed::PackedWeights;
 use jetpace_kernels::reference::{self, Tensor};
 use jetpace_kernels::weights::Weights;
-use jetpace_kernels::weights::packed::PackedWeights;
 use jetpace_tables::work::Size;
 
 /// The folder of a stub by its name, or nothing where they are not built.

@@ -88,8 +88,8 @@ fn a_network_runs_without_a_table() {
 fn a_launch_plan_is_measured_and_run() {
     use jetpace_kernels::cubin::Capability;
     use jetpace_kernels::launch::{Gpu, LaunchPlan};
+    use jetpace_kernels::packed::PackedWeights;
     use jetpace_kernels::weights::Weights;
-    use jetpace_kernels::weights::packed::PackedWeights;
     use jetpace_tables::work::Size;
 
     let folder = tempfile::tempdir().expect("no folder");

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::{Activation, BlockPlan, Buffer, Launch, LaunchPlan, Work, grid_of, tile};
+use super::grid::grid_of;
+use super::{Activation, BlockPlan, Buffer, Launch, LaunchPlan, Work, tile};
 use crate::abi::{
     CHANNEL_ALIGN, CONV_KERNEL_MAX, ConvShape, IMAGE_CHANNELS, Kernel, LinearShape, PoolShape, STEM_TILE,
 };

@@ -5,6 +5,7 @@
 
 mod check;
 mod document;
+mod grid;
 mod tile;
 
 use std::collections::BTreeMap;
@@ -12,13 +13,13 @@ use std::collections::BTreeMap;
 use jetpace_tables::work::Size;
 
 use crate::abi::{
-    AVERAGE_CHANNELS, CHANNEL_ALIGN, CONV_KERNEL_MAX, ConvShape, IMAGE_CHANNELS, Kernel, LINEAR_OUTPUTS, LinearShape,
-    POINTWISE_CHANNELS, PoolShape, STEM_TILE, STEMS, Tile,
+    CHANNEL_ALIGN, CONV_KERNEL_MAX, ConvShape, IMAGE_CHANNELS, Kernel, LinearShape, PoolShape, STEM_TILE, STEMS, Tile,
 };
 use crate::cubin::Capability;
 use crate::error::Error;
 use crate::net::{Conv, Linear, Op, OpBlock, Pool};
 pub use check::LayerSize;
+use grid::grid_of;
 
 /// What a plan has to know of the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,32 +381,6 @@ impl Planner<'_> {
 /// The first scratch buffer that is not among those still to be read.
 fn scratch(live: &[Buffer]) -> Buffer {
     (0..=live.len() as u8).map(Buffer::Scratch).find(|b| !live.contains(b)).unwrap_or(Buffer::Scratch(0))
-}
-
-/// Thread blocks of a kernel on its work; none where it does not do such work.
-fn grid_of(kernel: Kernel, work: &Work) -> [u32; 3] {
-    match (kernel, work) {
-        (Kernel::Conv(tile), Work::Conv { shape, .. }) => [tile::thread_blocks(shape, tile), shape.splits, 1],
-        (Kernel::ConvReduce, Work::Conv { shape, .. }) => pointwise(shape.outputs()),
-        (Kernel::Stem(_), Work::Conv { shape, .. }) => {
-            let [rows, columns, channels] = STEM_TILE;
-            let across = shape.out_width.div_ceil(columns);
-            [across, shape.out_height.div_ceil(rows), shape.batch * shape.out_channels / channels]
-        }
-        (Kernel::MaxPool, Work::Pool { shape, .. }) => {
-            pointwise(shape.batch * shape.out_height * shape.out_width * shape.channels)
-        }
-        (Kernel::GlobalAverage, Work::Pool { shape, .. }) => {
-            [shape.channels.div_ceil(AVERAGE_CHANNELS), shape.batch, 1]
-        }
-        (Kernel::Linear1, Work::Linear { shape, .. }) => [shape.outputs.div_ceil(LINEAR_OUTPUTS), 1, 1],
-        _ => [0; 3],
-    }
-}
-
-/// The grid of a kernel whose threads do eight channels each.
-fn pointwise(outputs: u32) -> [u32; 3] {
-    [outputs.div_ceil(POINTWISE_CHANNELS).div_ceil(Kernel::ConvReduce.threads()), 1, 1]
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::abi::{AVERAGE_CHANNELS, LINEAR_OUTPUTS};
 use crate::net;
 use jetpace_tables::work::Network;
 

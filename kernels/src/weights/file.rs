@@ -23,7 +23,7 @@ const LONGEST_HEADER: u64 = 16 << 20;
 
 /// An open safetensors file whose header is right.
 #[derive(Debug)]
-pub(super) struct TensorFile {
+pub(crate) struct TensorFile {
     path: PathBuf,
     file: File,
     /// Where the tensors' bytes start.
@@ -32,17 +32,17 @@ pub(super) struct TensorFile {
 }
 
 impl TensorFile {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let mut file = File::open(path).map_err(|e| Error::file(path, e))?;
         let (header, data) = read_header(path, &mut file)?;
         Ok(Self { path: path.to_owned(), file, data, header })
     }
 
-    pub(super) fn info(&self, tensor: &str) -> Result<&TensorInfo, Error> {
+    pub(crate) fn info(&self, tensor: &str) -> Result<&TensorInfo, Error> {
         self.header.info(tensor).ok_or_else(|| Error::weights(&self.path, format_args!("{tensor} is missing")))
     }
 
-    pub(super) fn bytes(&self, tensor: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn bytes(&self, tensor: &str) -> Result<Vec<u8>, Error> {
         let (start, end) = self.info(tensor)?.data_offsets;
         let mut bytes = vec![0; end - start];
         self.file.read_exact_at(&mut bytes, self.data + start as u64).map_err(|e| Error::file(&self.path, e))?;

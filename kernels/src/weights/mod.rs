@@ -5,7 +5,6 @@
 
 mod file;
 mod names;
-pub mod packed;
 
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::error::Error;
 use crate::net::{Op, OpBlock};
+pub(crate) use file::TensorFile;
 use file::WeightsFile;
 
 /// One layer's weights in f32, batch norm folded in.

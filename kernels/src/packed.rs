@@ -6,12 +6,11 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::Weights;
-use super::file::TensorFile;
 use crate::error::Error;
 use crate::launch::LayerSize;
 use crate::net::OpBlock;
 use crate::pack::{self, Packed};
+use crate::weights::{TensorFile, Weights};
 
 /// A launch plan's weights.
 #[derive(Debug)]
