@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use jetpace_tables::model::Model;
-use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
 use super::plan::RISK;
 use crate::args::{Cli, network};
 use crate::failure::Failure;
-use crate::files::model;
 use crate::files::output::write_file;
+use crate::files::{model, table};
 use crate::report::page::Page;
 use crate::session::frames::Pace;
 use crate::session::virtual_board::{VirtualRun, best_fixed};
@@ -92,8 +91,7 @@ impl Args {
         command(&["plan", &word(&model), "--deadline", &asked, "-o", &word(&table)])?;
         command(&["run", "--board", &board, "--table", &word(&table), "--frames", &FRAMES.to_string()])?;
 
-        let bytes = fs::read(&table).map_err(|e| Failure::file(&table, &e))?;
-        let planned = image::decode(&bytes).map_err(|e| Failure::failed(format_args!("{}: {e}", table.display())))?;
+        let planned = table::read(&table)?;
         let pace = Pace { deadline, period: deadline };
         let network = network(net)?;
         let case = VirtualRun {

@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
+use jetpace_devfreq::board::hex;
 use jetpace_tables::hw::PowerOf;
 use jetpace_tables::model::Model;
-use jetpace_tables::table::image;
 use jetpace_tables::table::{Rung, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::BlockId;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::files::model::{self, hex};
 use crate::files::output::{print_json, print_text};
+use crate::files::{model, table};
 
 /// Options of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ impl Args {
             let (model, _) = model::read(&self.file)?;
             return if self.json { print_json(&model) } else { print_text(&of_model(&model)) };
         }
-        let table = image::decode(&bytes).map_err(|e| Failure::usage(format_args!("{}: {e}", self.file.display())))?;
+        let table = table::decode(&bytes, &self.file)?;
         if self.json { print_json(&Document::new(&table)) } else { print_text(&of_table(&table)) }
     }
 }

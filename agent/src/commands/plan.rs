@@ -8,11 +8,10 @@ mod front;
 #[cfg(feature = "report")]
 mod objective;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jetpace_tables::model::{BlockModel, Model};
 use jetpace_tables::plan::{self, Ask, Expected, Holds, Plan, PlanError, Problem, SizeClass};
-use jetpace_tables::table::image::{self, MAX_BYTES};
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
@@ -20,8 +19,8 @@ use jetpace_tables::work::Size;
 #[cfg(feature = "report")]
 use crate::commands::compare::uplink::Channel;
 use crate::failure::{Failure, Reason};
-use crate::files::model;
-use crate::files::output::{print_json, while_working, write_file};
+use crate::files::output::{print_json, while_working};
+use crate::files::{model, table};
 use crate::session::sizes::SizeShare;
 use document::Document;
 
@@ -179,8 +178,8 @@ impl Args {
         if let Some((_, follows)) = &table {
             eprint!("{}", follows.beside);
         }
-        if let Some((path, (table, _))) = self.output.as_ref().zip(table) {
-            write_table(path, &table)?;
+        if let Some((path, (made, _))) = self.output.as_ref().zip(table) {
+            table::write(path, &made)?;
         }
         #[cfg(feature = "report")]
         if !self.pareto.is_empty() {
@@ -382,12 +381,6 @@ fn least_energy(problem: Problem) -> Result<(Problem, Plan, f64), PlanError> {
     let plan = plan::dependable(&problem, plan::plan(&problem)?)?;
     let energy_j = plan.outcome.energy_j;
     Ok((problem, plan, energy_j))
-}
-
-fn write_table(path: &Path, table: &Table) -> Result<(), Failure> {
-    let mut bytes = vec![0; MAX_BYTES];
-    let length = image::encode(table, &mut bytes).map_err(Failure::failed)?;
-    write_file(path, &bytes[..length])
 }
 
 /// Of two reasons the one that is nearer to a plan.

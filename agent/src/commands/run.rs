@@ -4,8 +4,7 @@ mod document;
 mod frame_log;
 
 use jetpace_tables::governor::trace::Fault;
-use jetpace_tables::table::Table;
-use jetpace_tables::table::image;
+use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use std::path::PathBuf;
 use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_json, print_text};
+use crate::files::table;
 use crate::runtime::writer::Asked;
 use crate::session::frames::{Course, Pace, Starts};
 use crate::session::sizes::{self, SizeShare};
@@ -138,9 +138,9 @@ impl Args {
             Err(Error::NoGpu { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let digest = board.as_ref().map(Board::digest).unwrap_or_default();
+        let digest = board.as_ref().map(Board::digest_bytes).unwrap_or_default();
         let table = self.read_table(&digest)?;
-        let (network, pace, risk) = self.work(table.as_ref())?;
+        let (network, pace, risk) = self.work(table.as_deref())?;
         let runner = self.precompiled.runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
         let rails = board.as_ref().map(|board| board.rails.clone()).unwrap_or_default();
         let meter = RailMeter::new(Rails::new(nodes.clone(), timer, rails));
@@ -149,7 +149,7 @@ impl Args {
         let stop = Stop::install()?;
         jetpace_devfreq::guard::restore_on_panic(nodes.clone());
         let mut machine = Machine { nodes, board, runner, timer, meter };
-        let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
+        let drive = table.as_deref().map_or(Drive::Stock, Drive::Table);
         if self.dry_run {
             return print_text(&machine.dry_run(
                 drive,
@@ -194,8 +194,8 @@ impl Args {
         }
         // The board is looked at first: a table tells nothing of use on a machine that is not there.
         let nodes = sim::Board::new(name, self.seed).map_err(Failure::usage)?.nodes();
-        let table = self.read_table(&Board::discover(&nodes)?.digest())?;
-        let (network, pace, risk) = self.work(table.as_ref())?;
+        let table = self.read_table(&Board::discover(&nodes)?.digest_bytes())?;
+        let (network, pace, risk) = self.work(table.as_deref())?;
         let frames = self.frames();
         let mut case = VirtualRun {
             board: name.to_owned(),
@@ -207,7 +207,7 @@ impl Args {
             sizes: self.sizes.clone(),
         };
         let stop = Stop::install()?;
-        let drive = table.as_ref().map_or(Drive::Stock, Drive::Table);
+        let drive = table.as_deref().map_or(Drive::Stock, Drive::Table);
         if self.dry_run {
             let machine = machine(name, self.seed, case.network)?;
             let course = Course { frames: case.frames, pace, starts: Starts::Timer, sizes: &case.sizes, stop: &stop };
@@ -256,24 +256,8 @@ impl Args {
     }
 
     /// Reads the table and refuses one for another board.
-    fn read_table(&self, board: &str) -> Result<Option<Table>, Failure> {
-        let Some(path) = &self.table else { return Ok(None) };
-        let bytes = std::fs::read(path).map_err(|e| Failure::file(path, &e))?;
-        let table = image::decode(&bytes).map_err(|e| Failure::usage(format_args!("{}: {e}", path.display())))?;
-        let planned_for: String = table.board().iter().map(|byte| format!("{byte:02x}")).collect();
-        if planned_for != board {
-            return Err(Failure::new(
-                Reason::Calibration,
-                format_args!(
-                    "{}: planned for board {:.12}, this one ({}) is {board:.12}: another board, power mode, release or \
-                     clock list; calibrate and plan again",
-                    path.display(),
-                    planned_for,
-                    self.board,
-                ),
-            ));
-        }
-        Ok(Some(table))
+    fn read_table(&self, board: &Digest) -> Result<Option<Box<Table>>, Failure> {
+        self.table.as_deref().map(|path| table::read_for(path, board)).transpose()
     }
 
     fn network(&self, table: Option<&Table>) -> Result<Network, Failure> {

@@ -10,7 +10,6 @@ use jetpace_devfreq::guard::{self, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::Timer;
-use jetpace_tables::table::image;
 use nix::unistd::Group;
 use sd_notify::NotifyState;
 
@@ -18,6 +17,7 @@ use crate::args::BoardArg;
 use crate::confine::{self, Cap, Needs};
 use crate::emc;
 use crate::failure::Failure;
+use crate::files::table;
 use crate::runtime::access::Access;
 use crate::runtime::control::Schedule;
 use crate::runtime::daemon::{Daemon, EVENTS_PER_S, Manager, Options};
@@ -91,10 +91,7 @@ impl Args {
         let (clock, board) = open::take(nodes.clone(), timer, self.way)?;
         let table = match &self.table {
             Some(path) => {
-                let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
-                let named = |e| Failure::usage(format_args!("{}: {e}", path.display()));
-                let table = Box::new(image::decode(&bytes).map_err(named)?);
-                open::check(&table, &board)?;
+                let table = table::read_for(path, &board)?;
                 emc::check(&nodes, &Board::discover(&nodes)?, &table)?;
                 Some(table)
             }

@@ -97,13 +97,10 @@ pub fn digest_from_hex(text: &str) -> Option<Digest> {
     Some(digest)
 }
 
-/// A digest as hexadecimal digits.
-pub fn hex(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use jetpace_devfreq::board::hex;
+
     use super::*;
 
     #[test]

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jetpace_tables::table::Table;
-use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -312,12 +311,4 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
             }
         }
     }
-}
-
-pub(crate) fn encode(table: &Table) -> Vec<u8> {
-    let mut bytes = vec![0; image::MAX_BYTES];
-    // A sound table always fits.
-    let length = image::encode(table, &mut bytes).unwrap_or(0);
-    bytes.truncate(length);
-    bytes
 }

@@ -5,10 +5,10 @@ use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::hw::{GpuClock, Timer};
-use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::table::Digest;
 
 use super::tend::BoardClock;
-use crate::failure::{Failure, Reason};
+use crate::failure::Failure;
 
 /// Takes the GPU's clock: what a killed instance left is put back first, and on every way out so is what was found. The
 /// GPU is left to the stock governor.
@@ -27,16 +27,4 @@ pub fn take<N: Nodes + Store + Clone, T: Timer>(
     clock.release()?;
     let digest = clock.board();
     Ok((clock, digest))
-}
-
-/// Refuses a table that was made for another board.
-///
-/// # Errors
-/// Exit code 4, where the digests differ.
-pub fn check(table: &Table, board: &Digest) -> Result<(), Failure> {
-    if table.board() == board {
-        return Ok(());
-    }
-    let why = "the table is for another board, power mode, EMC clock or release: calibrate and plan again";
-    Err(Failure::new(Reason::Calibration, why))
 }

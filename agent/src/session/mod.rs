@@ -200,7 +200,7 @@ where
             emc::check(&self.nodes, board, table)?;
         }
         let (mut clock, board) = open::take(self.nodes.clone(), self.timer.clone(), None)?;
-        open::check(table, &board)?;
+        crate::files::table::check(table, &board)?;
         let writer = match Writer::choose(asked, table) {
             Some(writer) => writer,
             None => Writer::by_cost(clock.write_cost()?),

@@ -397,7 +397,7 @@ fn a_table_for_another_board_mode_memory_clock_or_release_is_refused_at_once() {
         tree.outside(|outside| outside.put(file, text));
         assert_ne!(open_digest(&tree), old, "{what} is not in the digest");
         let table = table(&tree, old, LONG);
-        let refusal = open::check(&table, &open_digest(&tree)).unwrap_err();
+        let refusal = jetpace::files::table::check(&table, &open_digest(&tree)).unwrap_err();
         assert_eq!(refusal.reason(), jetpace::failure::Reason::Calibration, "{what}");
         let served = Served::start(&tree);
         let refusal = Remote::open(&served.socket, &bytes(&table)).unwrap_err().to_string();

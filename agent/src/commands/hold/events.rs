@@ -10,8 +10,9 @@ use jetpace_tables::table::{Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
+use crate::files::table::encode;
 use crate::runtime::access::{Access, Peer};
-use crate::runtime::daemon::{MAX_CLIENTS, encode};
+use crate::runtime::daemon::MAX_CLIENTS;
 use crate::runtime::listen::Listener;
 use crate::runtime::map::Mapping;
 use crate::runtime::page::{Figures, Page, Reader, SLOTS, State, What};
@@ -49,7 +50,7 @@ impl Events {
             .map_err(io::Error::other)?;
         Ok(Self {
             listener: Listener::open(path, None)?,
-            table: encode(&table),
+            table: encode(&table).map_err(io::Error::other)?,
             callers: Vec::new(),
             clients: Vec::new(),
             frames: 0,
@@ -212,7 +213,7 @@ mod tests {
         let clock = TableClock { index: ClockIndex(3), clock: Hertz::new(5), relative_time: 1 };
         let wanted = [("a", ClockIndex(3)), ("b", ClockIndex(3))];
         let pace = (Nanos::from_millis(40), Nanos::from_millis(40));
-        let own = encode(&Table::plain([9; 32], &[clock], &wanted, pace, Nanos::ZERO).unwrap());
+        let own = encode(&Table::plain([9; 32], &[clock], &wanted, pace, Nanos::ZERO).unwrap()).unwrap();
         let blocks = beside(&mut events, || Remote::open(&path, &own).unwrap().table().blocks());
         assert_eq!(blocks, 2);
     }

@@ -12,11 +12,11 @@ use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
-use super::{Args, Follows, Made, write_table};
+use super::{Args, Follows, Made};
 use crate::commands::compare::server::{BUILT_IN, Side, sides};
 use crate::failure::Failure;
-use crate::files::model;
 use crate::files::output::{print_json, print_text, while_working};
+use crate::files::{model, table};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -112,8 +112,8 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
         }
         (Some(path), Some(made)) => {
             let rehearsed = || args.table(model, digest, made, f64::INFINITY);
-            let (table, follows) = while_working("tables in rehearsal ...", rehearsed)?;
-            write_table(path, &table)?;
+            let (planned, follows) = while_working("tables in rehearsal ...", rehearsed)?;
+            table::write(path, &planned)?;
             Some(follows)
         }
         (None, _) => None,

@@ -10,13 +10,14 @@ use jetpace_tables::table::{Table, image};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
+use crate::files::table::{OTHER_BOARD, encode};
+
 use super::super::control::{Schedule, Seen, WatchedClock};
 use super::super::map::Mapping;
 use super::super::page::{Event, Figures, Reader, What};
 use super::super::status::state_code;
 use super::super::writer::{Asked, Writer};
 use super::super::{sys, wire};
-use super::encode;
 use super::hub::Hub;
 use super::served::{Served, Service};
 
@@ -83,14 +84,16 @@ fn open<'a, C: WatchedClock>(
         _ => Box::new(image::decode(image).map_err(|e| (libc::EBADMSG, e.to_string()))?),
     };
     if !hub.suits(&table) {
-        let why = "the table is for another board, power mode, EMC clock or release: calibrate and plan again";
-        return Err((libc::ESTALE, why.to_owned()));
+        return Err((libc::ESTALE, OTHER_BOARD.to_owned()));
     }
+    let bytes = match image {
+        [] => encode(&table).map_err(|e| (libc::EBADMSG, e.to_string()))?,
+        own => own.to_vec(),
+    };
     let no_memory = |e: io::Error| (libc::ENOMEM, format!("shared memory: {e}"));
     let (page, fd) = Mapping::create().map_err(no_memory)?;
     let writer = Writer::choose(terms.writer, &table).unwrap_or(Writer::Inline);
     let service = served.begin(Service { page, network: table.network().to_owned(), writer });
-    let bytes = if image.is_empty() { encode(&table) } else { image.to_vec() };
     // A client that does not take its answer hangs up, which the main thread sees.
     let _ = wire::answer(&served.socket, 0, &bytes, Some(fd.as_fd()));
     Ok((service, table))

@@ -12,6 +12,8 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use crate::files::table::encode;
+
 use super::super::control::{Look, WatchedClock};
 use super::super::page::{Event, State, What, Writer};
 use super::super::remote::{Remote, document};
@@ -60,7 +62,7 @@ const BOARD: Digest = [7; 32];
 
 /// Two blocks: the first at `first`, the second at `second`.
 fn table(first: u8, second: u8, period: Nanos) -> Vec<u8> {
-    encode(&plain(first, second, period))
+    encode(&plain(first, second, period)).unwrap()
 }
 
 fn plain(first: u8, second: u8, period: Nanos) -> Table {
@@ -174,7 +176,7 @@ fn the_writer_is_the_cheaper_one_by_the_table_unless_one_is_asked_for() {
     ] {
         let daemon = start_with(Asked(asked));
         let table = plain(2, 1, LONG).with_write_time(write_time.unwrap_or_default());
-        let mut client = Remote::open(&daemon.socket, &encode(&table)).unwrap();
+        let mut client = Remote::open(&daemon.socket, &encode(&table).unwrap()).unwrap();
         // The first one is the control thread's in any case: it has to begin to look after the board.
         for (what, clock) in [(What::FrameStart, 2), (block(0), 2), (block(1), 1), (What::FrameEnd, 2)] {
             client.tell(what).unwrap();
@@ -248,11 +250,11 @@ fn tables_for_other_boards_and_garbage_are_refused() {
         .collect();
     let wanted = [("a", ClockIndex(3))];
     let foreign = Table::plain([8; 32], &clocks, &wanted, (LONG, LONG), Nanos::ZERO).unwrap();
-    assert!(refused(&encode(&foreign)).contains("another board"));
+    assert!(refused(&encode(&foreign).unwrap()).contains("another board"));
     // The right digest does not make clocks that the board does not have.
     clocks[3] = TableClock { index: ClockIndex(3), clock: Hertz::new(999), relative_time: 1 };
     let lying = Table::plain(BOARD, &clocks, &wanted, (LONG, LONG), Nanos::ZERO).unwrap();
-    assert!(refused(&encode(&lying)).contains("another board"));
+    assert!(refused(&encode(&lying).unwrap()).contains("another board"));
     assert_eq!(daemon.writes(), []);
 }
 

@@ -1,0 +1,122 @@
+//! The table file: read, written, and held against a board.
+
+use std::path::Path;
+
+use jetpace_devfreq::board::hex;
+use jetpace_tables::table::image::{self, ImageError, MAX_BYTES};
+use jetpace_tables::table::{Digest, Table};
+
+use crate::failure::{Failure, Reason};
+use crate::files::output::write_file;
+
+/// Reads a table.
+///
+/// # Errors
+/// Where the file cannot be read or is no sound table; the message names it.
+pub fn read(path: &Path) -> Result<Box<Table>, Failure> {
+    let bytes = std::fs::read(path).map_err(|e| Failure::file(path, &e))?;
+    decode(&bytes, path)
+}
+
+/// Reads a table from memory; `path` is for messages only.
+pub fn decode(bytes: &[u8], path: &Path) -> Result<Box<Table>, Failure> {
+    let table = image::decode(bytes).map_err(|e| Failure::usage(format_args!("{}: {e}", path.display())))?;
+    Ok(Box::new(table))
+}
+
+/// Reads a table and refuses one for another board than the one with this digest.
+///
+/// # Errors
+/// As [`read`] and [`check`]; the message names the file.
+pub fn read_for(path: &Path, board: &Digest) -> Result<Box<Table>, Failure> {
+    let table = read(path)?;
+    check(&table, board).map_err(|e| Failure::new(e.reason(), format_args!("{}: {e}", path.display())))?;
+    Ok(table)
+}
+
+/// Writes a table, whole or not at all.
+pub fn write(path: &Path, table: &Table) -> Result<(), Failure> {
+    let bytes = encode(table).map_err(|e| Failure::failed(format_args!("{}: {e}", path.display())))?;
+    write_file(path, &bytes)
+}
+
+/// The bytes of a table's file.
+///
+/// # Errors
+/// Where the table is not sound.
+pub fn encode(table: &Table) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = vec![0; MAX_BYTES];
+    let length = image::encode(table, &mut bytes)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Refuses a table that was planned for another board than the one with this digest.
+///
+/// # Errors
+/// Exit code 4, where the digests differ.
+pub fn check(table: &Table, board: &Digest) -> Result<(), Failure> {
+    if table.board() == board {
+        return Ok(());
+    }
+    let why = match *table.board() {
+        // A published sweep names no board.
+        unknown if unknown == Digest::default() => OF_NO_BOARD.to_owned(),
+        planned_for => format!("{OTHER_BOARD} (planned for {:.12}, this one is {:.12})", hex(&planned_for), hex(board)),
+    };
+    Err(Failure::new(Reason::Calibration, why))
+}
+
+/// What is said of a table for another board.
+pub const OTHER_BOARD: &str =
+    "the table is for another board, power mode, EMC clock, clock list or release: calibrate and plan again";
+
+const OF_NO_BOARD: &str = "the table is for no board, as its sweep names none: calibrate here, or plan with --board";
+
+#[cfg(test)]
+mod tests {
+    use jetpace_tables::table::TableClock;
+    use jetpace_tables::units::{Hertz, Nanos};
+    use jetpace_tables::work::ClockIndex;
+
+    use super::*;
+
+    fn table(board: Digest) -> Table {
+        let clock = TableClock { index: ClockIndex(0), clock: Hertz::new(306_000_000), relative_time: 1 };
+        let pace = (Nanos::from_millis(10), Nanos::from_millis(10));
+        Table::plain(board, &[clock], &[("a", ClockIndex(0))], pace, Nanos::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_table_goes_through_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.jpt");
+        write(&path, &table([7; 32])).unwrap();
+        assert_eq!(*read_for(&path, &[7; 32]).unwrap(), table([7; 32]));
+    }
+
+    #[test]
+    fn every_refusal_names_the_file_and_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.jpt");
+        let refused = |board: Digest, said: &str| {
+            let failure = read_for(&path, &board).unwrap_err();
+            let message = failure.to_string();
+            assert!(message.contains("t.jpt: ") && message.contains(said), "{message}");
+            failure.reason()
+        };
+        refused([7; 32], "No such file");
+        write(&path, &table([7; 32])).unwrap();
+        assert_eq!(
+            refused(
+                [0xab; 32],
+                "another board, power mode, EMC clock, clock list or release: calibrate and plan again (planned for 070707070707, this"
+            ),
+            Reason::Calibration
+        );
+        write(&path, &table([0; 32])).unwrap();
+        assert_eq!(refused([7; 32], "for no board, as its sweep names none"), Reason::Calibration);
+        std::fs::write(&path, b"{}").unwrap();
+        assert_eq!(refused([7; 32], "not a jetpace table"), Reason::Usage);
+    }
+}
