@@ -232,7 +232,7 @@ where
 {
     let way = options.way.as_deref().map(str::parse::<Way>).transpose().map_err(|_| Errno(libc::EINVAL))?;
     let (mut clock, board) = open::take(nodes, timer, way)?;
-    jetpace::files::table::check(&table, &board)?;
+    agent::files::table::check(&table, &board)?;
     // Where the table does not tell what a write takes, a few are timed.
     let writer = match Writer::choose(options.writer, &table) {
         Some(writer) => writer,

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 /// Exit codes, as the README lists them.
 const FAILED: i32 = 1;
-const USAGE: i32 = 2;
+pub const USAGE: i32 = 2;
 const UNSUPPORTED: i32 = 3;
-const CALIBRATION: i32 = 4;
+pub const CALIBRATION: i32 = 4;
 const PERMISSION: i32 = 5;
 
 /// Ends a command that hangs; far above what any takes.
@@ -21,7 +21,7 @@ const HANGS: Duration = Duration::from_secs(300);
 
 const HEADER: &str = "device,model,block,gpu_freq_hz,emc_freq_hz,latency_s,power_w,energy_j";
 
-fn command(folder: &Path, args: &[&str]) -> Command {
+pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jetpace"));
     command.current_dir(folder).args(args).timeout(HANGS);
     command
@@ -34,7 +34,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Runs a command that has to fail with `code` and a message that says all of `said`.
-fn refused(folder: &Path, args: &[&str], code: i32, said: &[&str]) {
+pub fn refused(folder: &Path, args: &[&str], code: i32, said: &[&str]) {
     let before = files(folder);
     let output = command(folder, args).output().unwrap();
     let message = String::from_utf8(output.stderr).expect("the message is no text");
@@ -49,7 +49,7 @@ fn refused(folder: &Path, args: &[&str], code: i32, said: &[&str]) {
     assert_eq!(files(folder), before, "{args:?} leaves other files");
 }
 
-fn succeeds(folder: &Path, args: &[&str]) {
+pub fn succeeds(folder: &Path, args: &[&str]) {
     command(folder, args).assert().success();
 }
 
@@ -68,7 +68,7 @@ fn sweep() -> String {
 }
 
 /// A folder with a good sweep and its model.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("good.csv"), sweep()).unwrap();
     succeeds(folder.path(), &["fit", "good.csv", "-o", "model.json"]);
@@ -79,7 +79,7 @@ fn folder() -> TempDir {
 /// The options that a published sweep's model needs to be planned with.
 const LACKING: [&str; 6] = ["--idle-w", "1.5", "--settle", "5ms", "--stall", "100us"];
 
-fn plan<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub fn plan<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["plan", model], more, &LACKING].concat()
 }
 
@@ -170,7 +170,6 @@ fn options_that_a_sweep_cannot_serve_are_refused() {
         (&["fit", "good.csv", "-o", "n.json", "--min-clock", "2GHz"], USAGE, &["good.csv: ", "--min-clock"]),
         (&["fit", "good.csv", "-o", "n.json", "--min-clock", "1300"], USAGE, &["not a clock such as 612MHz"]),
         (&["fit", "good.csv", "-o", "n.json", "--min-clock", "fast"], USAGE, &["not a clock such as 612MHz"]),
-        (&["fit", "good.csv"], USAGE, &["--output"]),
         (&["compare", "good.csv"], CALIBRATION, &["good.csv: no rows of kind `idle`", "--idle-w"]),
         (&["compare", "good.csv", "--idle-w", "nan"], USAGE, &["outside 0..1000 W"]),
         (&["compare", "good.csv", "--idle-w", "1", "--deadlines", "0.5"], USAGE, &["not a factor of 1 or more"]),
@@ -379,26 +378,27 @@ fn writers() -> Vec<Vec<&'static str>> {
 #[test]
 fn what_cannot_be_written_is_said_and_nothing_is_left() {
     let folder = folder();
+    fs::create_dir(folder.path().join("dir.csv")).unwrap();
     // By a link, so that no fault of the agent's replaces the device itself.
-    std::os::unix::fs::symlink("/dev/full", folder.path().join("full")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("full.csv")).unwrap();
     for writer in writers() {
         // It goes on with what is there, which a device has not.
         let full = match writer[0] {
-            "calibrate" => (USAGE, &["full is no file that a calibration could go on with"][..]),
-            _ => (FAILED, &["full: No space left on device"][..]),
+            "calibrate" => (USAGE, &["full.csv is no file that a calibration could go on with"][..]),
+            _ => (FAILED, &["full.csv: No space left on device"][..]),
         };
         for (place, code, said) in [
-            ("dir", USAGE, &["dir is a directory; name a file in it"][..]),
-            ("gone/new", FAILED, &["gone/new: No such file or directory", "make its folder first"]),
-            ("good.csv/new", FAILED, &["good.csv/new: Not a directory"]),
+            ("dir.csv", USAGE, &["dir.csv is a directory; name a file in it"][..]),
+            ("gone/new.csv", FAILED, &["gone/new.csv: No such file or directory", "make its folder first"]),
+            ("good.csv/new.csv", FAILED, &["good.csv/new.csv: Not a directory"]),
             // A file system in which nobody makes a file, root neither.
-            ("/sys/jetpace-new", PERMISSION, &["/sys/jetpace-new: Permission denied"]),
-            ("full", full.0, full.1),
+            ("/sys/jetpace-new.csv", PERMISSION, &["/sys/jetpace-new.csv: Permission denied"]),
+            ("full.csv", full.0, full.1),
         ] {
             refused(folder.path(), &[&writer[..], &[place]].concat(), code, said);
         }
     }
-    assert!(!fs::metadata(folder.path().join("full")).unwrap().is_file(), "the device was replaced by a file");
+    assert!(!fs::metadata(folder.path().join("full.csv")).unwrap().is_file(), "the device was replaced by a file");
     for printer in
         [&["inspect", "model.json", "--json"][..], &["predict", "model.json"], &["fit", "good.csv", "--json"]]
     {

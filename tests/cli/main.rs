@@ -7,5 +7,6 @@ mod bad_input;
 mod compare;
 mod emc;
 mod live;
+mod manners;
 mod objectives;
 mod service;

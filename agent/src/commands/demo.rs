@@ -14,7 +14,7 @@ use super::plan::RISK;
 use crate::args::{Cli, network};
 use crate::failure::Failure;
 use crate::files::output::write_file;
-use crate::files::{model, table};
+use crate::files::{model, sweep, table};
 use crate::report::page::Page;
 use crate::session::frames::Pace;
 use crate::session::virtual_board::{VirtualRun, best_fixed};
@@ -74,24 +74,28 @@ impl Args {
     fn one(&self, net: &str) -> Result<Story, Failure> {
         let board = format!("sim:{}", self.board);
         let file = |end: &str| self.out.join(format!("{net}{end}"));
-        let (sweep, model, table) = (file(".csv"), file(".model.json"), file(".jpt"));
-        // A sweep that is there would be gone on with; the demo starts anew.
-        match fs::remove_file(&sweep) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Failure::file(&sweep, &e)),
+        let (swept, fitted_to, planned_to) = (file(".csv"), file(".model.json"), file(".jpt"));
+        // A sweep that is there would be gone on with; the demo starts anew, but on no Jetson's sweep.
+        if swept.exists() && sweep::read(&swept)?.field("evidence") != Some("virtual") {
+            let why = "is no sweep of a virtual board, and the demo would write over it; name another --out";
+            return Err(Failure::usage(format_args!("{} {why}", swept.display())));
+        }
+        match fs::remove_file(&swept) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Failure::file(&swept, &e)),
             _ => {}
         }
         let word = |path: &Path| path.display().to_string();
-        command(&["calibrate", "--board", &board, "--net", net, "-o", &word(&sweep)])?;
-        command(&["fit", &word(&sweep), "-o", &word(&model)])?;
-        let (fitted, _) = model::read(&model)?;
+        command(&["calibrate", "--board", &board, "--net", net, "-o", &word(&swept)])?;
+        command(&["fit", &word(&swept), "-o", &word(&fitted_to)])?;
+        let (fitted, _) = model::read(&fitted_to)?;
         let (_, emc, blocks) = model::network(&fitted, Some(net), None)?;
         let top_s: f64 = blocks.iter().map(|block| block.time_s(fitted.f_ref_hz, Size::default())).sum();
         let deadline = Nanos::from_micros((FACTOR * top_s * 1e4).round() as u64 * 100);
         let asked = format!("{}us", deadline.get() / 1000);
-        command(&["plan", &word(&model), "--deadline", &asked, "-o", &word(&table)])?;
-        command(&["run", "--board", &board, "--table", &word(&table), "--frames", &FRAMES.to_string()])?;
+        command(&["plan", &word(&fitted_to), "--deadline", &asked, "-o", &word(&planned_to)])?;
+        command(&["run", "--board", &board, "--table", &word(&planned_to), "--frames", &FRAMES.to_string()])?;
 
-        let planned = table::read(&table)?;
+        let planned = table::read(&planned_to)?;
         let pace = Pace { deadline, period: deadline };
         let network = network(net)?;
         let case = VirtualRun {

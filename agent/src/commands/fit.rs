@@ -12,6 +12,7 @@ use jetpace_tables::fit::fit;
 use jetpace_tables::model::{Model, Quality, Series};
 
 use crate::failure::Failure;
+use crate::files::kind::{Kind, may_write};
 use crate::files::output::write_file;
 use crate::files::sweep;
 
@@ -21,15 +22,17 @@ pub struct Args {
     /// The sweep that `calibrate` measured, or a published one
     sweep: PathBuf,
     /// Write the model here
-    #[cfg_attr(
-        feature = "report",
-        arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "explain", "suggest"])
-    )]
-    #[cfg_attr(not(feature = "report"), arg(short, long, value_name = "FILE", required_unless_present = "json"))]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write over files that would be left alone: an input, or a file of another kind
+    #[arg(long)]
+    force: bool,
     #[cfg(feature = "report")]
     #[command(flatten)]
     desk: desk::Desk,
+    /// Say more: a line for every block, row left out and warning
+    #[arg(short, long)]
+    verbose: bool,
     /// Print the model as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -38,18 +41,26 @@ pub struct Args {
 impl Args {
     /// Fits, reports, writes.
     pub fn run(self) -> Result<(), Failure> {
+        if let Some(path) = &self.output {
+            may_write(path, Kind::Model, &[&self.sweep], self.force)?;
+        }
         let sweep = sweep::read(&self.sweep)?;
         #[cfg(feature = "report")]
         let options = self.desk.options();
         #[cfg(not(feature = "report"))]
         let options = jetpace_tables::fit::Options::default();
         let model = fit(&sweep, &options).map_err(|e| Failure::usage(format_args!("{}: {e}", self.sweep.display())))?;
-        eprint!("{}", summary(&model));
+        for remark in sweep::remarks(&sweep) {
+            eprintln!("warning: {}: {remark}", self.sweep.display());
+        }
+        eprint!("{}", if self.verbose { all(&model) } else { summary(&model) });
         if let Some(path) = &self.output {
             let mut text =
                 serde_json::to_string_pretty(&model).map_err(|e| Failure::failed(format_args!("output: {e}")))?;
             text.push('\n');
             write_file(path, text.as_bytes())?;
+        } else if !self.json {
+            eprintln!("no model is written: -o MODEL does that");
         }
         #[cfg(feature = "report")]
         return self.desk.tell(&model, self.json);
@@ -58,15 +69,90 @@ impl Args {
     }
 }
 
-/// A model for people: what each series is planned with, how far it is right, and what to know about it.
+/// The model in ten lines at most: what is planned with, how far it is right, and what to know about it.
 fn summary(model: &Model) -> String {
+    let errors = |of: &dyn Fn(&Quality) -> Option<f64>, fits: &[&Quality]| {
+        let mut errors: Vec<f64> = fits.iter().filter_map(|quality| of(quality)).collect();
+        errors.sort_unstable_by(f64::total_cmp);
+        Some((*errors.get(errors.len() / 2)?, *errors.last()?))
+    };
+    let mut text = format!(
+        "model of {}: {} series at {} clocks up to {}\n",
+        model.networks().join(", "),
+        model.series.len(),
+        model.clocks_hz.len(),
+        model.f_ref_hz
+    );
+    let times: Vec<_> = model.series.iter().filter_map(|s| s.time_fit(None)).collect();
+    let powers: Vec<_> = model.series.iter().filter_map(|s| s.power_fit(None)).collect();
+    let time_forms: Vec<&str> = times.iter().map(|fit| fit.model.form().name()).collect();
+    let power_forms: Vec<&str> = powers.iter().map(|fit| fit.model.form().name()).collect();
+    let times: Vec<&Quality> = times.iter().map(|fit| &fit.quality).collect();
+    let powers: Vec<&Quality> = powers.iter().map(|fit| &fit.quality).collect();
+    for (what, forms, fits) in [("time", time_forms, times), ("power", power_forms, powers)] {
+        let Some((median, worst)) = errors(&|quality| Some(quality.mape_fit), &fits) else { continue };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "{what}: {}; error {:.2} % (median), {:.2} % (worst)",
+            counted(&forms),
+            median * 1e2,
+            worst * 1e2
+        );
+        let others: [(&str, &dyn Fn(&Quality) -> Option<f64>); 2] =
+            [("left-out", &|quality| quality.mape_lofo), ("held-out", &|quality| quality.mape_heldout)];
+        for (name, of) in others {
+            if let Some((median, worst)) = errors(of, &fits) {
+                let _ = write!(text, "; {name} {:.2} %, {:.2} %", median * 1e2, worst * 1e2);
+            }
+        }
+        text.push('\n');
+    }
+    let voltage = &model.device_constants.voltage;
+    if !power_forms_are_empty(model) {
+        let _ = writeln!(text, "V(f): flat to {:.3} f_ref, then slope {:.3}", voltage.knee, voltage.slope);
+    }
+    let parts = [("idle power", model.idle.len()), ("settle times", model.settle.len()), ("stalls", model.stall.len())];
+    let parts = parts.map(|(what, count)| if count > 0 { format!("{count} {what}") } else { format!("no {what}") });
+    let _ = writeln!(text, "measured besides: {}", parts.join(", "));
+    for (what, count) in [("left out", model.left_out.len()), ("more warnings", model.warnings.len().saturating_sub(2))]
+    {
+        if count > 0 {
+            let _ = writeln!(text, "{what}: {count} (-v names them)");
+        }
+    }
+    for warning in model.warnings.iter().take(2) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn power_forms_are_empty(model: &Model) -> bool {
+    model.series.iter().all(|series| series.power.is_empty())
+}
+
+/// Forms by how often they come, the commonest first.
+fn counted(names: &[&str]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for name in names {
+        match counts.iter_mut().find(|(of, _)| of == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.iter().map(|(name, count)| format!("{name} x{count}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A model for people, whole: what each series is planned with, how far it is right, and what to know about it.
+fn all(model: &Model) -> String {
     let mut text = String::new();
     for series in &model.series {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", line(series));
     }
     let voltage = &model.device_constants.voltage;
-    if model.series.iter().any(|series| !series.power.is_empty()) {
+    if !power_forms_are_empty(model) {
         let _ = writeln!(text, "V(f): flat to {:.3} f_ref, then slope {:.3}", voltage.knee, voltage.slope);
     }
     for left in &model.left_out {

@@ -1,6 +1,8 @@
 //! `jetpace plan`: from a model to a table.
 
 #[cfg(feature = "report")]
+mod board;
+#[cfg(feature = "report")]
 mod cut;
 mod document;
 #[cfg(feature = "report")]
@@ -17,8 +19,11 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
 #[cfg(feature = "report")]
+use crate::args::BoardArg;
+#[cfg(feature = "report")]
 use crate::commands::compare::uplink::Channel;
 use crate::failure::{Failure, Reason};
+use crate::files::kind::{self, Kind};
 use crate::files::output::{print_json, while_working};
 use crate::files::{model, table};
 use crate::session::sizes::SizeShare;
@@ -77,6 +82,10 @@ pub struct Args {
     /// Stall of every change of clock, for a sweep that lacks it
     #[arg(long, value_name = "TIME")]
     stall: Option<Nanos>,
+    /// The board that the table is for, where the sweep names none: auto (this machine), sim:NAME, or a tree's root
+    #[cfg(feature = "report")]
+    #[arg(long, value_name = "BOARD")]
+    board: Option<BoardArg>,
     /// The CPU clock at which it will run
     #[arg(long, value_name = "CLOCK")]
     cpu_clock: Option<Hertz>,
@@ -103,12 +112,14 @@ pub struct Args {
     transmit_w: f64,
     /// Write the front of time and energy up to the deadline here, as CSV or SVG by the file's ending; may be repeated
     #[cfg(feature = "report")]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = front::path)]
     pareto: Vec<PathBuf>,
     /// Write the table here
-    #[cfg_attr(feature = "report", arg(short, long, value_name = "FILE", required_unless_present_any = ["json", "cut"]))]
-    #[cfg_attr(not(feature = "report"), arg(short, long, value_name = "FILE", required_unless_present = "json"))]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write over files that would be left alone: an input, or a file of another kind
+    #[arg(long)]
+    force: bool,
     /// Print the plan as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -161,7 +172,21 @@ struct Smaller {
 impl Args {
     /// Plans, reports, writes.
     pub fn run(self) -> Result<(), Failure> {
-        let (model, digest) = model::read(&self.model)?;
+        self.may_write()?;
+        let (mut model, digest) = model::read(&self.model)?;
+        #[cfg(feature = "report")]
+        if let Some(board) = &self.board {
+            board::set(&mut model, board, &self.model)?;
+        }
+        #[cfg(not(feature = "report"))]
+        let _ = &mut model;
+        if model.board.is_none() && self.output.is_some() {
+            eprintln!(
+                "warning: {}: its sweep names no board, so no board will follow the table; name one with --board, or \
+                 calibrate there",
+                self.model.display()
+            );
+        }
         #[cfg(feature = "report")]
         {
             if self.cut.is_some() {
@@ -180,12 +205,35 @@ impl Args {
         }
         if let Some((path, (made, _))) = self.output.as_ref().zip(table) {
             table::write(path, &made)?;
+        } else if !self.json {
+            eprintln!("no table is written: -o TABLE does that");
         }
         #[cfg(feature = "report")]
         if !self.pareto.is_empty() {
             while_working("the front ...", || front::write(&self.pareto, &self.asked(&made.problem)))?;
         }
         if self.json { print_json(&document) } else { Ok(()) }
+    }
+
+    /// Leaves what must not be written over alone, before the work.
+    fn may_write(&self) -> Result<(), Failure> {
+        let mut inputs = vec![self.model.as_path()];
+        #[cfg(feature = "report")]
+        inputs.extend(self.cut.iter().flatten().map(PathBuf::as_path));
+        if let Some(path) = &self.output {
+            kind::may_write(path, Kind::Table, &inputs, self.force)?;
+        }
+        #[cfg(feature = "report")]
+        for path in &self.pareto {
+            if self.output.as_ref() == Some(path) {
+                return Err(Failure::usage(format_args!(
+                    "{}: the table and the front need a file each",
+                    path.display()
+                )));
+            }
+            kind::may_write(path, front::kind(path), &inputs, self.force)?;
+        }
+        Ok(())
     }
 
     /// What the plan rests on that was not measured: sizes and clocks beyond those of the sweep, another CPU clock.

@@ -7,10 +7,11 @@ use jetpace_tables::governor::trace::Fault;
 use jetpace_tables::table::{Digest, Table};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
+use crate::files::kind::{Kind, may_write};
 use crate::files::output::{print_json, print_text};
 use crate::files::table;
 use crate::runtime::writer::Asked;
@@ -85,6 +86,9 @@ pub struct Args {
     /// Write a line per frame into this file
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write over files that would be left alone: an input, or a file of another kind
+    #[arg(long)]
+    force: bool,
     /// Print the writes that would be made, in order, and make none; blocks take the time that they take without them
     #[arg(long, conflicts_with_all = ["csv", "json"])]
     dry_run: bool,
@@ -97,6 +101,10 @@ impl Args {
     /// Runs the frames and prints what came of them.
     pub fn run(self) -> Result<(), Failure> {
         sizes::check(&self.sizes)?;
+        if let Some(path) = &self.csv {
+            let inputs: Vec<&Path> = self.table.iter().chain(&self.weights).map(PathBuf::as_path).collect();
+            may_write(path, Kind::FrameLog, &inputs, self.force)?;
+        }
         match &self.board {
             board @ (BoardArg::Tree(_) | BoardArg::Live(_)) => Err(Failure::usage(format_args!(
                 "{board}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME"

@@ -7,6 +7,7 @@ use jetpace_devfreq::timer::Monotonic;
 
 use crate::args::BoardArg;
 use crate::failure::Failure;
+use crate::files::kind::{Kind, may_write};
 use crate::files::output::{print_json, write_file};
 
 /// Options of `selftest`.
@@ -18,6 +19,9 @@ pub struct Args {
     /// Write the result into this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write over files that would be left alone: an input, or a file of another kind
+    #[arg(long)]
+    force: bool,
     /// How often the power rails are read
     #[arg(long, default_value_t = 400)]
     rounds: usize,
@@ -26,6 +30,9 @@ pub struct Args {
 impl Args {
     /// Makes the checks that need no write.
     pub fn run(self) -> Result<(), Failure> {
+        if let Some(path) = &self.output {
+            may_write(path, Kind::Selftest, &[], self.force)?;
+        }
         let rounds = self.rounds.min(1_000_000);
         let report = match &self.board {
             #[cfg(feature = "sim")]

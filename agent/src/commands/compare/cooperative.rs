@@ -7,9 +7,9 @@ use jetpace_tables::plan::cooperative::{Block, Choice, Problem};
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
-use super::Args;
 use super::measured::{MARGIN_SD, POLICIES};
 use super::server::{BUILT_IN, Side, sides};
+use super::{Args, where_cut};
 use crate::failure::Failure;
 use crate::files::model;
 use crate::files::output::{print_json, print_text};
@@ -45,11 +45,20 @@ struct Policy {
     cut: usize,
     /// The last of them; `None` where all run on the server.
     cut_after: Option<String>,
+    /// All run on the device.
+    #[serde(skip)]
+    all_here: bool,
     clock_hz: Hertz,
     time_s: f64,
     energy_j: Option<f64>,
     missed: bool,
     regret: Option<f64>,
+}
+
+impl Policy {
+    fn place(&self) -> String {
+        where_cut(self.cut_after.as_deref(), self.all_here)
+    }
 }
 
 /// Reads, compares, prints.
@@ -137,6 +146,7 @@ impl Cooperation<'_> {
                 default: name == "default",
                 cut: real.cut,
                 cut_after: real.cut.checked_sub(1).map(|last| self.blocks[last].name().to_owned()),
+                all_here: real.cut == self.blocks.len(),
                 clock_hz: self.clocks[real.clock],
                 time_s: real.time_s(),
                 energy_j,
@@ -222,9 +232,9 @@ fn text(document: &Document) -> String {
                 _ => "missed".to_owned(),
             };
             text.push_str(&format!(
-                "  {:<20} cut after {:<10} {:>12} {:>10.2} ms  {energy}\n",
+                "  {:<20} {:<20} {:>12} {:>10.2} ms  {energy}\n",
                 policy.name,
-                policy.cut_after.as_deref().unwrap_or("nothing"),
+                policy.place(),
                 policy.clock_hz.to_string(),
                 policy.time_s * 1e3
             ));
@@ -241,11 +251,10 @@ fn elsewhere(row: &Row) -> String {
     if cpu.cut == ours.cut {
         return String::new();
     }
-    let after = |policy: &Policy| policy.cut_after.clone().unwrap_or("nothing".to_owned());
     let cost = match (cpu.energy_j, ours.energy_j) {
         (None, _) => "and misses the deadline".to_owned(),
         (Some(_), None) => "and meets the deadline, which they miss".to_owned(),
         (Some(theirs), Some(least)) => format!("{:+.1} % of energy", (theirs / least - 1.0) * 100.0),
     };
-    format!("  cpu-dvfs cuts after {} where the default forms cut after {}: {cost}\n", after(cpu), after(ours))
+    format!("  by cpu-dvfs {} where by the default forms {}: {cost}\n", cpu.place(), ours.place())
 }

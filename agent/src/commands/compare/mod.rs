@@ -109,6 +109,15 @@ impl Args {
     }
 }
 
+/// Where a network is cut, for people: behind its last block here, or not at all.
+pub fn where_cut(after: Option<&str>, all_here: bool) -> String {
+    match after {
+        None => "all on the server".to_owned(),
+        Some(_) if all_here => "all on the device".to_owned(),
+        Some(last) => format!("cut after {last}"),
+    }
+}
+
 fn factor(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     // At factor 1 only the top clock is left to choose, below it nothing.

@@ -30,6 +30,9 @@ struct Document<'a> {
     uplink: String,
     transmit_w: f64,
     best: &'a Row<'a>,
+    /// How many blocks there are.
+    #[serde(skip)]
+    blocks: usize,
     /// Every cut that meets the deadline, with the clocks of least energy; not those that turned out late in rehearsal.
     cuts: &'a [Row<'a>],
     /// What following the table comes to in rehearsal, where one was written.
@@ -128,6 +131,7 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
         uplink,
         transmit_w: args.transmit_w,
         best: &cuts[best],
+        blocks: blocks.len(),
         cuts: &cuts,
         table,
     };
@@ -243,8 +247,8 @@ fn text(document: &Document<'_>) -> String {
         let fixed = fixed
             .map_or(String::new(), |fixed| format!("  ({:.4} J at {} throughout)", fixed.energy_j, fixed.clock_hz));
         format!(
-            "cut after {:<12} {clocks:>24}  here {:.2} ms, sending {:.2} ms, server {:.2} ms  {:.4} J{fixed}\n",
-            row.cut_after.unwrap_or("nothing"),
+            "{:<22} {clocks:>24}  here {:.2} ms, sending {:.2} ms, server {:.2} ms  {:.4} J{fixed}\n",
+            super::super::compare::where_cut(row.cut_after, row.cut == document.blocks),
             row.local_s * 1e3,
             row.upload_s * 1e3,
             row.server_s * 1e3,

@@ -7,14 +7,32 @@ use jetpace_tables::plan::{self, Plan, Problem};
 
 use super::objective::deadlines;
 use crate::failure::Failure;
+use crate::files::kind::{FRONT, Kind};
 use crate::files::output::write_file;
 
 /// Deadlines that are planned for.
 const STEPS: usize = 32;
 
+/// A file for the front, of which the ending says the kind.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match ending(&path).as_str() {
+        "svg" | "csv" => Ok(path),
+        _ => Err("ends in neither .svg nor .csv".to_owned()),
+    }
+}
+
+/// What is written into it.
+pub fn kind(path: &Path) -> Kind {
+    if ending(path) == "svg" { Kind::Picture } else { Kind::Front }
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
 /// Writes the front into each file: a picture where it ends in .svg, else CSV.
 pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
-    let ending = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let mut plans: Vec<Plan> = Vec::new();
     for (_, plan) in plan::dependable_at(problem, deadlines(problem, STEPS)) {
         // By a later deadline a dependable plan may take more, or be done earlier.
@@ -25,7 +43,7 @@ pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
         }
     }
     for path in paths {
-        let text = if ending(path) == "svg" { svg(problem, &plans)? } else { csv(problem, &plans) };
+        let text = if kind(path) == Kind::Picture { svg(problem, &plans)? } else { csv(problem, &plans) };
         write_file(path, text.as_bytes())?;
     }
     Ok(())
@@ -33,7 +51,7 @@ pub fn write(paths: &[PathBuf], problem: &Problem) -> Result<(), Failure> {
 
 /// Time at the risk, mean time and energy of each plan, the fastest first.
 fn csv(problem: &Problem, plans: &[Plan]) -> String {
-    let mut text = String::from("bound_s,time_s,energy_j,switches\n");
+    let mut text = format!("{FRONT}\n");
     for plan in plans {
         let (outcome, switches) = (plan.outcome, plan.schedule.writes.len());
         let bound = problem.bound_s(&outcome);

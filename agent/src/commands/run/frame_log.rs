@@ -5,6 +5,7 @@ use std::io::{self, LineWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::files::kind::FRAME_LOG;
 use crate::session::frames::Frame;
 
 /// A line is there as soon as its frame has ended: a run by triggers may last for days.
@@ -16,7 +17,7 @@ impl FrameLog {
         let Some(path) = path else { return Ok(Self(None)) };
         let file = File::create(path).map_err(|e| Failure::new_file(path, &e))?;
         let mut log = Self(Some((LineWriter::new(file), path.to_owned())));
-        log.write(|file| file.write_all(b"frame,start_s,time_s,missed,switches\n"))?;
+        log.write(|file| writeln!(file, "{FRAME_LOG}"))?;
         Ok(log)
     }
 

@@ -1,9 +1,11 @@
 //! Sweeps as CSV: read with every refusal a person needs, and written row by row while they are measured.
 
 mod read;
+mod remarks;
 mod write;
 
 pub use read::{parse, read};
+pub use remarks::remarks;
 pub use write::SweepWriter;
 
 /// What the first line of a sweep that jetpace wrote begins with.

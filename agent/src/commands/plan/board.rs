@@ -1,0 +1,42 @@
+//! `plan --board`: the board of a sweep that names none.
+
+use std::path::Path;
+
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::nodes::SysfsRoot;
+use jetpace_tables::model::{BoardId, Model};
+
+use crate::args::BoardArg;
+use crate::failure::{Failure, Reason};
+
+/// Makes the model one of this board.
+///
+/// # Errors
+/// Where the model is of another board, or has clocks that this one does not.
+pub fn set(model: &mut Model, arg: &BoardArg, path: &Path) -> Result<(), Failure> {
+    let board = match arg {
+        BoardArg::Auto => Board::discover(&SysfsRoot::new("/"))?,
+        BoardArg::Tree(root) => Board::discover(&SysfsRoot::new(root))?,
+        #[cfg(feature = "sim")]
+        BoardArg::Sim(name) => {
+            Board::discover(&jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?.nodes())?
+        }
+        #[cfg(not(feature = "sim"))]
+        BoardArg::Sim(_) => return Err(crate::args::no_sim()),
+    };
+    let other = |why: String| Err(Failure::new(Reason::Calibration, format_args!("{}: {why}", path.display())));
+    let digest = board.digest();
+    if let Some(measured) = model.board.as_ref().filter(|measured| measured.digest != digest) {
+        return other(format!(
+            "was measured on board {:.12} ({}), and {arg} is {digest:.12}: leave --board out, or calibrate there",
+            measured.digest, measured.name
+        ));
+    }
+    let listed = &board.gpu.clocks;
+    if let Some(clock) = model.clocks_hz.iter().find(|clock| !listed.contains(clock)) {
+        return other(format!("has clock {clock}, which {arg} does not list: calibrate there"));
+    }
+    model.board = Some(BoardId { digest, name: board.identity.model.unwrap_or_else(|| arg.to_string()) });
+    model.clocks_hz.clone_from(listed);
+    Ok(())
+}
