@@ -18,3 +18,5 @@ pub mod report;
 pub mod runtime;
 pub mod session;
 pub mod signals;
+#[cfg(feature = "sim")]
+pub mod workers;

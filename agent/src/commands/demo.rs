@@ -11,9 +11,11 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::Size;
 
 use super::plan::RISK;
-use crate::args::{Cli, network};
+use super::run::Beside;
+use super::run::document::Document;
+use crate::args::{BoardArg, Cli, network};
 use crate::failure::Failure;
-use crate::files::output::write_file;
+use crate::files::output::{print_text, write_file};
 use crate::files::{model, sweep, table};
 use crate::report::page::Page;
 use crate::session::frames::Pace;
@@ -93,30 +95,28 @@ impl Args {
         let deadline = Nanos::from_micros((FACTOR * top_s * 1e4).round() as u64 * 100);
         let asked = format!("{}us", deadline.get() / 1000);
         command(&["plan", &word(&fitted_to), "--deadline", &asked, "-o", &word(&planned_to)])?;
-        command(&["run", "--board", &board, "--table", &word(&planned_to), "--frames", &FRAMES.to_string()])?;
-
+        // As the command does it, whose frames the page shows as well.
+        said(&["run", "--board", &board, "--table", &word(&planned_to), "--frames", &FRAMES.to_string()]);
         let planned = table::read(&planned_to)?;
         let pace = Pace { deadline, period: deadline };
-        let network = network(net)?;
-        let case = VirtualRun {
+        let case = Case {
             board: self.board.clone(),
             seed: SEED,
-            network,
+            network: network(net)?,
             pace,
             frames: FRAMES,
             triggers: None,
             sizes: Vec::new(),
         };
-        let stop = Stop::never();
-        Ok(Story {
-            network: net.to_owned(),
-            emc,
-            pace,
-            ours: case.run(Drive::Table(&planned), &stop, |_| Ok(()))?,
-            stock: case.run(Drive::Stock, &stop, |_| Ok(()))?,
-            fixed: case.run_fixed(&stop)?,
-            model: fitted,
-        })
+        let (stop, drive) = (Stop::never(), Drive::Table(&planned));
+        let ours = case.run(drive, &stop, |_| Ok(()))?;
+        let beside = Beside::run(&case, drive, &ours, &stop)?;
+        let board = BoardArg::Sim(self.board.clone());
+        let baselines = beside.baselines(RISK);
+        let document = Document::new("virtual", &board, &case.network, drive, (pace, RISK), &ours, baselines);
+        print_text(&document.text())?;
+        let Beside { stock, fixed } = beside;
+        Ok(Story { network: net.to_owned(), emc, pace, ours, stock, fixed, model: fitted })
     }
 
     /// A network's part of the page.
@@ -157,7 +157,11 @@ fn row(name: &str, run: &Summary) -> Vec<String> {
 
 /// Says and runs a command as a user would.
 fn command(words: &[&str]) -> Result<(), Failure> {
-    eprintln!("\n$ jetpace {}", words.join(" "));
+    said(words);
     let line = std::iter::once("jetpace").chain(words.iter().copied());
     Cli::try_parse_from(line).map_err(Failure::failed)?.command.run()
+}
+
+fn said(words: &[&str]) {
+    eprintln!("\n$ jetpace {}", words.join(" "));
 }

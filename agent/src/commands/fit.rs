@@ -16,6 +16,9 @@ use crate::files::kind::{Kind, may_write};
 use crate::files::output::write_file;
 use crate::files::sweep;
 
+/// Warnings in the summary.
+const WARNINGS: usize = 2;
+
 /// Options of `fit`. The static release has no room for what is done at a desk.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -71,11 +74,6 @@ impl Args {
 
 /// The model in ten lines at most: what is planned with, how far it is right, and what to know about it.
 fn summary(model: &Model) -> String {
-    let errors = |of: &dyn Fn(&Quality) -> Option<f64>, fits: &[&Quality]| {
-        let mut errors: Vec<f64> = fits.iter().filter_map(|quality| of(quality)).collect();
-        errors.sort_unstable_by(f64::total_cmp);
-        Some((*errors.get(errors.len() / 2)?, *errors.last()?))
-    };
     let mut text = format!(
         "model of {}: {} series at {} clocks up to {}\n",
         model.networks().join(", "),
@@ -83,52 +81,51 @@ fn summary(model: &Model) -> String {
         model.clocks_hz.len(),
         model.f_ref_hz
     );
-    let times: Vec<_> = model.series.iter().filter_map(|s| s.time_fit(None)).collect();
-    let powers: Vec<_> = model.series.iter().filter_map(|s| s.power_fit(None)).collect();
-    let time_forms: Vec<&str> = times.iter().map(|fit| fit.model.form().name()).collect();
-    let power_forms: Vec<&str> = powers.iter().map(|fit| fit.model.form().name()).collect();
-    let times: Vec<&Quality> = times.iter().map(|fit| &fit.quality).collect();
-    let powers: Vec<&Quality> = powers.iter().map(|fit| &fit.quality).collect();
-    for (what, forms, fits) in [("time", time_forms, times), ("power", power_forms, powers)] {
-        let Some((median, worst)) = errors(&|quality| Some(quality.mape_fit), &fits) else { continue };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "{what}: {}; error {:.2} % (median), {:.2} % (worst)",
-            counted(&forms),
-            median * 1e2,
-            worst * 1e2
-        );
-        let others: [(&str, &dyn Fn(&Quality) -> Option<f64>); 2] =
-            [("left-out", &|quality| quality.mape_lofo), ("held-out", &|quality| quality.mape_heldout)];
-        for (name, of) in others {
-            if let Some((median, worst)) = errors(of, &fits) {
-                let _ = write!(text, "; {name} {:.2} %, {:.2} %", median * 1e2, worst * 1e2);
-            }
-        }
-        text.push('\n');
-    }
-    let voltage = &model.device_constants.voltage;
-    if !power_forms_are_empty(model) {
+    let times = model.series.iter().filter_map(|s| s.time_fit(None)).map(|fit| (fit.model.form().name(), &fit.quality));
+    let powers =
+        model.series.iter().filter_map(|s| s.power_fit(None)).map(|fit| (fit.model.form().name(), &fit.quality));
+    text += &fits("time", &times.collect::<Vec<_>>());
+    text += &fits("power", &powers.collect::<Vec<_>>());
+    // Writing to a String cannot fail.
+    if has_power(model) {
+        let voltage = &model.device_constants.voltage;
         let _ = writeln!(text, "V(f): flat to {:.3} f_ref, then slope {:.3}", voltage.knee, voltage.slope);
     }
     let parts = [("idle power", model.idle.len()), ("settle times", model.settle.len()), ("stalls", model.stall.len())];
     let parts = parts.map(|(what, count)| if count > 0 { format!("{count} {what}") } else { format!("no {what}") });
     let _ = writeln!(text, "measured besides: {}", parts.join(", "));
-    for (what, count) in [("left out", model.left_out.len()), ("more warnings", model.warnings.len().saturating_sub(2))]
-    {
+    let more = model.warnings.len().saturating_sub(WARNINGS);
+    for (what, count) in [("left out", model.left_out.len()), ("more warnings", more)] {
         if count > 0 {
             let _ = writeln!(text, "{what}: {count} (-v names them)");
         }
     }
-    for warning in model.warnings.iter().take(2) {
+    for warning in model.warnings.iter().take(WARNINGS) {
         let _ = writeln!(text, "warning: {warning}");
     }
     text
 }
 
-fn power_forms_are_empty(model: &Model) -> bool {
-    model.series.iter().all(|series| series.power.is_empty())
+/// One line on how good all fits of a kind are: median and worst of their errors.
+fn fits(what: &str, fits: &[(&str, &Quality)]) -> String {
+    let spread = |mut errors: Vec<f64>| {
+        errors.sort_unstable_by(f64::total_cmp);
+        let (median, worst) = (errors.get(errors.len() / 2)?, errors.last()?);
+        Some(format!("{:.2} %, {:.2} %", median * 1e2, worst * 1e2))
+    };
+    let Some(error) = spread(fits.iter().map(|(_, quality)| quality.mape_fit).collect()) else { return String::new() };
+    let forms: Vec<&str> = fits.iter().map(|(form, _)| *form).collect();
+    let mut text = format!("{what}: {}; error (median, worst) {error}", counted(&forms));
+    let left_out = spread(fits.iter().filter_map(|(_, quality)| quality.mape_lofo).collect());
+    let held_out = spread(fits.iter().filter_map(|(_, quality)| quality.mape_heldout).collect());
+    for (name, error) in [("left-out", left_out), ("held-out", held_out)] {
+        text += &error.map_or(String::new(), |error| format!("; {name} {error}"));
+    }
+    text + "\n"
+}
+
+fn has_power(model: &Model) -> bool {
+    model.series.iter().any(|series| !series.power.is_empty())
 }
 
 /// Forms by how often they come, the commonest first.
@@ -152,7 +149,7 @@ fn all(model: &Model) -> String {
         let _ = writeln!(text, "{}", line(series));
     }
     let voltage = &model.device_constants.voltage;
-    if !power_forms_are_empty(model) {
+    if has_power(model) {
         let _ = writeln!(text, "V(f): flat to {:.3} f_ref, then slope {:.3}", voltage.knee, voltage.slope);
     }
     for left in &model.left_out {

@@ -1,6 +1,6 @@
 //! `jetpace run`: frames of a network at planned clocks, or under the stock governor, and what they cost.
 
-mod document;
+pub(super) mod document;
 mod frame_log;
 
 use jetpace_tables::governor::trace::Fault;
@@ -18,12 +18,16 @@ use crate::runtime::writer::Asked;
 use crate::session::frames::{Course, Pace, Starts};
 use crate::session::sizes::{self, SizeShare};
 use crate::session::triggers::{Source, Triggers};
+#[cfg(feature = "sim")]
+use crate::session::virtual_board::{Case, best_fixed};
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
 #[cfg(feature = "sim")]
 use document::Baseline;
 use document::{Baselines, Document};
 use frame_log::FrameLog;
+#[cfg(feature = "sim")]
+use jetpace_tables::units::Hertz;
 
 /// Frames by the timer.
 const FRAMES: u64 = 1000;
@@ -230,19 +234,11 @@ impl Args {
         let ours = case.run_by(triggers.as_mut(), drive, &stop, |frame| log.add(frame))?;
         log.end()?;
         case.triggers = triggers.map(|triggers| triggers.taken().to_vec());
-        let stock = match drive {
-            Drive::Stock => ours.clone(),
-            _ => case.run(Drive::Stock, &stop, |_| Ok(()))?,
-        };
-        let fixed = case.run_fixed(&stop)?;
-        let best = best_fixed(&fixed, risk);
+        let beside = Beside::run(&case, drive, &ours, &stop)?;
         let baselines = match stop.signal() {
             // Told to stop, the frames so far are all that is shown.
             Some(_) => Baselines::default(),
-            None => Baselines {
-                stock_governor: Some(Baseline::of(None, &stock)),
-                best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
-            },
+            None => beside.baselines(risk),
         };
         self.print(Document::new("virtual", &self.board, &case.network, drive, (pace, risk), &ours, baselines))?;
         // By the signal that came, if one did.
@@ -311,6 +307,32 @@ impl Args {
             return Err(Failure::usage(format_args!("--risk {risk}: a share from 0 to 1 is meant")));
         }
         Ok((network, Pace { deadline, period }, risk))
+    }
+}
+
+/// What a run on a virtual board is held against: the same frames otherwise.
+#[cfg(feature = "sim")]
+pub(super) struct Beside {
+    pub stock: Summary,
+    pub fixed: Vec<(Hertz, Summary)>,
+}
+
+#[cfg(feature = "sim")]
+impl Beside {
+    pub fn run(case: &Case, drive: Drive<'_>, ours: &Summary, stop: &Stop) -> Result<Self, Failure> {
+        let stock = match drive {
+            Drive::Stock => ours.clone(),
+            _ => case.run(Drive::Stock, stop, |_| Ok(()))?,
+        };
+        Ok(Self { stock, fixed: case.run_fixed(stop)? })
+    }
+
+    pub fn baselines(&self, risk: f64) -> Baselines {
+        let best = best_fixed(&self.fixed, risk);
+        Baselines {
+            stock_governor: Some(Baseline::of(None, &self.stock)),
+            best_fixed: best.map(|(clock, run)| Baseline::of(Some(clock.get()), run)),
+        }
     }
 }
 

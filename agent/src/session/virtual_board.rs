@@ -11,6 +11,7 @@ use crate::session::sizes::SizeShare;
 use crate::session::triggers::Triggers;
 use crate::session::{Drive, Machine, Meter, Summary};
 use crate::signals::Stop;
+use crate::workers;
 
 /// The simulator's true energy of the module.
 #[derive(Debug)]
@@ -89,12 +90,15 @@ impl VirtualRun {
         machine(&self.board, self.seed, self.network.clone())?.run(drive, course, done)
     }
 
-    /// Runs it once per clock up to the cap, each on a fresh board.
+    /// Runs it once per clock up to the cap, each on a fresh board, on all processors.
     pub fn run_fixed(&self, stop: &Stop) -> Result<Vec<(Hertz, Summary)>, Failure> {
         let board = sim::Board::new(&self.board, self.seed).map_err(Failure::usage)?;
         let gpu = Board::discover(&board.nodes())?.gpu;
-        let clocks = gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= gpu.cap);
-        clocks.map(|(i, clock)| Ok((*clock, self.run(Drive::Fixed(ClockIndex(i as u8)), stop, |_| Ok(()))?))).collect()
+        let clocks: Vec<_> = gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= gpu.cap).collect();
+        let run = |(i, clock): &(usize, &Hertz)| {
+            Ok((**clock, self.run(Drive::Fixed(ClockIndex(*i as u8)), stop, |_| Ok(()))?))
+        };
+        workers::map(&clocks, run).into_iter().collect()
     }
 }
 

@@ -5,7 +5,7 @@ mod course;
 mod truth;
 
 use std::fmt::Write as _;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
@@ -17,6 +17,7 @@ use crate::commands::calibrate::virtual_subject;
 use crate::failure::Failure;
 use crate::files::sweep;
 use crate::signals::Stop;
+use crate::workers;
 
 /// The networks that the paper verifies on.
 const NETWORKS: [&str; 3] = ["alexnet", "vgg19", "resnet152"];
@@ -72,37 +73,20 @@ pub struct Compared {
 /// Compares on boards of these names, on as many threads as there are cores.
 pub fn compare(boards: &[String], deadlines: &[f64]) -> Result<Compared, Failure> {
     let tasks: Vec<(&str, &str)> = boards.iter().flat_map(|board| NETWORKS.map(|net| (board.as_str(), net))).collect();
-    let (next, results) = (Mutex::new(0..tasks.len()), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tasks.len());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let Some(at) = lock(&next).next() else { break };
-                    let (board, network) = tasks[at];
-                    eprintln!("sim:{board} {network} ...");
-                    let compared = one(board, network, deadlines);
-                    let mut results = lock(&results);
-                    results.push((at, compared));
-                    eprintln!("sim:{board} {network}: done, {} of {}", results.len(), tasks.len());
-                }
-            });
-        }
+    let done = AtomicUsize::new(0);
+    let compared = workers::map(&tasks, |(board, network)| {
+        eprintln!("sim:{board} {network} ...");
+        let compared = one(board, network, deadlines);
+        eprintln!("sim:{board} {network}: done, {} of {}", 1 + done.fetch_add(1, Ordering::Relaxed), tasks.len());
+        compared
     });
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.sort_by_key(|(at, _)| *at);
     let mut all = Compared::default();
-    for (_, compared) in results {
+    for compared in compared {
         let compared = compared?;
         all.rows.extend(compared.rows);
         all.settings.extend(compared.settings);
     }
     Ok(all)
-}
-
-/// A panic elsewhere leaves a counter and a list as they were.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn one(board: &str, network: &str, deadlines: &[f64]) -> Result<Compared, Failure> {

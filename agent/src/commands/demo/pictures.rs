@@ -8,6 +8,7 @@ use jetpace_tables::work::Size;
 use super::{RISK, Story};
 use crate::failure::Failure;
 use crate::report::chart::{Chart, Mark, Series};
+use crate::workers;
 
 /// Blocks shown one by one: the longest of each kind.
 const SHOWN: usize = 5;
@@ -81,10 +82,12 @@ fn power(story: &Story, shown: &[BlockModel<'_>]) -> Chart {
 fn deadlines(story: &Story) -> Chart {
     let top_s = story.pace.deadline.as_secs_f64() / super::FACTOR;
     let (mut ours, mut fixed, mut top) = (Vec::new(), Vec::new(), Vec::new());
-    for step in 0..=30 {
-        let deadline = Nanos::from_secs_f64(top_s * (1.02 + 0.05 * f64::from(step)));
-        let Ok((problem, planned)) = plan_at(story, deadline) else { continue };
-        let x = deadline.as_secs_f64() * 1e3;
+    let steps: Vec<i32> = (0..=30).collect();
+    let planned = workers::map(&steps, |step| {
+        let deadline = Nanos::from_secs_f64(top_s * (1.02 + 0.05 * f64::from(*step)));
+        plan_at(story, deadline).ok().map(|found| (deadline.as_secs_f64() * 1e3, found))
+    });
+    for (x, (problem, planned)) in planned.into_iter().flatten() {
         ours.push((x, planned.outcome.energy_j));
         if let Some((_, _, outcome)) = &planned.best_fixed {
             fixed.push((x, outcome.energy_j));
