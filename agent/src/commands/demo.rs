@@ -99,7 +99,7 @@ impl Args {
         said(&["run", "--board", &board, "--table", &word(&planned_to), "--frames", &FRAMES.to_string()]);
         let planned = table::read(&planned_to)?;
         let pace = Pace { deadline, period: deadline };
-        let case = Case {
+        let case = VirtualRun {
             board: self.board.clone(),
             seed: SEED,
             network: network(net)?,

@@ -1,4 +1,9 @@
-//! `jetpace inspect`: a table or a model in words.
+//! `jetpace inspect`: a file in words.
+
+#[cfg(feature = "report")]
+mod sweep;
+#[cfg(feature = "report")]
+mod trace;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,13 +18,15 @@ use jetpace_tables::work::BlockId;
 use serde::Serialize;
 
 use crate::failure::Failure;
+#[cfg(feature = "report")]
+use crate::files::kind::Kind;
 use crate::files::output::{print_json, print_text};
 use crate::files::{model, table};
 
 /// Options of `inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A table (`plan`) or a model (`fit`)
+    /// A table (`plan`), a model (`fit`), a sweep (`calibrate`), or a trace (`trace --json`)
     file: PathBuf,
     /// Print it as JSON on stdout
     #[arg(long)]
@@ -27,9 +34,26 @@ pub struct Args {
 }
 
 impl Args {
-    /// Tells the two apart by their first byte, and prints.
+    /// Tells them apart by how they begin, and prints.
     pub fn run(self) -> Result<(), Failure> {
         let bytes = fs::read(&self.file).map_err(|e| Failure::file(&self.file, &e))?;
+        #[cfg(feature = "report")]
+        match Kind::of(&bytes) {
+            Some(Kind::Sweep) => {
+                let read = crate::files::sweep::parse(&bytes, &self.file)?;
+                let document = sweep::Document::new(&read);
+                return if self.json { print_json(&document) } else { print_text(&document.text()) };
+            }
+            Some(Kind::Trace) => {
+                let document = trace::Document::new(&String::from_utf8_lossy(&bytes), &self.file)?;
+                return if self.json { print_json(&document) } else { print_text(&document.text()) };
+            }
+            Some(Kind::Model | Kind::Table) | None => {}
+            Some(other) => {
+                let why = "inspect reads tables, models, sweeps and traces";
+                return Err(Failure::usage(format_args!("{} is {other}; {why}", self.file.display())));
+            }
+        }
         if bytes.first() == Some(&b'{') {
             let (model, _) = model::read(&self.file)?;
             return if self.json { print_json(&model) } else { print_text(&of_model(&model)) };
@@ -167,13 +191,13 @@ fn of_table(table: &Table) -> String {
     }
     let _ = writeln!(
         text,
-        "safe clock {}, idle clock {}, frames start at {}",
+        "safe clock {}, idle clock {}, frames begin with {}",
         name(table.safe()),
         name(gap.idle),
         name(gap.first)
     );
     if gap.wake_lead > Nanos::ZERO {
-        let _ = writeln!(text, "woken {} before the next frame", gap.wake_lead);
+        let _ = writeln!(text, "{} is written {} before the next frame", name(gap.first), gap.wake_lead);
     }
     for class in 0..table.classes() {
         if table.classes() > 1 {

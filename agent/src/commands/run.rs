@@ -19,7 +19,7 @@ use crate::session::frames::{Course, Pace, Starts};
 use crate::session::sizes::{self, SizeShare};
 use crate::session::triggers::{Source, Triggers};
 #[cfg(feature = "sim")]
-use crate::session::virtual_board::{Case, best_fixed};
+use crate::session::virtual_board::{VirtualRun, best_fixed};
 use crate::session::{Drive, Summary};
 use crate::signals::Stop;
 #[cfg(feature = "sim")]
@@ -196,7 +196,7 @@ impl Args {
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::sim;
 
-        use crate::session::virtual_board::{VirtualRun, best_fixed, machine};
+        use crate::session::virtual_board::machine;
 
         if self.writer == Asked(Some(Writer::Thread)) || self.fifo.is_some() || self.cpu.is_some() {
             return Err(Failure::usage(
@@ -319,7 +319,7 @@ pub(super) struct Beside {
 
 #[cfg(feature = "sim")]
 impl Beside {
-    pub fn run(case: &Case, drive: Drive<'_>, ours: &Summary, stop: &Stop) -> Result<Self, Failure> {
+    pub fn run(case: &VirtualRun, drive: Drive<'_>, ours: &Summary, stop: &Stop) -> Result<Self, Failure> {
         let stock = match drive {
             Drive::Stock => ours.clone(),
             _ => case.run(Drive::Stock, stop, |_| Ok(()))?,

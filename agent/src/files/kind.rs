@@ -46,13 +46,13 @@ impl Kind {
         let text = String::from_utf8_lossy(start);
         let first = text.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
         let column = |name: &str| first.split(',').any(|column| column.trim() == name);
-        // Our documents put these keys first; an object is told by the first of them that it has.
+        // Near the start of our documents.
         let key = |name: &str| text.contains(&format!("\"{name}\""));
         match text.trim_start() {
             _ if text.starts_with("# jetpace-sweep") => Some(Self::Sweep),
             text if text.starts_with("<svg") || text.starts_with("<?xml") => Some(Self::Picture),
             text if text.starts_with('{') && key("f_ref_hz") => Some(Self::Model),
-            text if text.starts_with('{') && key("events") => Some(Self::Trace),
+            text if text.starts_with('{') && key("at_ns") => Some(Self::Trace),
             text if text.starts_with('{') && key("checks") => Some(Self::Selftest),
             _ if first == FRAME_LOG => Some(Self::FrameLog),
             _ if first == FRONT => Some(Self::Front),
@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(Kind::of(format!("{FRAME_LOG}\n0,0,1,0,0\n").as_bytes()), Some(Kind::FrameLog));
         assert_eq!(Kind::of(format!("{FRONT}\n").as_bytes()), Some(Kind::Front));
         assert_eq!(Kind::of(b"<svg xmlns"), Some(Kind::Picture));
+        assert_eq!(Kind::of(b"{\"at_ns\":5,\"event\":\"frame start\"}\n"), Some(Kind::Trace));
         assert_eq!(Kind::of(b"\x7fELF"), None);
         assert_eq!(Kind::of(b""), None);
     }

@@ -90,15 +90,9 @@ pub(super) fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) 
         let _ = table.class_sizes.push(class.largest.0);
     }
     let plans = classes.iter().map(|class| class.plan);
-    let mut target = 0;
     for (plan, block) in plans.flat_map(|plan| (0..blocks).map(move |block| (plan, block))) {
-        if block == 0 {
-            target = plan.schedule.first();
-        }
+        let target = plan.schedule.asked(block);
         let mut writes = plan.schedule.writes.iter().filter(|w| w.block == block);
-        if let Some(write) = writes.clone().find(|w| w.delay_s == 0.0) {
-            target = write.to;
-        }
         for _ in 0..clocks {
             let _ = table.entries.push(Entry::always(Rung(target as u8)));
         }
@@ -109,7 +103,6 @@ pub(super) fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) 
                 to: Rung(write.to as u8),
                 delay: Nanos::from_secs_f64(write.delay_s),
             });
-            target = write.to;
         }
     }
     table.check()?;

@@ -51,6 +51,12 @@ impl Schedule {
         self.wake.map_or(self.start, |wake| wake.0)
     }
 
+    /// The clock that is in effect or on its way once a block has started: what a table asks for there.
+    pub fn asked(&self, block: usize) -> usize {
+        let before = self.writes.iter().rfind(|w| w.block < block || (w.block == block && w.delay_s == 0.0));
+        before.map_or(self.first(), |w| w.to)
+    }
+
     /// How many writes a frame has.
     pub fn writes_per_frame(&self) -> usize {
         self.writes.len() + usize::from(self.idle.is_some()) + usize::from(self.wake.is_some())

@@ -7,7 +7,7 @@ use jetpace_tables::model::{Model, PowerForm, TimeForm};
 #[cfg(feature = "report")]
 use jetpace_tables::plan::SizeClass;
 use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem};
-use jetpace_tables::units::Hertz;
+use jetpace_tables::units::{Hertz, Nanos};
 #[cfg(feature = "report")]
 use jetpace_tables::work::Size;
 use serde::Serialize;
@@ -57,7 +57,11 @@ struct WriteRow {
 #[derive(Serialize)]
 struct BlockRow {
     block: String,
+    /// In effect at its end.
     clock_hz: Hertz,
+    /// Asked for at its start, as the table has it.
+    #[serde(skip)]
+    asked_hz: Hertz,
     /// From the frame's start; `null` where nothing is written for this block.
     write_at_s: Option<f64>,
 }
@@ -146,7 +150,16 @@ impl Document {
         if made.smaller.is_empty() {
             let _ = segments(&mut text, &self.blocks);
         }
-        let _ = writeln!(text, "idle: {}", self.idle_clock_hz);
+        let _ = match made.plan.schedule.wake {
+            Some((first, lead_s)) => writeln!(
+                text,
+                "idle: {}; {} is written {} before the next frame",
+                self.idle_clock_hz,
+                made.problem.clocks[first],
+                Nanos::from_secs_f64(lead_s)
+            ),
+            None => writeln!(text, "idle: {}", self.idle_clock_hz),
+        };
         let _ = writeln!(
             text,
             "{}: {:.3} ms of {:.3} ms ({:.3} ms at the risk of {}), {:.4} J a period of {:.3} ms, miss probability \
@@ -212,6 +225,7 @@ fn blocks(problem: &Problem, plan: &Plan) -> Vec<BlockRow> {
     let row = |(i, block): (usize, &BlockCost)| BlockRow {
         block: block.name.clone(),
         clock_hz: problem.clocks[plan.block_clocks[i]],
+        asked_hz: problem.clocks[plan.schedule.asked(i)],
         write_at_s: plan
             .schedule
             .writes
@@ -224,11 +238,11 @@ fn blocks(problem: &Problem, plan: &Plan) -> Vec<BlockRow> {
 
 /// A line for each run of blocks at one clock.
 fn segments(text: &mut String, rows: &[BlockRow]) -> std::fmt::Result {
-    for run in rows.chunk_by(|a, b| a.clock_hz == b.clock_hz) {
+    for run in rows.chunk_by(|a, b| a.asked_hz == b.asked_hz) {
         let [first, ..] = run else { continue };
         match run {
-            [_, .., last] => writeln!(text, "{} .. {}: {}", first.block, last.block, first.clock_hz)?,
-            _ => writeln!(text, "{}: {}", first.block, first.clock_hz)?,
+            [_, .., last] => writeln!(text, "{} .. {}: {}", first.block, last.block, first.asked_hz)?,
+            _ => writeln!(text, "{}: {}", first.block, first.asked_hz)?,
         }
     }
     Ok(())

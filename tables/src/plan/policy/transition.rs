@@ -110,9 +110,7 @@ impl<'a> Dynamics<'a> {
 
     /// The clock that the plan has in effect or on its way at a block's start.
     fn planned_clock(&self, block: usize) -> usize {
-        let schedule = &self.plan.schedule;
-        let before = schedule.writes.iter().rfind(|w| w.block < block || (w.block == block && w.delay_s == 0.0));
-        before.map_or(schedule.first(), |w| w.to)
+        self.plan.schedule.asked(block)
     }
 
     fn transition(&self, block: usize, clock: usize, (cost, to): (Cost, usize)) -> Transition {
