@@ -1,10 +1,12 @@
 //! The command line: what every command is called. A command's own options stand in its file.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Parser, Subcommand};
 use jetpace_tables::work::Network;
 
 use crate::commands;
@@ -138,6 +140,47 @@ pub fn network(name: &str) -> Result<Network, Failure> {
 #[cfg(not(feature = "sim"))]
 pub fn no_sim() -> Failure {
     Failure::new(crate::failure::Reason::Unsupported, "this binary has no virtual boards; the one for any machine does")
+}
+
+/// Reads any text as `T`, and offers some in help and completions.
+#[derive(Clone)]
+pub struct Offering<T> {
+    offered: Vec<String>,
+    of: std::marker::PhantomData<T>,
+}
+
+impl<T: FromStr + Clone + Send + Sync + 'static> TypedValueParser for Offering<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        TypedValueParser::parse_ref(&T::from_str, command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.offered.iter().map(PossibleValue::new)))
+    }
+}
+
+/// Parses a network's name and offers the built-in ones.
+pub fn networks() -> Offering<String> {
+    let offered = jetpace_kernels::net::NAMES.map(str::to_owned).to_vec();
+    Offering { offered, of: std::marker::PhantomData }
+}
+
+impl clap::builder::ValueParserFactory for BoardArg {
+    type Parser = Offering<Self>;
+
+    fn value_parser() -> Self::Parser {
+        #[cfg(feature = "sim")]
+        let boards = jetpace_devfreq::sim::NAMES.map(|name| format!("sim:{name}"));
+        #[cfg(not(feature = "sim"))]
+        let boards: [String; 0] = [];
+        let offered = std::iter::once("auto".to_owned()).chain(boards).collect();
+        Offering { offered, of: std::marker::PhantomData }
+    }
 }
 
 impl FromStr for BoardArg {

@@ -8,7 +8,7 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
-use crate::board::Board;
+use crate::board::{Board, EmcLock};
 use crate::gpu::Way;
 use crate::nodes::Nodes;
 use crate::text;
@@ -46,7 +46,25 @@ impl Report {
     pub fn broken(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.holds == Some(false))
     }
+
+    /// Those of them that jetpace relies on.
+    pub fn serious(&self) -> impl Iterator<Item = &Check> {
+        self.broken().filter(|check| RELIED_ON.contains(&check.name))
+    }
 }
+
+/// Checks without which nothing that jetpace does can be relied on. The others say which way it will go, or what it
+/// will not know.
+const RELIED_ON: [&str; 8] = [
+    "gpu-found",
+    "clocks-ascending",
+    "floor-below-bound",
+    "bound-listed",
+    "emc-within-cap",
+    "rails-read",
+    "rails-not-negative",
+    "rails-total-above-gpu",
+];
 
 fn check(name: &'static str, holds: impl Into<Option<bool>>, seen: impl Into<String>) -> Check {
     Check { name, holds: holds.into(), seen: seen.into() }
@@ -74,6 +92,11 @@ pub fn run<N: Nodes + Clone>(nodes: &N, timer: impl Timer, rounds: usize) -> Rep
     }
 }
 
+/// A value, or that there is none.
+fn said(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
+}
+
 fn megahertz(clocks: &[Hertz]) -> String {
     clocks.iter().map(|clock| format!("{}", clock.get() as f64 / 1e6)).collect::<Vec<_>>().join(" ")
 }
@@ -94,8 +117,12 @@ fn clocks<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
         check("clocks-ascending", raw == gpu.clocks, megahertz(&raw)),
         check("clocks-in-whole-khz", whole, format!("{} clocks", gpu.clocks.len())),
         check("current-clock-listed", listed, current),
-        check("floor-below-bound", bounds, format!("{:?} to {:?}", gpu.min, gpu.max)),
-        check("bound-listed", gpu.max.map(|max| gpu.clocks.contains(&max)), format!("{:?}, cap {}", gpu.max, gpu.cap)),
+        check("floor-below-bound", bounds, format!("{} to {}", said(gpu.min), said(gpu.max))),
+        check(
+            "bound-listed",
+            gpu.max.map(|max| gpu.clocks.contains(&max)),
+            format!("{}, cap {}", said(gpu.max), gpu.cap),
+        ),
     ]
 }
 
@@ -139,9 +166,18 @@ fn memory<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
     let now = now.map_or_else(|e| e.to_string(), |now| now.to_string());
     vec![
         check("emc-found", true, emc.dir.display().to_string()),
-        check("emc-within-cap", within, format!("{now}, cap {:?}", emc.cap)),
+        check("emc-within-cap", within, format!("{now}, cap {}", said(emc.cap))),
         check("emc-clocks", None, megahertz(&emc.clocks)),
-        check("emc-lock", None, format!("{:?}", emc.lock)),
+        check(
+            "emc-lock",
+            None,
+            match emc.lock {
+                Some(EmcLock::Devfreq) => "by bwmgr's bounds",
+                Some(EmcLock::Bpmp) => "in the BPMP's debugfs",
+                Some(EmcLock::Override) => "by the clock override.emc",
+                None => "cannot be locked",
+            },
+        ),
     ]
 }
 
@@ -159,7 +195,7 @@ fn heat<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
     let counters: Vec<String> = board
         .over_current
         .iter()
-        .map(|counter| format!("{} {:?}", counter.name, text::integer(nodes, &counter.path).ok()))
+        .map(|counter| format!("{} {}", counter.name, said(text::integer(nodes, &counter.path).ok())))
         .collect();
     vec![
         check("gpu-zone", gpu, each.join(", ")),

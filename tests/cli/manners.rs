@@ -150,3 +150,74 @@ fn the_first_interrupt_ends_what_takes_long() {
         assert_eq!(signal, Some(2), "{args:?}: {status}");
     }
 }
+
+#[test]
+fn a_selftest_speaks_plainly_and_fails_where_something_that_matters_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (said, printed) = says(folder.path(), &["selftest", "--board", "sim:orin-nano", "--rounds", "4"]);
+    for text in [&said, &printed] {
+        assert!(!text.contains("Some(") && !text.contains("None") && !text.contains("Hertz("), "{text}");
+    }
+    let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/boards/orin-nano-8gb-super-r36.4");
+    let copy = folder.path().join("tree");
+    copied(&boards, &copy);
+    let tree = copy.to_str().unwrap();
+    command(folder.path(), &["selftest", "--board", tree, "--rounds", "2"]).assert().success();
+    // A bound that is none of the clocks: what was assumed of bounds is not so there.
+    let bound = copy.join("sys/class/devfreq/17000000.gpu/max_freq");
+    fs::write(fs::canonicalize(bound).unwrap(), "611000000\n").unwrap();
+    let output = command(folder.path(), &["selftest", "--board", tree, "--rounds", "2"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("bound-listed"), "{said}");
+    // The result is there all the same.
+    assert!(String::from_utf8(output.stdout).unwrap().contains("\"checks\""));
+}
+
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (kind, place) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copied(&entry.path(), &place);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path()).unwrap(), place).unwrap();
+        } else {
+            fs::copy(entry.path(), place).unwrap();
+        }
+    }
+}
+
+#[test]
+fn inspect_reads_a_sweep_and_a_trace_and_plan_names_the_tables_clocks() {
+    let folder = folder();
+    let here = folder.path();
+    let (_, text) = says(here, &["inspect", "good.csv"]);
+    assert!(text.contains("sweep of tx2") && text.contains("4 block") && text.contains("names no board"), "{text}");
+    let (_, json) = says(here, &["inspect", "good.csv", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["networks"][0]["network"], &json["networks"][0]["blocks"]), (&"net".into(), &1.into()));
+    let trace = "{\"at_ns\":1000000000,\"event\":\"frame start\"}\n\
+                 {\"at_ns\":1500000000,\"event\":\"frame end\",\"slack_us\":-20}\n\
+                 {\"at_ns\":2000000000,\"event\":\"frame end\",\"slack_us\":900}\n";
+    fs::write(here.join("trace.json"), trace).unwrap();
+    let (_, text) = says(here, &["inspect", "trace.json"]);
+    assert!(text.contains("trace of 1.000 s: 2 frames, 1 missed") && text.contains("-0.020 ms"), "{text}");
+    fs::write(here.join("cut.json"), &trace[..trace.len() - 9]).unwrap();
+    refused(here, &["inspect", "cut.json"], USAGE, &["cut.json: line 3: ", "cut off?"]);
+
+    let table = plan("model.json", &["--deadline", "40ms", "-o", "t.jpt"]);
+    let (said, _) = says(here, &table);
+    let (_, table) = says(here, &["inspect", "t.jpt"]);
+    let planned = said.lines().find_map(|line| line.strip_prefix("whole: ")).unwrap();
+    let listed = table.lines().skip_while(|line| *line != "whole").nth(1).unwrap();
+    assert!(listed.contains(&format!(": {planned}")) || said.contains("with feedback"), "{said}\n{table}");
+}
+
+#[test]
+fn completions_offer_networks_and_boards() {
+    let (_, script) = says(Path::new("."), &["completions", "bash"]);
+    for offered in ["resnet152", "robot-frame", "sim:orin-nano", "sim:tx2"] {
+        assert!(script.contains(offered), "{offered}");
+    }
+}

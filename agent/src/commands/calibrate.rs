@@ -31,8 +31,8 @@ pub struct Args {
     #[arg(long, default_value = "auto", value_name = "BOARD")]
     board: BoardArg,
     /// The network
-    #[cfg_attr(feature = "cuda", arg(long, required_unless_present = "plan", value_name = "NET"))]
-    #[cfg_attr(not(feature = "cuda"), arg(long, required = true, value_name = "NET"))]
+    #[cfg_attr(feature = "cuda", arg(long, required_unless_present = "plan", value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(not(feature = "cuda"), arg(long, required = true, value_name = "NET", value_parser = crate::args::networks()))]
     net: Option<String>,
     #[cfg(feature = "cuda")]
     #[command(flatten)]

@@ -13,7 +13,7 @@ use jetpace_tables::work::Size;
 use super::plan::RISK;
 use super::run::Beside;
 use super::run::document::Document;
-use crate::args::{BoardArg, Cli, network};
+use crate::args::{BoardArg, Cli, network, networks};
 use crate::failure::Failure;
 use crate::files::output::{print_text, write_file};
 use crate::files::{model, sweep, table};
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, default_value = "orin-nano", value_name = "NAME")]
     board: String,
     /// The networks
-    #[arg(long, default_values = ["robot-frame", "resnet152"], value_delimiter = ',', value_name = "NET,..")]
+    #[arg(long, default_values = ["robot-frame", "resnet152"], value_delimiter = ',', value_name = "NET,..", value_parser = networks())]
     net: Vec<String>,
     /// Where the files go
     #[arg(long, default_value = "jetpace-demo", value_name = "FOLDER")]

@@ -42,8 +42,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// The network; by default the one that the table was planned for. Without a table the stock governor decides
-    #[cfg_attr(feature = "cuda", arg(long, required_unless_present_any = ["table", "plan"], value_name = "NET"))]
-    #[cfg_attr(not(feature = "cuda"), arg(long, required_unless_present = "table", value_name = "NET"))]
+    #[cfg_attr(feature = "cuda", arg(long, required_unless_present_any = ["table", "plan"], value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(not(feature = "cuda"), arg(long, required_unless_present = "table", value_name = "NET", value_parser = crate::args::networks()))]
     net: Option<String>,
     #[cfg(feature = "cuda")]
     #[command(flatten)]

@@ -6,7 +6,7 @@ use jetpace_devfreq::selftest::{self, Report};
 use jetpace_devfreq::timer::Monotonic;
 
 use crate::args::BoardArg;
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 use crate::files::kind::{Kind, may_write};
 use crate::files::output::{print_json, write_file};
 
@@ -49,11 +49,20 @@ impl Args {
         };
         say(&report);
         match &self.output {
-            None => print_json(&report),
+            None => print_json(&report)?,
             Some(path) => {
                 let text = serde_json::to_string_pretty(&report).map_err(Failure::failed)?;
-                write_file(path, text.as_bytes())
+                write_file(path, text.as_bytes())?;
             }
+        }
+        let serious: Vec<&str> = report.serious().map(|check| check.name).collect();
+        match serious.as_slice() {
+            [] => Ok(()),
+            ["gpu-found", ..] => Err(Failure::new(Reason::Unsupported, "no GPU whose clock jetpace can set was found")),
+            serious => Err(Failure::failed(format_args!(
+                "what jetpace relies on is not so here: {}; send the result back before anything is run on this board",
+                serious.join(", ")
+            ))),
         }
     }
 }

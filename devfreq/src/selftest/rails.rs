@@ -9,7 +9,7 @@ use crate::nodes::Nodes;
 use crate::rails::{Rails, conversion_period};
 
 pub(super) fn checks<N: Nodes + Clone>(nodes: &N, timer: impl Timer, board: &Board, rounds: usize) -> Vec<Check> {
-    let names: Vec<String> = board.rails.iter().map(|rail| format!("{} {:?}", rail.name, rail.role)).collect();
+    let names: Vec<String> = board.rails.iter().map(|rail| format!("{} ({})", rail.name, role(rail.role))).collect();
     let told = PowerOf::told_by(board.rails.iter().map(|rail| rail.role));
     let mut checks = vec![check("rails-found", !board.rails.is_empty(), names.join(", "))];
     if board.rails.is_empty() {
@@ -43,6 +43,16 @@ pub(super) fn checks<N: Nodes + Clone>(nodes: &N, timer: impl Timer, board: &Boa
         checks.push(check("rail-period", None, format!("{}: period {period}, a round takes {cost}", rail.name)));
     }
     checks
+}
+
+fn role(role: RailRole) -> &'static str {
+    match role {
+        RailRole::Total => "total",
+        RailRole::Gpu => "gpu",
+        RailRole::GpuShared => "gpu-shared",
+        RailRole::Part => "part",
+        RailRole::Other => "other",
+    }
 }
 
 /// A shunt's offset makes an idle rail read below zero by a step or two, not by more.
