@@ -1,6 +1,7 @@
 //! What slows and speeds blocks up while a frame runs: in bursts of exponential length, whatever the frames do. A late
 //! burst begins within a frame as often as before it, and a governor sees only what has begun.
 
+use std::sync::{Arc, OnceLock};
 use std::vec::Vec;
 
 use crate::math;
@@ -37,15 +38,17 @@ impl Random {
     }
 }
 
-/// The bursts of a problem.
+/// The bursts of a problem. Of its deadline they know nothing.
+#[derive(Clone)]
 pub(in crate::plan) struct MatchedBursts<'a> {
     pub problem: &'a Problem,
     /// Their mean length.
     pub length_s: f64,
     /// Share of a block's standard deviation that is its own.
     pub own: f64,
-    /// For each clock their deviations, in standard deviations of a block: the quantiles at [`LEVELS`].
-    quantiles: Vec<[f64; LEVELS.len()]>,
+    /// For each clock their deviations, in standard deviations of a block: the quantiles at [`LEVELS`]. Matched when they
+    /// are first asked for, and shared by all copies.
+    quantiles: Arc<[OnceLock<[f64; LEVELS.len()]>]>,
 }
 
 /// One of them.
@@ -64,14 +67,12 @@ impl<'a> MatchedBursts<'a> {
             Noise::Moments { correlation } | Noise::Frames { correlation, .. } => (LENGTH_S, *correlation),
         };
         let own = (1.0 - share).max(0.0).sqrt();
-        let mut bursts = Self { problem, length_s, own, quantiles: Vec::new() };
-        bursts.quantiles = (0..problem.clocks.len()).map(|clock| bursts.matched(clock)).collect();
-        bursts
+        Self { problem, length_s, own, quantiles: problem.clocks.iter().map(|_| OnceLock::new()).collect() }
     }
 
     /// By how many of their standard deviations blocks at a clock deviate in a burst of this rank.
     pub fn deviation(&self, clock: usize, rank: f64) -> f64 {
-        at_level(&self.quantiles[clock], rank)
+        at_level(self.quantiles[clock].get_or_init(|| self.matched(clock)), rank)
     }
 
     /// The burst at a time that never goes back.
@@ -91,8 +92,9 @@ impl<'a> MatchedBursts<'a> {
             Noise::Frames { bursts: Some(bursts), .. } => LEVELS.map(|p| at_level(&bursts.quantiles, p)),
             _ => measured,
         };
+        let drawn = self.draw(clock);
         for _ in 0..ROUNDS {
-            let frames = self.frames(clock, &quantiles);
+            let frames = drawn.deviations(&quantiles);
             let mut highest = f64::NEG_INFINITY;
             for ((quantile, p), measured) in quantiles.iter_mut().zip(LEVELS).zip(measured) {
                 let found = frames[((p * FRAMES as f64) as usize).min(FRAMES - 1)];
@@ -103,27 +105,49 @@ impl<'a> MatchedBursts<'a> {
         quantiles
     }
 
-    /// Deviations of frames at a clock in such bursts, ascending, in units of the blocks' standard deviations.
-    fn frames(&self, clock: usize, quantiles: &[f64]) -> Vec<f64> {
+    /// Frames at a clock: what blocks of their own bring, and the bursts that they lie in. The same for every round.
+    fn draw(&self, clock: usize) -> Drawn {
         let problem = self.problem;
         let time_s = fixed::frame(problem, clock).time_s;
         let sd: f64 = problem.blocks.iter().map(|b| b.time_sd_s[clock]).sum();
         let squares: f64 = problem.blocks.iter().map(|b| b.time_sd_s[clock].powi(2)).sum();
         let own = self.own * squares.sqrt() / sd.max(1e-12);
         let (mut random, mut burst, mut now) = (Random(3), Burst { rank: 0.5, ends: 0.0 }, 0.0);
-        let mut late: Vec<f64> = (0..FRAMES)
-            .map(|_| {
-                let (mut at, end, mut sum) = (now, now + time_s, own * random.normal());
-                while at < end {
-                    self.at(&mut burst, at, &mut random);
-                    let next = burst.ends.min(end);
-                    sum += at_level(quantiles, burst.rank) * (next - at) / time_s;
-                    at = next;
-                }
-                now += problem.period_s.max(time_s);
-                sum
-            })
-            .collect();
+        let mut drawn = Drawn { time_s, frames: Vec::with_capacity(FRAMES), bursts: Vec::new() };
+        for _ in 0..FRAMES {
+            let (mut at, end) = (now, now + time_s);
+            let own = own * random.normal();
+            while at < end {
+                self.at(&mut burst, at, &mut random);
+                let next = burst.ends.min(end);
+                drawn.bursts.push((burst.rank, next - at));
+                at = next;
+            }
+            drawn.frames.push((own, drawn.bursts.len()));
+            now += problem.period_s.max(time_s);
+        }
+        drawn
+    }
+}
+
+/// Frames that are drawn once and deviate by what bursts come to.
+struct Drawn {
+    time_s: f64,
+    /// Each frame's own deviation, and where its bursts end.
+    frames: Vec<(f64, usize)>,
+    /// Rank, and for how long of the frame.
+    bursts: Vec<(f64, f64)>,
+}
+
+impl Drawn {
+    /// Ascending, in units of the blocks' standard deviations.
+    fn deviations(&self, quantiles: &[f64]) -> Vec<f64> {
+        let mut first = 0;
+        let of = |&(own, end): &(f64, usize)| {
+            let bursts = &self.bursts[core::mem::replace(&mut first, end)..end];
+            bursts.iter().fold(own, |sum, (rank, span)| sum + at_level(quantiles, *rank) * span / self.time_s)
+        };
+        let mut late: Vec<f64> = self.frames.iter().map(of).collect();
         late.sort_unstable_by(f64::total_cmp);
         late
     }

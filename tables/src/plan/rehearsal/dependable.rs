@@ -2,7 +2,8 @@
 
 use std::vec::Vec;
 
-use super::{Expected, REHEARSAL, WORTH, rehearse, with_bursts};
+use super::bursts::MatchedBursts;
+use super::{Expected, REHEARSAL, WORTH, rehearse};
 use crate::plan::error::PlanError;
 use crate::plan::evaluate::evaluate;
 use crate::plan::fixed::best_fixed;
@@ -27,17 +28,23 @@ const EARLIER: u32 = 20;
 /// # Errors
 /// [`PlanError::Unreachable`] where it misses more often than accepted, and no fixed clock meets the deadline.
 pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
+    dependable_in(&MatchedBursts::new(problem), plan)
+}
+
+/// The same where the problem's bursts are known.
+fn dependable_in(bursts: &MatchedBursts<'_>, plan: Plan) -> Result<Plan, PlanError> {
+    let problem = bursts.problem;
     // The plan may have been made for a later deadline.
     let plan = Plan { best_fixed: best_fixed(problem), ..plan };
     let Some(mut best) = fixed_plan(problem, &plan) else {
-        let late = rehearsed(problem, &plan).is_ok_and(|ours| ours.miss > problem.risk);
+        let late = rehearsed(bursts, &plan).is_ok_and(|ours| ours.miss > problem.risk);
         return if late { Err(unreachable(problem)) } else { Ok(plan) };
     };
     if plan.schedule == best.schedule {
         return Ok(plan);
     }
     // A plan that makes no table is judged where the table is made.
-    let (Ok(ours), Ok(fixed)) = (rehearsed(problem, &plan), rehearsed(problem, &best)) else { return Ok(plan) };
+    let (Ok(ours), Ok(fixed)) = (rehearsed(bursts, &plan), rehearsed(bursts, &best)) else { return Ok(plan) };
     let most = problem.risk.max(fixed.miss);
     if ours.miss <= most && ours.energy_j <= fixed.energy_j {
         return Ok(plan);
@@ -49,7 +56,7 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
     for _ in 0..steps {
         let deadline_s = 0.5 * (late_s + early_s);
         let Ok(found) = schedule::plan(&Problem { deadline_s, ..problem.clone() }) else { break };
-        let Ok(again) = rehearsed(problem, &found) else { break };
+        let Ok(again) = rehearsed(bursts, &found) else { break };
         if again.miss > rare {
             late_s = deadline_s;
             continue;
@@ -72,10 +79,11 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
 /// # Errors
 /// [`PlanError::Unreachable`] where no such plan is found.
 pub fn rehearsed_plan(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
-    let mut plan = dependable(problem, plan)?;
+    let bursts = &MatchedBursts::new(problem);
+    let mut plan = dependable_in(bursts, plan)?;
     for step in 1..=EARLIER {
         // A plan that makes no table is judged where the table is made.
-        if rehearsed(problem, &plan).map_or(true, |ours| ours.miss <= problem.risk) {
+        if rehearsed(bursts, &plan).map_or(true, |ours| ours.miss <= problem.risk) {
             return Ok(plan);
         }
         let deadline_s = problem.deadline_s * (1.0 - 0.01 * f64::from(step));
@@ -89,9 +97,11 @@ pub fn rehearsed_plan(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> 
 /// first; none for a deadline that cannot be met. On all processors.
 pub fn dependable_at(problem: &Problem, mut deadlines_s: Vec<f64>) -> Vec<(Problem, Plan)> {
     deadlines_s.sort_unstable_by(f64::total_cmp);
+    let bursts = MatchedBursts::new(problem);
     let at = |deadline_s: f64| {
         let problem = Problem { deadline_s, ..problem.clone() };
-        let plan = dependable(&problem, schedule::plan(&problem).ok()?).ok()?;
+        let bursts = bursts.of(&problem);
+        let plan = dependable_in(&bursts, schedule::plan(&problem).ok()?).ok()?;
         Some((problem, plan))
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(deadlines_s.len());
@@ -125,10 +135,11 @@ fn fixed_plan(problem: &Problem, plan: &Plan) -> Option<Plan> {
 }
 
 /// What the plan's list of clocks comes to.
-fn rehearsed(problem: &Problem, plan: &Plan) -> Result<Expected, TableError> {
+fn rehearsed(bursts: &MatchedBursts<'_>, plan: &Plan) -> Result<Expected, TableError> {
+    let problem = bursts.problem;
     let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
     let class = SizeClass::only(problem, plan);
-    Ok(rehearse(&with_bursts(&class), &listed(&class, 0, &holds)?, REHEARSAL))
+    Ok(rehearse(&class.map(|class| (class, bursts.clone())), &listed(&class, 0, &holds)?, REHEARSAL))
 }
 
 #[cfg(test)]
@@ -147,7 +158,7 @@ mod tests {
             let Some((clock, _, _)) = planned.best_fixed.clone() else { continue };
             let made = dependable(&problem, planned.clone()).unwrap();
             let fixed = fixed_plan(&problem, &planned).unwrap();
-            let [ours, theirs] = [&made, &fixed].map(|plan| rehearsed(&problem, plan).unwrap());
+            let [ours, theirs] = [&made, &fixed].map(|plan| rehearsed(&MatchedBursts::new(&problem), plan).unwrap());
             assert!(ours.miss <= problem.risk.max(theirs.miss), "seed {seed}: {ours:?}, at clock {clock} {theirs:?}");
             assert!(ours.energy_j <= theirs.energy_j, "seed {seed}: {ours:?}, at clock {clock} {theirs:?}");
             assert!(made.gap_bound >= planned.gap_bound && made.gap_bound < 1.0, "seed {seed}: {}", made.gap_bound);
