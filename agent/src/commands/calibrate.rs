@@ -185,6 +185,11 @@ impl Args {
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
             return print_text(&dry_run(&subject, &settings)?);
         };
+        if subject.evidence == "jetson" {
+            let frames = u64::from(settings.frames.saturating_add(settings.late));
+            let minutes = (frames * settings.spacing.get()).div_ceil(60_000_000_000);
+            eprintln!("this takes {minutes} minutes or more; interrupted, the same command goes on from there");
+        }
         let stop = Stop::install()?;
         let bar = bar();
         let measured = subject.calibrate(path, &settings, &stop, &mut |progress| show(&bar, progress));

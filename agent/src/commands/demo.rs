@@ -15,7 +15,7 @@ use super::run::Beside;
 use super::run::document::Document;
 use crate::args::{BoardArg, Cli, network, networks};
 use crate::failure::Failure;
-use crate::files::output::{print_text, write_file};
+use crate::files::output::{print_text, while_working, write_file};
 use crate::files::{model, sweep, table};
 use crate::report::page::Page;
 use crate::session::frames::Pace;
@@ -64,7 +64,8 @@ impl Args {
              measured with the same commands and --board auto.",
         );
         for net in &self.net {
-            self.tell(&self.one(net)?, &mut page)?;
+            let story = self.one(net)?;
+            while_working("pictures ...", || self.tell(&story, &mut page))?;
         }
         let report = self.out.join("report.html");
         write_file(&report, page.html().as_bytes())?;
@@ -109,8 +110,11 @@ impl Args {
             sizes: Vec::new(),
         };
         let (stop, drive) = (Stop::never(), Drive::Table(&planned));
-        let ours = case.run(drive, &stop, |_| Ok(()))?;
-        let beside = Beside::run(&case, drive, &ours, &stop)?;
+        let (ours, beside) = while_working("frames ...", || {
+            let ours = case.run(drive, &stop, |_| Ok(()))?;
+            let beside = Beside::run(&case, drive, &ours, &stop)?;
+            Ok::<_, Failure>((ours, beside))
+        })?;
         let board = BoardArg::Sim(self.board.clone());
         let baselines = beside.baselines(RISK);
         let document = Document::new("virtual", &board, &case.network, drive, (pace, RISK), &ours, baselines);

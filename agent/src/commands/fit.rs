@@ -13,7 +13,7 @@ use jetpace_tables::model::{Model, Quality, Series};
 
 use crate::failure::Failure;
 use crate::files::kind::{Kind, may_write};
-use crate::files::output::write_file;
+use crate::files::output::{while_working, write_file};
 use crate::files::sweep;
 
 /// Warnings in the summary.
@@ -52,7 +52,8 @@ impl Args {
         let options = self.desk.options();
         #[cfg(not(feature = "report"))]
         let options = jetpace_tables::fit::Options::default();
-        let model = fit(&sweep, &options).map_err(|e| Failure::usage(format_args!("{}: {e}", self.sweep.display())))?;
+        let model = while_working("fitting ...", || fit(&sweep, &options))
+            .map_err(|e| Failure::usage(format_args!("{}: {e}", self.sweep.display())))?;
         for remark in sweep::remarks(&sweep) {
             eprintln!("warning: {}: {remark}", self.sweep.display());
         }

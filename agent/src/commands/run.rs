@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use crate::args::{BoardArg, network};
 use crate::failure::{Failure, Reason};
 use crate::files::kind::{Kind, may_write};
+#[cfg(feature = "sim")]
+use crate::files::output::while_working;
 use crate::files::output::{print_json, print_text};
 use crate::files::table;
 use crate::runtime::writer::Asked;
@@ -231,10 +233,11 @@ impl Args {
         if let Some(triggers) = &mut triggers {
             triggers.keep();
         }
-        let ours = case.run_by(triggers.as_mut(), drive, &stop, |frame| log.add(frame))?;
+        let frames = || case.run_by(triggers.as_mut(), drive, &stop, |frame| log.add(frame));
+        let ours = while_working("frames ...", frames)?;
         log.end()?;
         case.triggers = triggers.map(|triggers| triggers.taken().to_vec());
-        let beside = Beside::run(&case, drive, &ours, &stop)?;
+        let beside = while_working("the same frames otherwise ...", || Beside::run(&case, drive, &ours, &stop))?;
         let baselines = match stop.signal() {
             // Told to stop, the frames so far are all that is shown.
             Some(_) => Baselines::default(),

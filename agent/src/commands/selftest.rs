@@ -8,7 +8,7 @@ use jetpace_devfreq::timer::Monotonic;
 use crate::args::BoardArg;
 use crate::failure::{Failure, Reason};
 use crate::files::kind::{Kind, may_write};
-use crate::files::output::{print_json, write_file};
+use crate::files::output::{print_json, while_working, write_file};
 
 /// Options of `selftest`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,9 @@ impl Args {
             BoardArg::Sim(_) => return Err(Failure::usage("this build has no virtual boards")),
             board => {
                 let machine = board.on_disk()?;
-                selftest::run(&machine.nodes(), Monotonic::new(), rounds)
+                while_working("reading nodes and rails ...", || {
+                    selftest::run(&machine.nodes(), Monotonic::new(), rounds)
+                })
             }
         };
         say(&report);

@@ -8,7 +8,7 @@ use super::boards;
 use super::measured::{self, Compared};
 use super::paper::{self, Paper};
 use crate::failure::Failure;
-use crate::files::output::{print_json, print_text};
+use crate::files::output::{print_json, print_text, while_working};
 use crate::files::sweep;
 
 /// The document of `compare --json`.
@@ -34,7 +34,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let in_file = |e: &dyn std::fmt::Display| Failure::usage(format_args!("{}: {e}", path.display()));
             args.check_idle(path, &sweep)?;
             let learn = Options { train: Some(args.train), min_clock: args.min_clock, ..Options::default() };
-            measured = measured::compare(&sweep, learn, &args.deadlines, args.idle_w).map_err(|e| in_file(&e))?;
+            let compared = || measured::compare(&sweep, learn, &args.deadlines, args.idle_w);
+            measured = while_working("the sweep: fits and choices ...", compared).map_err(|e| in_file(&e))?;
             if measured.rows.is_empty() {
                 return Err(in_file(&"no series has power at every clock, so there is no energy to compare"));
             }
@@ -44,6 +45,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let names = args.boards()?;
     if names.is_empty() {
         skipped.push("virtual boards: none is named by --board".to_owned());
+    }
+    if !names.is_empty() {
+        let boards: Vec<String> = names.iter().map(|name| format!("sim:{name}")).collect();
+        eprintln!("{}: calibrated, planned for and run, which takes a minute or two", boards.join(", "));
     }
     let virtual_ones = boards::compare(&names, &args.deadlines)?;
     let mut settings = measured.settings;
