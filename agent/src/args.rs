@@ -1,12 +1,16 @@
 //! The command line: what every command is called. A command's own options stand in its file.
 
+#[cfg(feature = "report")]
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+#[cfg(feature = "report")]
+use clap::Arg;
+#[cfg(feature = "report")]
 use clap::builder::{PossibleValue, TypedValueParser};
-use clap::{Arg, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use jetpace_tables::work::Network;
 
 use crate::commands;
@@ -143,14 +147,17 @@ pub fn no_sim() -> Failure {
 }
 
 /// Reads any text as `T`, and offers some in help and completions.
+#[cfg(feature = "report")]
 #[derive(Clone)]
 pub struct Offering<T> {
     offered: Vec<String>,
     of: std::marker::PhantomData<T>,
 }
 
-impl<T: FromStr + Clone + Send + Sync + 'static> TypedValueParser for Offering<T>
+#[cfg(feature = "report")]
+impl<T> TypedValueParser for Offering<T>
 where
+    T: FromStr + Clone + Send + Sync + 'static,
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     type Value = T;
@@ -160,24 +167,29 @@ where
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.offered.iter().map(PossibleValue::new)))
+        Some(Box::new(self.offered.iter().cloned().map(PossibleValue::new)))
     }
 }
 
 /// Parses a network's name and offers the built-in ones.
+#[cfg(feature = "report")]
 pub fn networks() -> Offering<String> {
     let offered = jetpace_kernels::net::NAMES.map(str::to_owned).to_vec();
     Offering { offered, of: std::marker::PhantomData }
 }
 
+/// Parses a network's name.
+#[cfg(not(feature = "report"))]
+pub fn networks() -> clap::builder::StringValueParser {
+    clap::builder::StringValueParser::new()
+}
+
+#[cfg(feature = "report")]
 impl clap::builder::ValueParserFactory for BoardArg {
     type Parser = Offering<Self>;
 
     fn value_parser() -> Self::Parser {
-        #[cfg(feature = "sim")]
         let boards = jetpace_devfreq::sim::NAMES.map(|name| format!("sim:{name}"));
-        #[cfg(not(feature = "sim"))]
-        let boards: [String; 0] = [];
         let offered = std::iter::once("auto".to_owned()).chain(boards).collect();
         Offering { offered, of: std::marker::PhantomData }
     }

@@ -70,6 +70,11 @@ impl<'a> MatchedBursts<'a> {
         Self { problem, length_s, own, quantiles: problem.clocks.iter().map(|_| OnceLock::new()).collect() }
     }
 
+    /// The same for a problem that differs in its deadline only.
+    pub fn of<'b>(&self, problem: &'b Problem) -> MatchedBursts<'b> {
+        MatchedBursts { problem, length_s: self.length_s, own: self.own, quantiles: Arc::clone(&self.quantiles) }
+    }
+
     /// By how many of their standard deviations blocks at a clock deviate in a burst of this rank.
     pub fn deviation(&self, clock: usize, rank: f64) -> f64 {
         at_level(self.quantiles[clock].get_or_init(|| self.matched(clock)), rank)
