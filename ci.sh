@@ -161,6 +161,7 @@ step_bench() {
     cargo build -q --release -p jetpace --locked
     cargo bench -q -p jetpace-tables --bench planner --locked |
         python3 tests/bench/judge.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
+    python3 tests/bench/speed.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
 }
 
 # A build of the CUDA kernels equals what is committed, and its SASS is within its budgets.
