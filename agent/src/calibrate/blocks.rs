@@ -1,12 +1,12 @@
 //! Times and power of blocks at a clock.
 
-use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
+use jetpace_tables::hw::{BlockRunner, PowerRails, Timer};
 use jetpace_tables::sample::{Kind, Row};
 use jetpace_tables::units::{Microjoules, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::power::Mean;
-use super::{Bench, Book, Settings, Surroundings};
+use super::{Bench, Book, Calibration, Settings, Surroundings};
 use crate::failure::Failure;
 
 /// Frames before measuring: caches, page tables and the GPU's own governors are cold.
@@ -16,15 +16,7 @@ const TAIL: Nanos = Nanos::from_millis(12);
 /// Fewer executions are no mean.
 const FEWEST: u64 = 3;
 
-impl<G, P, R, Q, T, S> Bench<G, P, R, Q, T, S>
-where
-    G: GpuClock,
-    P: PowerRails,
-    R: BlockRunner,
-    Q: BlockRunner,
-    T: Timer,
-    S: Surroundings,
-{
+impl<B: Bench> Calibration<B> {
     /// Frames of one visit: a row per block, rows of one frame share their `repeat`.
     pub(super) fn frames(
         &mut self,

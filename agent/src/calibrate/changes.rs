@@ -1,12 +1,12 @@
 //! What a change of the clock takes, seen in the times of a short block around the write.
 
-use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
+use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::sample::{Kind, Row};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::locate::{Seen, Trial, locate};
-use super::{Bench, Book, Surroundings};
+use super::{Bench, Book, Calibration};
 use crate::failure::{Failure, Reason};
 
 /// The write comes after so many executions, and so long after the first at least.
@@ -20,15 +20,7 @@ const AFTER: u64 = 12;
 /// A disturbed change is made again so often.
 const TRIES: usize = 4;
 
-impl<G, P, R, Q, T, S> Bench<G, P, R, Q, T, S>
-where
-    G: GpuClock,
-    P: PowerRails,
-    R: BlockRunner,
-    Q: BlockRunner,
-    T: Timer,
-    S: Surroundings,
-{
+impl<B: Bench> Calibration<B> {
     /// The shortest block of the probe network that shows a change between the lowest and the highest clock.
     pub(super) fn find_probe(&mut self, clocks: &[ClockIndex]) -> Result<BlockId, Failure> {
         let (Some(&low), Some(&high)) = (clocks.first(), clocks.last()) else {

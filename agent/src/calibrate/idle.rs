@@ -1,12 +1,12 @@
 //! Power of a GPU that has nothing to do: awake, as between the frames of a plan, and railgated.
 
-use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
+use jetpace_tables::hw::{BlockRunner, PowerRails, Timer};
 use jetpace_tables::sample::{Kind, RAILGATED, Row};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::power::Mean;
-use super::{Bench, Book, Settings, Surroundings};
+use super::{Bench, Book, Calibration, Settings, Surroundings};
 use crate::failure::Failure;
 
 /// The GPU is railgated after 500 ms without work; a short block before that keeps it awake.
@@ -14,15 +14,7 @@ const NUDGE_EVERY: Nanos = Nanos::from_millis(400);
 /// By then it is railgated, if it ever is.
 const GATED_AFTER: Nanos = Nanos::from_millis(700);
 
-impl<G, P, R, Q, T, S> Bench<G, P, R, Q, T, S>
-where
-    G: GpuClock,
-    P: PowerRails,
-    R: BlockRunner,
-    Q: BlockRunner,
-    T: Timer,
-    S: Surroundings,
-{
+impl<B: Bench> Calibration<B> {
     /// Two rows: awake, and railgated.
     pub(super) fn idle(
         &mut self,

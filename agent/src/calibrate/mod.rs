@@ -112,21 +112,37 @@ impl Settings {
     }
 }
 
+/// What a machine's parts are: of a Jetson, or of a virtual board.
+pub trait Bench {
+    /// Its GPU's clock.
+    type Gpu: GpuClock;
+    /// Its power rails.
+    type Rails: PowerRails;
+    /// Runs the network that is measured.
+    type Network: BlockRunner;
+    /// Runs a network with at least one very short block.
+    type Probe: BlockRunner;
+    /// Its time.
+    type Timer: Timer;
+    /// What may spoil a measurement.
+    type Surroundings: Surroundings;
+}
+
 /// A machine, and what runs on it.
 #[derive(Debug)]
-pub struct Bench<G, P, R, Q, T, S> {
+pub struct Calibration<B: Bench> {
     /// Its GPU's clock.
-    pub gpu: G,
+    pub gpu: B::Gpu,
     /// Its power rails.
-    pub rails: P,
+    pub rails: B::Rails,
     /// The network that is measured.
-    pub network: R,
+    pub network: B::Network,
     /// A network with at least one very short block, for seeing a change of the clock in block times.
-    pub probe: Q,
+    pub probe: B::Probe,
     /// Its time.
-    pub timer: T,
+    pub timer: B::Timer,
     /// What may spoil a measurement.
-    pub surroundings: S,
+    pub surroundings: B::Surroundings,
     /// Asked between measurements.
     pub stop: Stop,
 }
@@ -146,15 +162,7 @@ pub struct Progress {
 /// clocks.
 const SETTLED: Nanos = Nanos::from_millis(60);
 
-impl<G, P, R, Q, T, S> Bench<G, P, R, Q, T, S>
-where
-    G: GpuClock,
-    P: PowerRails,
-    R: BlockRunner,
-    Q: BlockRunner,
-    T: Timer,
-    S: Surroundings,
-{
+impl<B: Bench> Calibration<B> {
     /// Measures what `book` lacks and writes it there.
     ///
     /// # Errors

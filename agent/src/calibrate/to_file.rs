@@ -1,5 +1,6 @@
 //! A board calibrated into a sweep file: its clocks taken, and given back however it ends.
 
+use std::marker::PhantomData;
 use std::path::Path;
 
 use jetpace_devfreq::board::Board;
@@ -14,7 +15,7 @@ use jetpace_tables::sample::{Row, Sweep};
 use jetpace_tables::units::Hertz;
 use jetpace_tables::work::ClockIndex;
 
-use super::{Bench, Book, EmcAsk, Progress, Settings};
+use super::{Bench, Book, Calibration, EmcAsk, Progress, Settings};
 use crate::failure::{Failure, Reason};
 use crate::files::sweep::SweepWriter;
 use crate::signals::Stop;
@@ -38,6 +39,24 @@ pub struct Subject<N, R, Q, T> {
     pub model: String,
     /// What its figures are worth: `jetson` or `virtual`.
     pub evidence: &'static str,
+}
+
+/// The parts of a board that is found by its nodes.
+struct OnBoard<N, R, Q, T>(PhantomData<(N, R, Q, T)>);
+
+impl<N, R, Q, T> Bench for OnBoard<N, R, Q, T>
+where
+    N: Nodes + Store + Clone,
+    R: BlockRunner,
+    Q: BlockRunner,
+    T: Timer + Clone,
+{
+    type Gpu = GpuNode<N, T>;
+    type Rails = Rails<N, T>;
+    type Network = R;
+    type Probe = Q;
+    type Timer = T;
+    type Surroundings = BoardSurroundings<N>;
 }
 
 /// What came of it.
@@ -104,7 +123,7 @@ where
             }
         }
         let gpu = GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, &guard, None)?;
-        let mut bench = Bench {
+        let mut bench = Calibration::<OnBoard<N, R, Q, T>> {
             gpu,
             rails: Rails::new(self.nodes.clone(), self.timer.clone(), self.board.rails.clone()),
             network: self.network,
