@@ -47,6 +47,7 @@ const ORDER: [(&str, &[&str]); 2] = [
         &[
             "failure",
             "signals",
+            "workers",
             "dry_run",
             "confine",
             "emc",
