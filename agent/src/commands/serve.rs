@@ -1,6 +1,5 @@
 //! `jetpace serve`: the daemon for clients that may not write the clock themselves.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
