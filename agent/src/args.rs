@@ -189,8 +189,8 @@ impl clap::builder::ValueParserFactory for BoardArg {
     type Parser = Offering<Self>;
 
     fn value_parser() -> Self::Parser {
-        let boards = jetpace_devfreq::sim::NAMES.map(|name| format!("sim:{name}"));
-        let offered = std::iter::once("auto".to_owned()).chain(boards).collect();
+        let names = |kind| jetpace_devfreq::sim::NAMES.map(|name| format!("{kind}:{name}"));
+        let offered = ["auto".to_owned()].into_iter().chain(names("sim")).chain(names("live")).collect();
         Offering { offered, of: std::marker::PhantomData }
     }
 }

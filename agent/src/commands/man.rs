@@ -72,6 +72,9 @@ A command that a signal ended has that signal's status, once the clocks are put 
 RUST_LOG
 How much is said on standard error: error, warn (the default), info, debug.
 .TP
+JETPACE_SOCKET
+Where programs with libjetpace look for the daemon.
+.TP
 NOTIFY_SOCKET
 Where serve tells systemd that it is up.
 .SH FILES

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use jetpace_devfreq::board::Board;
-use jetpace_devfreq::nodes::SysfsRoot;
 use jetpace_tables::model::{BoardId, Model};
 
 use crate::args::BoardArg;
@@ -15,14 +14,11 @@ use crate::failure::{Failure, Reason};
 /// Where the model is of another board, or has clocks that this one does not.
 pub fn set(model: &mut Model, arg: &BoardArg, path: &Path) -> Result<(), Failure> {
     let board = match arg {
-        BoardArg::Auto => Board::discover(&SysfsRoot::new("/"))?,
-        BoardArg::Tree(root) => Board::discover(&SysfsRoot::new(root))?,
         #[cfg(feature = "sim")]
         BoardArg::Sim(name) => {
             Board::discover(&jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?.nodes())?
         }
-        #[cfg(not(feature = "sim"))]
-        BoardArg::Sim(_) => return Err(crate::args::no_sim()),
+        other => Board::discover(&other.on_disk()?.nodes())?,
     };
     let other = |why: String| Err(Failure::new(Reason::Calibration, format_args!("{}: {why}", path.display())));
     let digest = board.digest();
