@@ -198,7 +198,10 @@ fn a_bad_model_is_refused_by_name() {
         fs::write(folder.path().join(name), text).unwrap();
         refused(folder.path(), &plan(name, &["--deadline", "40ms", "-o", "new.jpt"]), USAGE, &[said]);
         refused(folder.path(), &["predict", name], USAGE, &[said]);
-        refused(folder.path(), &["inspect", name], USAGE, &[said]);
+        // A sweep by another name is one that `inspect` reads.
+        if *name != "sweep.json" {
+            refused(folder.path(), &["inspect", name], USAGE, &[said]);
+        }
     }
     for (name, code, said) in
         [("dir", USAGE, "dir is a directory; name a file in it"), ("gone.json", FAILED, "gone.json: No such file")]
@@ -287,7 +290,7 @@ fn a_bad_table_is_refused_by_name() {
         refused(folder.path(), &[&RUN[..], &["--table", name]].concat(), code, &[said]);
     }
     let elsewhere = ["run", "--board", "sim:orin-nano", "--table", "good.jpt"];
-    let said = ["good.jpt: planned for board ", "sim:orin-nano", "calibrate and plan again"];
+    let said = ["good.jpt: the table is for another board", "calibrate and plan again", "planned for "];
     refused(folder.path(), &elsewhere, CALIBRATION, &said);
     let other = [&RUN[..], &["--table", "good.jpt", "--net", "vgg19"]].concat();
     refused(folder.path(), &other, USAGE, &["blocks of alexnet", "plan vgg19 first"]);

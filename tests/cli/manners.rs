@@ -22,7 +22,7 @@ fn no_input_and_no_file_of_another_kind_is_written_over_without_force() {
     let here = folder.path();
     succeeds(here, &plan("model.json", &["--deadline", "40ms", "-o", "good.jpt"]));
     fs::write(here.join("notes.csv"), "remember the milk\n").unwrap();
-    let front = |file| [&plan("model.json", &["--deadline", "40ms", "--json", "--pareto"])[..], &[file]].concat();
+    let front = |file| [&plan("model.json", &["--deadline", "40ms", "--json"])[..], &["--pareto", file]].concat();
     let table = |file| plan("model.json", &["--deadline", "40ms", "-o", file]);
     let run =
         |file| ["run", "--board", "sim:tx2", "--net", "alexnet", "--frames", "3", "--deadline", "40ms", "--csv", file];
@@ -99,7 +99,7 @@ fn a_sweeps_faults_are_said_once_at_fit_and_the_summary_is_short() {
     assert!(!said.contains("own.csv: "), "{said}");
     assert!(said.lines().count() <= 11, "{said}");
     let (more, _) = says(here, &["fit", "own.csv", "-v"]);
-    assert!(more.lines().count() > 12, "{more}");
+    assert!(more.contains("vgg19 fc6") && more.lines().count() > said.lines().count(), "{more}");
     let whole = fs::read_to_string(here.join("own.csv")).unwrap();
     let lines: Vec<&str> = whole.lines().collect();
     fs::write(here.join("cut.csv"), lines[..lines.len() - 9].join("\n") + "\n").unwrap();
@@ -114,6 +114,8 @@ fn a_sweeps_faults_are_said_once_at_fit_and_the_summary_is_short() {
     assert!(said.contains("1 of 1 blocks were measured at two clocks only (300 MHz, 600 MHz)"), "{said}");
 }
 
+/// By SIGTERM, which is treated as Ctrl-C's SIGINT is, but which a shell's background jobs, and so these tests where they
+/// are one, do not ignore.
 #[test]
 fn the_first_interrupt_ends_what_takes_long() {
     let folder = folder();
@@ -134,7 +136,7 @@ fn the_first_interrupt_ends_what_takes_long() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let id = nix::unistd::Pid::from_raw(process.id().try_into().unwrap());
-        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
         let since = Instant::now();
         let status = loop {
             if let Some(status) = process.try_wait().unwrap() {
@@ -142,12 +144,12 @@ fn the_first_interrupt_ends_what_takes_long() {
             }
             if since.elapsed() > Duration::from_secs(20) {
                 let _ = process.kill();
-                panic!("{args:?} goes on after SIGINT");
+                panic!("{args:?} goes on after SIGTERM");
             }
             std::thread::sleep(Duration::from_millis(20));
         };
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-        assert_eq!(signal, Some(2), "{args:?}: {status}");
+        assert_eq!(signal, Some(15), "{args:?}: {status}");
     }
 }
 
