@@ -392,6 +392,7 @@ fn telling_a_daemon_allocates_nothing_either() {
         access: Access::new(None),
         table: Some(table([0; 32], &clocks)),
         events_per_s: u32::MAX,
+        changes_per_s: u32::MAX,
         writer: Asked::default(),
         schedule: Schedule::default(),
     };

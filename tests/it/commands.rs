@@ -199,6 +199,7 @@ pub fn serving(tree: &Tree, client: impl FnOnce(Remote, &Desk) -> Ran) -> Ran {
         access: Access::new(None),
         table: Some(Box::new(table)),
         events_per_s: EVENTS_PER_S,
+        changes_per_s: u32::MAX,
         writer: Asked::default(),
         schedule: Schedule::default(),
     };

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::files::table;
 use crate::runtime::access::Access;
 use crate::runtime::control::Schedule;
-use crate::runtime::daemon::{Daemon, EVENTS_PER_S, Manager, Options};
+use crate::runtime::daemon::{CHANGES_PER_S, Daemon, EVENTS_PER_S, Manager, Options};
 use crate::runtime::listen::Listener;
 use crate::runtime::writer::Asked;
 use crate::runtime::{open, sys, wire};
@@ -102,6 +102,7 @@ impl Args {
             access: Access::new(group),
             table,
             events_per_s: EVENTS_PER_S,
+            changes_per_s: CHANGES_PER_S,
             writer: self.writer,
             schedule: Schedule { fifo: self.fifo, cpu: self.cpu },
         };

@@ -70,6 +70,8 @@ pub struct Options {
     pub table: Option<Box<Table>>,
     /// Events a second that a client may send for long; more is a flood.
     pub events_per_s: u32,
+    /// Changes of the clock a second that all clients of a user together may cause.
+    pub changes_per_s: u32,
     /// Who writes; by default for each client the cheaper one by its table, and without that its own thread.
     pub writer: Asked,
     /// How the threads run that follow the clients and write the clock.
@@ -78,6 +80,9 @@ pub struct Options {
 
 /// Events a second by default: a block every 20 us.
 pub const EVENTS_PER_S: u32 = 50_000;
+
+/// Changes of the clock a second by default: a clock takes milliseconds to settle.
+pub const CHANGES_PER_S: u32 = 1_000;
 
 /// Tells the service manager how it goes.
 pub trait Manager {
@@ -123,12 +128,12 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
     /// Where the schedule is not allowed.
     pub fn new(clock: C, listener: Listener, options: Options) -> io::Result<Self> {
         let clocks: Vec<Hertz> = clock.clocks().to_vec();
-        let Options { access, table, events_per_s, writer, schedule } = options;
+        let Options { access, table, events_per_s, changes_per_s, writer, schedule } = options;
         // Clients are watched one by one; the control thread itself hands back only when told.
         let control = Control::start(clock, Nanos::ZERO, schedule)?;
         control.look();
         let hub = Arc::new(Hub::new(control.inline_writer(), clocks));
-        let terms = Arc::new(Terms { table, events_per_s, writer, schedule });
+        let terms = Arc::new(Terms { table, events_per_s, changes_per_s, writer, schedule });
         let (connections, hang) = (Connections::default(), Hang::default());
         Ok(Self { listener, control, hub, access, terms, connections, hang, accept_at: Nanos::ZERO })
     }

@@ -152,6 +152,7 @@ impl Served {
             access: Access::new(None),
             table: None,
             events_per_s: 50_000,
+            changes_per_s: u32::MAX,
             writer: Asked::default(),
             schedule: Schedule::default(),
         };

@@ -40,6 +40,7 @@ impl Served {
             access: Access::new(None),
             table: Some(table),
             events_per_s: u32::MAX,
+            changes_per_s: u32::MAX,
             writer: Asked::default(),
             schedule,
         };

@@ -43,6 +43,8 @@ pub struct Terms {
     pub table: Option<Box<Table>>,
     /// Events a second that a client may send for long; more is a flood.
     pub events_per_s: u32,
+    /// Changes of the clock a second that a user may cause.
+    pub changes_per_s: u32,
     /// Who writes.
     pub writer: Asked,
     /// How the threads run.
@@ -57,7 +59,7 @@ pub fn serve<C: WatchedClock>(served: &Served, hub: &Hub<C>, terms: &Terms, imag
             if let Err(e) = terms.schedule.apply() {
                 log::warn!("{}: the schedule: {e}", served.peer);
             }
-            let mut thread = Thread::new(served, service, hub, table, terms.events_per_s);
+            let mut thread = Thread::new(served, service, hub, table, terms);
             if let Err(why) = thread.run() {
                 served.account.warn(format_args!("{}: dropped: {}", served.peer, why.text()), sys::now());
             }
@@ -127,7 +129,7 @@ struct Thread<'a, C> {
     service: &'a Service,
     hub: &'a Hub<C>,
     governor: Governor<Box<Table>>,
-    events_per_s: u32,
+    terms: &'a Terms,
     /// What was asked of the hub last.
     wished: Option<ClockIndex>,
     /// A lower wish than that, which has to wait for its user's allowance, and until when.
@@ -153,14 +155,14 @@ struct Rate {
 }
 
 impl<'a, C: WatchedClock> Thread<'a, C> {
-    fn new(served: &'a Served, service: &'a Service, hub: &'a Hub<C>, table: Box<Table>, events_per_s: u32) -> Self {
+    fn new(served: &'a Served, service: &'a Service, hub: &'a Hub<C>, table: Box<Table>, terms: &'a Terms) -> Self {
         let now = sys::now();
         Self {
             served,
             service,
             hub,
             governor: Governor::new(table),
-            events_per_s,
+            terms,
             wished: None,
             owed: None,
             reader: Reader::default(),
@@ -280,7 +282,7 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
     fn wish(&mut self, clock: Option<ClockIndex>) {
         self.owed = None;
         if clock != self.wished
-            && let Err(again) = self.served.account.may_change(sys::now())
+            && let Err(again) = self.served.account.may_change(self.terms.changes_per_s, sys::now())
             && clock < self.wished
         {
             self.owed = Some((clock, again));
@@ -340,7 +342,7 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
         self.rate.events += events;
         // Every event may have woken the thread once.
         self.rate.empty_wakes = (self.rate.empty_wakes + empty_wakes).saturating_sub(events);
-        let flooded = self.rate.events > self.events_per_s || self.rate.empty_wakes > EMPTY_WAKES_PER_S;
+        let flooded = self.rate.events > self.terms.events_per_s || self.rate.empty_wakes > EMPTY_WAKES_PER_S;
         if flooded { Err(Dropped::Flooded) } else { Ok(()) }
     }
 

@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use jetpace_tables::units::Nanos;
 
-/// Changes of the clock a second that all clients of a user together may ask for; a clock takes milliseconds to settle.
-pub const CHANGES_PER_S: u32 = 1_000;
-
 /// Lines a minute that the log takes on a user's account.
 const LINES_PER_MINUTE: u32 = 20;
 
@@ -54,9 +51,9 @@ impl Account {
         Self { uid, changes: Allowance::default(), lines: Allowance::default(), unsaid: AtomicU32::new(0) }
     }
 
-    /// Whether one more change of the clock may be asked for; else when to ask again.
-    pub fn may_change(&self, now: Nanos) -> Result<(), Nanos> {
-        if self.changes.take(CHANGES_PER_S, SECOND, now) { Ok(()) } else { Err(self.changes.next(SECOND)) }
+    /// Whether one more change of the clock may be asked for, of `most` a second; else when to ask again.
+    pub fn may_change(&self, most: u32, now: Nanos) -> Result<(), Nanos> {
+        if self.changes.take(most, SECOND, now) { Ok(()) } else { Err(self.changes.next(SECOND)) }
     }
 
     /// A line of the log on this account; what goes over the allowance is counted and told once there is room again.
@@ -108,9 +105,9 @@ mod tests {
     fn an_allowance_is_used_up_and_comes_again() {
         let account = Account::new(1000);
         let at = Nanos::from_millis(5_000);
-        assert!((0..CHANGES_PER_S).all(|_| account.may_change(at).is_ok()));
-        assert_eq!(account.may_change(at), Err(at.saturating_add(SECOND)));
-        assert!(account.may_change(at.saturating_add(SECOND)).is_ok());
+        assert!((0..50).all(|_| account.may_change(50, at).is_ok()));
+        assert_eq!(account.may_change(50, at), Err(at.saturating_add(SECOND)));
+        assert!(account.may_change(50, at.saturating_add(SECOND)).is_ok());
     }
 
     #[test]

@@ -95,8 +95,14 @@ fn start_for(writer: Asked, mut manager: impl Manager + Send + 'static) -> Runni
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("jetpace.sock");
     let log = Log::default();
-    let options =
-        Options { access: Access::new(None), table: None, events_per_s: 5_000, writer, schedule: Schedule::default() };
+    let options = Options {
+        access: Access::new(None),
+        table: None,
+        events_per_s: 5_000,
+        changes_per_s: CHANGES_PER_S,
+        writer,
+        schedule: Schedule::default(),
+    };
     let listener = super::super::listen::Listener::open(&socket, None).unwrap();
     let daemon = Daemon::new(log.clone(), listener, options).unwrap();
     let (stop, wait) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap();
@@ -459,7 +465,7 @@ fn a_client_cannot_force_more_writes_than_its_user_may_have() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let seconds = started.elapsed().as_secs() as u32 + 1;
-    let most = (seconds + 1) * share::CHANGES_PER_S + 16;
+    let most = (seconds + 1) * CHANGES_PER_S + 16;
     assert!(daemon.writes().len() as u32 <= most, "{} writes in {seconds} s", daemon.writes().len());
     // The last frame's clock comes all the same.
     daemon.wait_for("the low clock", |writes| writes.last() == Some(&set(0)));
