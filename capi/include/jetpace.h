@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 // The ABI's version: the soname's number in the upper half, additions in the lower one.
-#define JETPACE_ABI_VERSION 1
+#define JETPACE_ABI_VERSION 2
 
 // jetpace_options.writer: the cheaper one for the caller, by what a write costs on this board.
 #define JETPACE_WRITER_AUTO 0
@@ -46,6 +46,9 @@
 
 // jetpace_stats.state: the kernel's own governor decides.
 #define JETPACE_HANDED_BACK 2
+
+// jetpace_stats.state: the daemon has gone; the kernel's own governor decides, and the daemon is looked for once a second.
+#define JETPACE_NO_DAEMON 3
 
 // A table that is followed.
 struct jetpace;
@@ -85,14 +88,16 @@ struct jetpace_stats {
   uint64_t faults;
   // Frames in which another client of the daemon was busy, too: their times are not the network's own.
   uint64_t shared_frames;
-  // Events that the daemon was too far behind to take.
+  // Events that the daemon was too far behind to take, or that nobody was there to take.
   uint64_t lost_events;
   // The clock written last; 0 while the kernel's own governor decides.
   uint64_t clock_hz;
-  // JETPACE_FOLLOWING, JETPACE_SAFE or JETPACE_HANDED_BACK.
+  // JETPACE_FOLLOWING, JETPACE_SAFE, JETPACE_HANDED_BACK or JETPACE_NO_DAEMON.
   uint32_t state;
   // 1 where the daemon writes, 0 where this process does.
   uint32_t by_daemon;
+  // How often a daemon was found again, after the one before had gone.
+  uint64_t reconnects;
 };
 
 #ifdef __cplusplus
@@ -126,7 +131,9 @@ int jetpace_block_find(struct jetpace *handle, const char *name, uint32_t *id);
 // As jetpace_open.
 int jetpace_block_count(struct jetpace *handle, uint32_t *count);
 
-// A frame starts. -ECONNRESET: the daemon serves this handle no more; close it and open again.
+// A frame starts. -ECONNRESET, once: the daemon has gone or serves this handle no more. The kernel's own governor has the
+// clock then, further calls give 0 and are counted in lost_events, and the handle goes on by itself once a daemon serves it
+// again, which is tried once a second.
 //
 // # Safety
 // As jetpace_open.
