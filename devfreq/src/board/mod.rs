@@ -23,6 +23,9 @@ use crate::thermal::{self, Cooling, OverCurrent, Zone};
 /// Where devfreq devices are listed, on every release.
 pub const DEVFREQ: &str = "/sys/class/devfreq";
 
+/// The governors under which a clock is fixed by a write: of a request, and of the bound.
+pub(crate) const FIXING: [&str; 2] = ["userspace", "performance"];
+
 /// A GPU that devfreq scales.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jetpace_tables::units::Hertz;
 use serde::{Deserialize, Serialize};
 
-use crate::board::Gpu;
+use crate::board::{FIXING, Gpu};
 use crate::guard::{Keep, Kind};
 use crate::nodes::Nodes;
 
@@ -40,10 +40,11 @@ impl Way {
     }
 
     /// The governor that it needs; `None` leaves the one that is there.
-    pub(crate) fn governor(self) -> Option<&'static str> {
+    pub(super) fn governor(self) -> Option<&'static str> {
+        let [by_request, by_bound] = FIXING;
         match self {
-            Self::Userspace => Some("userspace"),
-            Self::Performance => Some("performance"),
+            Self::Userspace => Some(by_request),
+            Self::Performance => Some(by_bound),
             Self::Podgov | Self::MinMax => None,
         }
     }

@@ -5,9 +5,8 @@ use jetpace_tables::names::Shown;
 use super::put_back::{Report, put_back};
 use super::state::{ASIDE, Entry, Kind, STATE};
 use crate::board::nvpmodel::Conf;
-use crate::board::{Board, highest_below};
+use crate::board::{Board, FIXING, highest_below};
 use crate::error::Error;
-use crate::gpu::Way;
 use crate::nodes::Nodes;
 use crate::text;
 
@@ -34,7 +33,7 @@ pub(super) fn bounds_by_nvpmodel<N: Nodes>(nodes: &N) -> Result<Option<Report>, 
     };
     let mut entries = Vec::new();
     let stock = STOCK.iter().find(|stock| gpu.governors.iter().any(|governor| governor == *stock));
-    let is_ours = Way::ALL.iter().any(|way| way.governor() == Some(gpu.governor.as_str()));
+    let is_ours = FIXING.contains(&gpu.governor.as_str());
     if let Some(stock) = stock.filter(|_| is_ours) {
         entries.push(entry("governor", Kind::Governor, (*stock).to_owned())?);
     }
