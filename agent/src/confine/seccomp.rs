@@ -91,6 +91,9 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
     libc::SYS_tgkill,
+    libc::SYS_tkill,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
     // `hold`: the end of its command, and telling it to stop.
     libc::SYS_wait4,
     libc::SYS_waitid,
