@@ -123,5 +123,8 @@ impl Folder {
 }
 
 fn not_ours(what: &str, owner: u32) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("{what} belongs to user {owner}: remove it, or give it to this user"))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what} belongs to user {owner}: remove it, or give it to this user"),
+    )
 }

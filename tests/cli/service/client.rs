@@ -45,7 +45,7 @@ fn client() {
 
 /// The client's command line, for one that stays connected until its input ends.
 pub fn waiting<'a>(command: &'a mut Command, socket: &Path) -> &'a mut Command {
-    command.args(["--exact", "client::client", "--nocapture"]).env(SOCKET, socket).env(WAITS, "1")
+    command.args(["--exact", "service::client::client", "--nocapture"]).env(SOCKET, socket).env(WAITS, "1")
 }
 
 const FLOOD: &str = "JETPACE_TEST_FLOOD";
@@ -71,7 +71,7 @@ pub fn flooding<'a>(command: &'a mut Command, socket: &Path) -> &'a mut Command 
 
 /// What a command line that ends in the client's comes to, as its one line.
 pub fn line(command: &mut Command, socket: &Path) -> String {
-    command.args(["--exact", "client::client", "--nocapture"]).env(SOCKET, socket);
+    command.args(["--exact", "service::client::client", "--nocapture"]).env(SOCKET, socket);
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.lines().find_map(|line| line.split_once("client: ").map(|(_, said)| said.to_owned()));
