@@ -5,6 +5,10 @@
 
 mod bad_input;
 mod compare;
+mod documents;
 mod emc;
+mod formats;
+mod frozen;
 mod objectives;
+mod readme;
 mod service;
