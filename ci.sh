@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc arrows test faults nostd cross sizes kernel capi emu cubin fuzz unit)
+DEFAULT_STEPS=(fmt clippy doc arrows docs test faults nostd cross sizes kernel capi emu cubin fuzz unit)
 LONG_STEPS=(bench gpu soak torch)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -54,6 +54,9 @@ step_clippy() {
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features jetpace/cuda --no-deps --locked; }
 # No crate and no module uses what stands above it.
 step_arrows() { cargo test -q -p jetpace-tests --test it --locked layering::; }
+# Documents and code say the same: fields, columns, exit codes, commands as printed; and samples of released versions are
+# read. Of the whole workspace, so that `test` need not build anew.
+step_docs() { cargo test -q --workspace --test cli --test it --locked -- documents:: readme:: frozen::; }
 # With CUDA in the binary it still runs on a machine without it; that is what the second line tests.
 step_test() {
     cargo test --workspace --locked

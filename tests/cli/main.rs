@@ -5,8 +5,12 @@
 
 mod bad_input;
 mod compare;
+mod documents;
 mod emc;
+mod formats;
+mod frozen;
 mod live;
 mod manners;
 mod objectives;
+mod readme;
 mod service;

@@ -9,6 +9,7 @@ mod calibrate;
 mod commands;
 mod faults;
 mod feedback;
+mod frozen;
 mod kernel_cases;
 mod killed;
 mod layering;

@@ -1,9 +1,13 @@
 //! The program itself: frames by triggers, and the daemon as a service manager, other users and containers meet it.
 
+<<<<<<< HEAD
 mod client;
 mod confined;
+=======
+pub mod client;
+>>>>>>> de082f5 (wip)
 mod container;
-mod daemon;
+pub mod daemon;
 mod faults;
 mod idle;
 mod notify;
@@ -19,7 +23,7 @@ use std::time::{Duration, Instant};
 
 const JETPACE: &str = env!("CARGO_BIN_EXE_jetpace");
 
-fn jetpace(arguments: &[&str]) -> Command {
+pub fn jetpace(arguments: &[&str]) -> Command {
     let mut command = Command::new(JETPACE);
     command.args(arguments);
     command
@@ -52,7 +56,7 @@ fn table() -> &'static Path {
 }
 
 /// Waits for something that must come about.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
         assert!(started.elapsed() < Duration::from_secs(60), "{what} did not come about");
