@@ -99,7 +99,7 @@ impl Args {
             return print_text(&String::from_utf8_lossy(&page(&command, "jetpace")?));
         };
         write_file(&folder.join("jetpace.1"), &page(&command, "jetpace")?)?;
-        for sub in command.get_subcommands() {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
             let name = format!("jetpace-{}", sub.get_name());
             write_file(&folder.join(format!("{name}.1")), &page(sub, &name)?)?;
         }
@@ -110,7 +110,9 @@ impl Args {
 fn page(command: &clap::Command, title: &str) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
     let named = command.clone().display_name(title.to_owned());
-    Man::new(named).title(title).render(&mut text).map_err(|e| Failure::failed(format_args!("{title}: {e}")))?;
+    let source = concat!("jetpace ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(named).title(title).source(source);
+    man.render(&mut text).map_err(|e| Failure::failed(format_args!("{title}: {e}")))?;
     text.extend_from_slice(b".SH EXAMPLES\n");
     for (_, line) in EXAMPLES.iter().filter(|(of, _)| *of == command.get_name()) {
         text.extend_from_slice(format!(".PP\n.RS 4\njetpace {}\n.RE\n", line.replace('-', "\\-")).as_bytes());
