@@ -28,6 +28,7 @@ fn folder() -> &'static Path {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("gpu.csv"), GPU_RAIL).unwrap();
+        fs::write(folder.path().join("trace.json"), "{\"at_ns\":5,\"event\":\"frame end\",\"slack_us\":7}\n").unwrap();
         for line in [
             "calibrate --board sim:orin-nano --net vgg19 -o vgg19.csv",
             "fit vgg19.csv -o vgg19.json",
@@ -83,6 +84,8 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("`run --json`", &["run --board sim:orin-nano --table table.jpt --frames 20 --csv frames.csv --json"]),
     ("`bench switch --json`", &["bench switch --json"]),
     ("`selftest`", &["selftest --board sim:orin-nano"]),
+    ("`inspect --json` of a sweep", &["inspect vgg19.csv --json"]),
+    ("`inspect --json` of a trace", &["inspect trace.json --json"]),
 ];
 
 /// Documents that other tests hold against FORMATS: those that need a daemon or a recorded board, and what takes long.

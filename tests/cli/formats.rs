@@ -25,13 +25,16 @@ fn named(heading: &str) -> BTreeSet<String> {
     blocks.flat_map(|block| block.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
+/// Maps whose keys are words for people.
+const BY_WORDS: [&str; 5] = ["faults", "fields", "rows", "events", "reasons"];
+
 /// The names in a document; those of a map whose keys are words for people are not fields.
 fn printed(value: &Value, names: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
             for (name, value) in map {
                 names.insert(name.clone());
-                if name != "faults" {
+                if !(BY_WORDS.contains(&name.as_str()) && value.is_object()) {
                     printed(value, names);
                 }
             }
