@@ -238,7 +238,9 @@ def injections(jetpace, board):
         tree = f"{folder}/board"
         shutil.copytree(board, tree, symlinks=True)
         gpu = next(
-            path for path, _, names in os.walk(f"{tree}/sys/devices") if "available_frequencies" in names and "gpu" in path
+            path
+            for path, _, names in os.walk(f"{tree}/sys/devices")
+            if "available_frequencies" in names and "available_governors" in names and "/devfreq/" in path
         )
         os.remove(f"{gpu}/cur_freq")
         os.symlink("max_freq", f"{gpu}/cur_freq")
