@@ -7,6 +7,7 @@ use clap::Parser;
 use jetpace_tables::names::Shown;
 
 use crate::args::Cli;
+use crate::files::output::say;
 
 /// Reads the command line and runs the command; the exit code is that of its failure.
 pub fn main() -> ExitCode {
@@ -21,7 +22,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let shown: Vec<String> = failure.to_string().lines().map(|line| Shown(line).to_string()).collect();
-            eprintln!("jetpace: {}", shown.join("\n"));
+            say(format_args!("jetpace: {}", shown.join("\n")));
             failure.exit_code()
         }
     }

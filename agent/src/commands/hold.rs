@@ -24,7 +24,7 @@ use crate::args::BoardArg;
 use crate::confine::{self, Cap, Needs};
 use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
-use crate::files::output::print_text;
+use crate::files::output::{print_text, say};
 use crate::runtime::wire;
 use crate::signals::Stop;
 use events::Events;
@@ -131,7 +131,7 @@ impl Args {
         if clock.is_some_and(|clock| clock > gpu.cap()) {
             log::warn!("the cap is {}: held there", board.gpu.cap);
         }
-        eprintln!("GPU at {runs} by way {}", gpu.way());
+        say(format_args!("GPU at {runs} by way {}", gpu.way()));
         // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no daemon does.
         let ended = self.listen().and_then(|events| self.watch_command(&mut gpu, start, events, stop));
         // Also where the command could not be started; the failure to put back weighs more than its end.

@@ -7,7 +7,7 @@ use jetpace_devfreq::nodes::Nodes;
 use crate::args::BoardArg;
 use crate::dry_run::DryRun;
 use crate::failure::Failure;
-use crate::files::output::print_text;
+use crate::files::output::{print_text, say};
 
 /// Options of `restore`.
 #[derive(Debug, clap::Args)]
@@ -55,15 +55,15 @@ pub fn dry_run<N: Nodes + Store + Clone>(nodes: &DryRun<N>) -> Result<String, Fa
 /// Where an instance runs, or a node could not be put back.
 pub fn restore(nodes: &(impl Nodes + Store)) -> Result<(), Failure> {
     match guard::restore(nodes)? {
-        Leftover::None => eprintln!("nothing to put back"),
-        Leftover::OtherBoot => eprintln!("a state file of an earlier run of this machine: removed"),
-        Leftover::SetAside { why, bounds } => eprintln!("{}", guard::set_aside_words(&why, bounds.as_ref())),
+        Leftover::None => say(format_args!("nothing to put back")),
+        Leftover::OtherBoot => say(format_args!("a state file of an earlier run of this machine: removed")),
+        Leftover::SetAside { why, bounds } => say(format_args!("{}", guard::set_aside_words(&why, bounds.as_ref()))),
         Leftover::Restored(report) => {
             for path in &report.restored {
-                eprintln!("{}: holds its original value", path.display());
+                say(format_args!("{}: holds its original value", path.display()));
             }
             for line in left(&report) {
-                eprintln!("{line}");
+                say(format_args!("{line}"));
             }
         }
     }

@@ -23,6 +23,12 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says something on stderr. Where nothing can be said, as into a file on a full disk, the work goes on: `eprintln` would
+/// panic, with a clock held.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// A sign of life on a terminal during work that takes long and whose end nobody knows. The static release has no room for
 /// one that moves.
 pub fn while_working<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
