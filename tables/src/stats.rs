@@ -126,6 +126,13 @@ pub fn student95(degrees: usize) -> f64 {
     }
 }
 
+/// The 95 % interval of the mean of independent values, by Student's t; `None` of fewer than two.
+pub fn mean_interval(values: &[f64]) -> Option<(f64, f64)> {
+    let degrees = values.len().checked_sub(1).filter(|degrees| *degrees > 0)?;
+    let off = student95(degrees) * sd(values) / (values.len() as f64).sqrt();
+    Some((mean(values) - off, mean(values) + off))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +163,15 @@ mod tests {
         for (p, wanted) in [(0.0, 0.1), (0.01, 0.1), (0.52, 5.2), (0.993, 9.93), (0.9999, 9.99)] {
             assert!((at_level(&of, p) - wanted).abs() < 1e-9, "{p}");
         }
+    }
+
+    #[test]
+    fn an_interval_by_hand() {
+        // Mean 2, standard deviation 1, t of 2 degrees 4.303.
+        let (low, high) = mean_interval(&[1.0, 2.0, 3.0]).unwrap();
+        let off = 4.303 / 3.0_f64.sqrt();
+        assert!((low - (2.0 - off)).abs() < 1e-12 && (high - (2.0 + off)).abs() < 1e-12, "{low} {high}");
+        assert_eq!(mean_interval(&[1.0]), None);
     }
 
     #[test]

@@ -6,10 +6,11 @@ use clap::Parser;
 use jetpace::args::Cli;
 use jetpace::failure::Failure;
 use jetpace::session::frames::Pace;
-use jetpace::session::virtual_board::VirtualRun;
+use jetpace::session::virtual_board::{self, VirtualRun};
 use jetpace::session::{Drive, Summary};
 use jetpace::signals::Stop;
 use jetpace_devfreq::sim;
+use jetpace_tables::stats::mean_interval;
 use jetpace_tables::table::Table;
 use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
@@ -32,7 +33,7 @@ const OPEN: f64 = 3.0;
 const LONGER: u64 = 10;
 
 /// Seeds below this are calibration's.
-pub(crate) const FIRST_SEED: u64 = 100;
+pub(crate) const FIRST_SEED: u64 = virtual_board::FIRST_SEED;
 
 /// Runs of one policy over all seeds.
 #[derive(Debug, Default)]
@@ -64,6 +65,15 @@ impl Pool {
         let spread = self.rates.iter().map(|r| (r - self.miss_rate()).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
         // Student's t at 95 %, 19 degrees of freedom; a little too small for fewer seeds, which is the strict side.
         (self.miss_rate() - 1.729 * (spread / n).sqrt()).max(0.0)
+    }
+
+    /// The miss rate in per cent, with its 95 % interval by seed where there are several.
+    fn missed(&self) -> String {
+        let rate = format!("{:.2} %", self.miss_rate() * 100.0);
+        match mean_interval(&self.rates) {
+            Some((low, high)) => format!("{rate} ({:.2} to {:.2})", low.max(0.0) * 100.0, high * 100.0),
+            None => rate,
+        }
     }
 
     /// Mean energy per frame, in joules.
@@ -108,24 +118,20 @@ impl Judged {
 
     /// Its line in the table.
     pub fn row(&self) -> String {
-        let percent = |x: f64| format!("{:.2} %", x * 100.0);
         let change = |other: f64| match &self.ours {
             Some(ours) => format!("{:+.2} %", (ours.energy_j() / other - 1.0) * 100.0),
             None => "-".to_owned(),
         };
         let ours = match &self.ours {
             Some(ours) => {
-                format!("{} | {:.4} | {:.2}", percent(ours.miss_rate()), ours.energy_j(), ours.switches())
+                format!("{} | {:.4} | {:.2}", ours.missed(), ours.energy_j(), ours.switches())
             }
             None => "refused: no clock meets the risk | - | -".to_owned(),
         };
         let best = match &self.best {
-            Some((clock, pool)) => format!(
-                "{clock} | {} | {:.4} | {}",
-                percent(pool.miss_rate()),
-                pool.energy_j(),
-                change(pool.energy_j())
-            ),
+            Some((clock, pool)) => {
+                format!("{clock} | {} | {:.4} | {}", pool.missed(), pool.energy_j(), change(pool.energy_j()))
+            }
             None => "none meets the risk | - | - | -".to_owned(),
         };
         let faults = self.faults().join("; ");
@@ -135,7 +141,7 @@ impl Judged {
             self.network,
             self.factor,
             self.deadline.as_secs_f64() * 1e3,
-            percent(self.stock.miss_rate()),
+            self.stock.missed(),
             self.stock.energy_j(),
             change(self.stock.energy_j()),
             if faults.is_empty() { String::new() } else { format!(" **{faults}**") },

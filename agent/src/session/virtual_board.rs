@@ -46,6 +46,9 @@ pub fn machine(name: &str, seed: u64, network: Network) -> Result<VirtualMachine
     Ok(Machine { nodes, board: Some(found), runner, timer, meter: TrueEnergy { board, start: Microjoules::ZERO } })
 }
 
+/// The first of the seeds that plans are judged with, so that all judge by the same frames; those below are calibration's.
+pub const FIRST_SEED: u64 = 100;
+
 /// What a session on a virtual board is about.
 #[derive(Clone, Debug)]
 pub struct VirtualRun {

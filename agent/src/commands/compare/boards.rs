@@ -55,6 +55,8 @@ struct Policy {
 struct Ran {
     time_s: f64,
     miss_rate: f64,
+    /// Its 95 % interval, by seed, as misses cluster.
+    miss_rate_95: Option<[f64; 2]>,
     meets_risk: bool,
     energy_j: f64,
     /// Energy over the oracle's, as a fraction.
@@ -138,8 +140,11 @@ pub fn text(rows: &[Row]) -> String {
                 Some(ran) => {
                     let over = ran.over_oracle.map_or("-".to_owned(), |over| format!("{:+.2} %", over * 100.0));
                     let late = if ran.meets_risk { "" } else { "  too many" };
+                    let interval = ran
+                        .miss_rate_95
+                        .map_or(String::new(), |[low, high]| format!(" ({:.2} to {:.2})", low * 100.0, high * 100.0));
                     format!(
-                        "{:>9.3} ms  {:.4} J  {over:>9}  missed {:.2} %{late}",
+                        "{:>9.3} ms  {:.4} J  {over:>9}  missed {:.2} %{interval}{late}",
                         ran.time_s * 1e3,
                         ran.energy_j,
                         ran.miss_rate * 100.0
@@ -147,7 +152,7 @@ pub fn text(rows: &[Row]) -> String {
                 }
                 None => "nothing meets the deadline at the risk".to_owned(),
             };
-            let _ = writeln!(text, "  {:<18} {clock:>12} {ran:<58} {forms}", policy.name);
+            let _ = writeln!(text, "  {:<18} {clock:>12} {ran:<74} {forms}", policy.name);
         }
     }
     text
