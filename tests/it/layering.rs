@@ -69,7 +69,7 @@ const CIRCLES: [(&str, &[&str]); 8] = [
     ("agent", &["args", "commands"]),
     ("agent", &["commands::compare::measured", "commands::compare::paper"]),
     ("agent", &["runtime::doorbell", "runtime::sys"]),
-    ("devfreq", &["board", "gpu", "guard", "rails"]),
+    ("devfreq", &["board", "guard", "rails"]),
     ("devfreq", &["rails::find", "rails::module"]),
     ("devfreq", &["sim::layout", "sim::nodes", "sim::store"]),
     ("kernels", &["cubin", "error"]),
