@@ -1,11 +1,7 @@
 //! The program itself: frames by triggers, and the daemon as a service manager, other users and containers meet it.
 
-<<<<<<< HEAD
 mod client;
 mod confined;
-=======
-pub mod client;
->>>>>>> de082f5 (wip)
 mod container;
 pub mod daemon;
 mod faults;
