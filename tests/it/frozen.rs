@@ -1,6 +1,7 @@
 //! Samples of released versions (`tests/frozen`): every file that a version wrote reads as it was meant.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jetpace::files::{model, sweep};
@@ -115,6 +116,9 @@ fn a_state_file_is_put_back() {
     let state = root.join(STATE.trim_start_matches('/'));
     fs::create_dir_all(state.parent().unwrap()).unwrap();
     fs::copy(place("state.json"), &state).unwrap();
+    // As it makes them: nobody else's.
+    fs::set_permissions(state.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o600)).unwrap();
     // As the killed instance left it.
     for (node, value) in [("min_freq", "510000000\n"), ("max_freq", "612000000\n")] {
         fs::write(gpu.join(node), value).unwrap();
