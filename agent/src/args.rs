@@ -2,6 +2,7 @@
 
 #[cfg(feature = "report")]
 use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -151,19 +152,18 @@ pub fn no_sim() -> Failure {
 #[derive(Clone)]
 pub struct Offering<T> {
     offered: Vec<String>,
-    of: std::marker::PhantomData<T>,
+    read: fn(OsString) -> T,
 }
 
 #[cfg(feature = "report")]
 impl<T> TypedValueParser for Offering<T>
 where
-    T: FromStr + Clone + Send + Sync + 'static,
-    T::Err: std::error::Error + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
 {
     type Value = T;
 
-    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
-        TypedValueParser::parse_ref(&T::from_str, command, arg, value)
+    fn parse_ref(&self, _: &clap::Command, _: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        Ok((self.read)(value.to_owned()))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -175,7 +175,7 @@ where
 #[cfg(feature = "report")]
 pub fn networks() -> Offering<String> {
     let offered = jetpace_kernels::net::NAMES.map(str::to_owned).to_vec();
-    Offering { offered, of: std::marker::PhantomData }
+    Offering { offered, read: |text| text.to_string_lossy().into_owned() }
 }
 
 /// Parses a network's name.
@@ -191,7 +191,19 @@ impl clap::builder::ValueParserFactory for BoardArg {
     fn value_parser() -> Self::Parser {
         let names = |kind| jetpace_devfreq::sim::NAMES.map(|name| format!("{kind}:{name}"));
         let offered = ["auto".to_owned()].into_iter().chain(names("sim")).chain(names("live")).collect();
-        Offering { offered, of: std::marker::PhantomData }
+        Offering { offered, read: Self::from }
+    }
+}
+
+/// Paths are bytes, not UTF-8.
+impl From<OsString> for BoardArg {
+    fn from(text: OsString) -> Self {
+        match text.to_str().map(|text| text.split_once(':').unwrap_or((text, ""))) {
+            Some(("auto", "")) => Self::Auto,
+            Some(("sim", name)) => Self::Sim(name.to_owned()),
+            Some(("live", name)) => Self::Live(name.to_owned()),
+            _ => Self::Tree(PathBuf::from(text)),
+        }
     }
 }
 
@@ -199,12 +211,7 @@ impl FromStr for BoardArg {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.split_once(':') {
-            Some(("sim", name)) => Self::Sim(name.to_owned()),
-            Some(("live", name)) => Self::Live(name.to_owned()),
-            _ if text == "auto" => Self::Auto,
-            _ => Self::Tree(PathBuf::from(text)),
-        })
+        Ok(OsString::from(text).into())
     }
 }
 

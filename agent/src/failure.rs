@@ -17,6 +17,8 @@ pub enum Reason {
     Calibration,
     /// 5: the user may not do this.
     Permission,
+    /// The status of a command that was run, as a shell gives it: 126 not executable, 127 not found, 128 and a signal.
+    Command(u8),
 }
 
 /// A failed command.
@@ -78,6 +80,7 @@ impl Failure {
             Reason::Unsupported => 3,
             Reason::Calibration => 4,
             Reason::Permission => 5,
+            Reason::Command(status) => status,
         })
     }
 }
@@ -97,6 +100,9 @@ impl From<jetpace_devfreq::Error> for Failure {
             e if e.is_unsupported() => Reason::Unsupported,
             _ => Reason::Failed,
         };
-        Self::new(reason, error)
+        match error.remedy() {
+            Some(remedy) => Self::new(reason, format_args!("{error}; {remedy}")),
+            None => Self::new(reason, error),
+        }
     }
 }

@@ -6,16 +6,24 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 
 use crate::failure::Failure;
 
-const SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
+/// What ends a process that does not catch it. A signal that whoever started us ignores (`nohup`, a shell's background
+/// job) stays ignored, here and in the command that we start.
+const ENDS: [i32; 9] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ];
 
-/// Whether SIGTERM, SIGINT, SIGHUP or SIGQUIT came.
+/// What is only passed on to a command: it means something to the command alone.
+const PASSED_ON: [i32; 2] = [SIGUSR1, SIGUSR2];
+
+/// Whether one of the signals came that end a process.
 #[derive(Clone, Debug)]
 pub struct Stop {
     seen: Arc<AtomicUsize>,
+    passed_on: [Arc<AtomicBool>; 2],
     wake: Option<Arc<UnixStream>>,
     _waits: Option<Arc<Waits>>,
 }
@@ -54,30 +62,37 @@ fn nobody() -> std::io::Result<&'static Arc<AtomicBool>> {
     }
     // Called with the count locked, so once.
     let nobody = Arc::new(AtomicBool::new(false));
-    for signal in SIGNALS {
+    let ignored = ignored();
+    for signal in ENDS.into_iter().filter(|signal| ignored & 1 << (signal - 1) == 0) {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&nobody))?;
     }
     Ok(NOBODY.get_or_init(|| nobody))
 }
 
 impl Stop {
-    /// Until this and its clones are dropped, the four signals do not end the process.
+    /// Until this and its clones are dropped, these signals do not end the process.
     pub fn install() -> Result<Self, Failure> {
         let failed = |e: std::io::Error| Failure::failed(format_args!("signals: {e}"));
         let waits = Waits::begin().map_err(failed)?;
         let seen = Arc::new(AtomicUsize::new(0));
         let (wake, write) = UnixStream::pair().map_err(failed)?;
-        for signal in SIGNALS {
+        let ignored = ignored();
+        let heard = |signal: &i32| ignored & 1 << (signal - 1) == 0;
+        let passed_on: [Arc<AtomicBool>; 2] = Default::default();
+        for (signal, came) in PASSED_ON.into_iter().zip(&passed_on).filter(|(signal, _)| heard(signal)) {
+            signal_hook::flag::register(signal, Arc::clone(came)).map_err(failed)?;
+        }
+        for signal in ENDS.into_iter().filter(heard) {
             // In this order: whoever is woken finds the number set.
             signal_hook::flag::register_usize(signal, Arc::clone(&seen), signal as usize).map_err(failed)?;
             signal_hook::low_level::pipe::register(signal, write.try_clone().map_err(failed)?).map_err(failed)?;
         }
-        Ok(Self { seen, wake: Some(Arc::new(wake)), _waits: Some(Arc::new(waits)) })
+        Ok(Self { seen, passed_on, wake: Some(Arc::new(wake)), _waits: Some(Arc::new(waits)) })
     }
 
     /// One that no signal sets: a virtual board needs no care.
     pub fn never() -> Self {
-        Self { seen: Arc::default(), wake: None, _waits: None }
+        Self { seen: Arc::default(), passed_on: Default::default(), wake: None, _waits: None }
     }
 
     /// The signal that came, if any.
@@ -86,6 +101,12 @@ impl Stop {
             0 => None,
             signal => i32::try_from(signal).ok(),
         }
+    }
+
+    /// The signals for a command that came since this was last asked.
+    pub fn to_pass_on(&self) -> impl Iterator<Item = i32> {
+        let came = PASSED_ON.into_iter().zip(&self.passed_on);
+        came.filter(|(_, came)| came.swap(false, Ordering::Relaxed)).map(|(signal, _)| signal)
     }
 
     /// Readable once a signal came; `None` where none can come.
@@ -101,4 +122,16 @@ impl Stop {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     }
+}
+
+/// The signals that this process ignores from its start, a bit each: from /proc, as asking the C library takes `unsafe`.
+fn ignored() -> u64 {
+    static AT_START: OnceLock<u64> = OnceLock::new();
+    *AT_START.get_or_init(read_ignored)
+}
+
+fn read_ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -54,6 +54,23 @@ pub enum Error {
         /// The devfreq devices that there are.
         present: String,
     },
+    /// The GPU that was found is not a Jetson's.
+    #[error("{name}: not a Jetson's GPU: {why}; jetpace sets no other clock")]
+    ForeignGpu {
+        /// The devfreq device.
+        name: String,
+        /// What speaks against it.
+        why: String,
+    },
+    /// Heat hides the user's bound, and only ways that write a bound would fix the clock.
+    #[error(
+        "the user's bound on the GPU's clock cannot be known while heat holds it down, and a bound that is not known \
+         cannot be put back: {tried}; wait until the GPU is cooler, or let nvpmodel set a mode"
+    )]
+    BoundUnknown {
+        /// Each way that leaves the bound alone and why it does not work.
+        tried: String,
+    },
     /// Only listed clocks are written: others are rounded up by the driver, above the cap even.
     #[error("clock number {index} is not one of the {count} available clocks")]
     NotListed {
@@ -74,7 +91,7 @@ pub enum Error {
         /// How long it was waited for.
         budget: Nanos,
         /// A known reason, or nothing.
-        why: &'static str,
+        why: String,
     },
     /// None of the ways of fixing the GPU's clock works here.
     #[error("no way of fixing the GPU's clock works here: {tried}")]
@@ -149,8 +166,31 @@ impl Error {
         }
     }
 
+    /// What to do where the user lacks a permission: the one remedy that every command names.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::State { source, .. } => remedy(source),
+            _ => None,
+        }
+    }
+
     /// Whether this machine has not what is needed.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self, Self::NoGpu { .. } | Self::NoWay { .. } | Self::EmcNotLockable { .. })
+        matches!(self, Self::NoGpu { .. } | Self::ForeignGpu { .. } | Self::NoWay { .. } | Self::EmcNotLockable { .. })
+    }
+}
+
+/// What to do about a refusal: nodes are written by root alone, and an ordinary user's commands lease the clock from the
+/// daemon.
+fn remedy(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Some("run it as root, or run `jetpace serve` as root and lease the clock from it (group of its socket)")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some(
+            "it is mounted read-only, which root cannot change from inside: mount /sys writable (docker: --privileged or -v \
+             /sys:/sys; systemd: no ProtectKernelTunables)",
+        ),
+        _ => None,
     }
 }

@@ -95,7 +95,7 @@ impl<N: Nodes + Store + Clone, T: Timer> MemClock for MemNode<N, T> {
             }
             let now = self.timer.now();
             if now.saturating_sub(start) >= BUDGET {
-                let why = "";
+                let why = String::new();
                 return Err(Error::DoesNotFollow { path: emc.rate, wanted: clock, runs, budget: BUDGET, why });
             }
             self.timer.sleep_until(now.saturating_add(LOOK_EVERY));

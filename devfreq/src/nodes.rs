@@ -4,10 +4,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// No node is longer; a longer file is not a node and is not read to its end.
 pub const LONGEST_NODE: u64 = 64 * 1024;
+
+/// More links than this are a loop.
+const MOST_LINKS: u32 = 40;
 
 /// A tree of nodes. Paths are absolute, as on the machine: `/sys/class/devfreq/...`.
 pub trait Nodes {
@@ -72,13 +75,47 @@ impl SysfsRoot {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Like [`Self::on_disk`], but a copied tree whose links lead out of it is refused: an agent that runs as root
+    /// Like [`Self::on_disk`], but behind the links of a copied tree, which stay below its root: an agent that runs as root
     /// must not write a clock into a file that someone else's tree points at.
     fn inside(&self, path: &Path) -> io::Result<PathBuf> {
-        if self.root != Path::new("/") {
-            self.canonical(path)?;
+        if self.root == Path::new("/") {
+            Ok(self.on_disk(path))
+        } else {
+            self.canonical(path).map(|path| self.on_disk(&path))
         }
-        Ok(self.on_disk(path))
+    }
+
+    /// Where a path leads in a copied tree: absolute links lead to below its root, and none leads above it.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let parts = |path: &Path| {
+            let named = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+            named.map(|part| part.as_os_str().to_owned()).rev().collect::<Vec<_>>()
+        };
+        let mut done = PathBuf::from("/");
+        let mut left = parts(path);
+        let mut links = 0;
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                done.pop();
+                continue;
+            }
+            done.push(part);
+            let here = self.on_disk(&done);
+            if !fs::symlink_metadata(&here)?.is_symlink() {
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            let to = fs::read_link(&here)?;
+            done.pop();
+            if to.is_absolute() {
+                done = PathBuf::from("/");
+            }
+            left.extend(parts(&to));
+        }
+        Ok(done)
     }
 
     /// A node is a regular file; a FIFO would hang, a device or a directory is not meant.
@@ -95,9 +132,10 @@ impl Nodes for SysfsRoot {
 
     fn read(&self, path: &Path) -> io::Result<String> {
         // Non-blocking, so that a FIFO in a bad tree does not hang the agent.
-        let mut text = String::new();
-        self.open_to_read(path)?.file.take(LONGEST_NODE).read_to_string(&mut text)?;
-        Ok(text)
+        let mut bytes = Vec::new();
+        self.open_to_read(path)?.file.take(LONGEST_NODE).read_to_end(&mut bytes)?;
+        // One byte of another encoding does not discard the rest.
+        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
     fn open(&self, path: &Path) -> io::Result<OpenNode> {
@@ -118,7 +156,7 @@ impl Nodes for SysfsRoot {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.on_disk(dir))? {
+        for entry in fs::read_dir(self.inside(dir)?)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort();
@@ -126,16 +164,11 @@ impl Nodes for SysfsRoot {
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
-        let real = self.on_disk(path).canonicalize()?;
-        let root = self.root.canonicalize()?;
-        match real.strip_prefix(&root) {
-            Ok(inside) => Ok(Path::new("/").join(inside)),
-            Err(_) => Err(io::Error::other(format!("{} leads out of {}", path.display(), self.root.display()))),
-        }
+        if self.root == Path::new("/") { path.canonicalize() } else { self.resolve(path) }
     }
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
-        Ok(fs::metadata(self.on_disk(path))?.mode())
+        Ok(fs::metadata(self.inside(path)?)?.mode())
     }
 }
 

@@ -117,27 +117,53 @@ fn clocks<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
         check("clocks-ascending", raw == gpu.clocks, megahertz(&raw)),
         check("clocks-in-whole-khz", whole, format!("{} clocks", gpu.clocks.len())),
         check("current-clock-listed", listed, current),
-        check("floor-below-bound", bounds, format!("{} to {}", said(gpu.min), said(gpu.max))),
+        check("floor-below-bound", bounds, format!("{} to {}", or_none(gpu.min), or_none(gpu.max))),
         check(
             "bound-listed",
             gpu.max.map(|max| gpu.clocks.contains(&max)),
-            format!("{}, cap {}", said(gpu.max), gpu.cap),
+            format!("{}, the user's bound {}, cap {}", or_none(gpu.max), gpu.user, gpu.cap),
         ),
+        check(
+            "bound-as-claimed",
+            board.differs.is_none(),
+            board.differs.clone().unwrap_or_else(|| "no difference".to_owned()),
+        ),
+        check("held-down", None, or_nothing(&board.bounds_in_words(nodes))),
     ]
+}
+
+/// A bound or its absence.
+fn or_none(clock: Option<Hertz>) -> String {
+    clock.map_or_else(|| "none".to_owned(), |clock| clock.to_string())
+}
+
+fn or_nothing(said: &[String]) -> String {
+    if said.is_empty() { "by nothing".to_owned() } else { said.join("; ") }
 }
 
 fn ways<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
     let gpu = &board.gpu;
     let mut checks = vec![
-        check("stock-governor", gpu.governor == "nvhost_podgov", gpu.governor.clone()),
+        check(
+            "stock-governor",
+            gpu.governor == "nvhost_podgov" && gpu.fixed_governor().is_none(),
+            gpu.fixed_governor().unwrap_or_else(|| gpu.governor.clone()),
+        ),
         check("governors", None, gpu.governors.join(" ")),
     ];
     for (way, name) in Way::ALL.into_iter().zip(["way-userspace", "way-performance", "way-podgov", "way-min-max"]) {
         let lacks = way.lacks(nodes, gpu);
         checks.push(check(name, lacks.as_ref().map(|_| false), lacks.unwrap_or_else(|| "there, not tried".to_owned())));
     }
-    let sleep = text::word(nodes, &gpu.device.join("power/control"));
-    checks.push(check("sleep-control", sleep.is_ok(), sleep.unwrap_or_else(|e| e.to_string())));
+    let sleep = gpu.sleep.as_ref().map(|control| match text::word(nodes, control) {
+        Ok(now) => format!("{}: {now}", control.display()),
+        Err(e) => e.to_string(),
+    });
+    checks.push(check(
+        "sleep-control",
+        sleep.is_some(),
+        sleep.unwrap_or_else(|| "no power/control above it".to_owned()),
+    ));
     let load = text::integer(nodes, &gpu.device.join("load"));
     let permille = load.as_ref().ok().map(|load| (0..=1000).contains(load));
     checks.push(check("load-in-permille", permille, load.map_or_else(|e| e.to_string(), |load| load.to_string())));
@@ -168,16 +194,7 @@ fn memory<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
         check("emc-found", true, emc.dir.display().to_string()),
         check("emc-within-cap", within, format!("{now}, cap {}", said(emc.cap))),
         check("emc-clocks", None, megahertz(&emc.clocks)),
-        check(
-            "emc-lock",
-            None,
-            match emc.lock {
-                Some(EmcLock::Devfreq) => "by bwmgr's bounds",
-                Some(EmcLock::Bpmp) => "in the BPMP's debugfs",
-                Some(EmcLock::Override) => "by the clock override.emc",
-                None => "cannot be locked",
-            },
-        ),
+        check("emc-lock", None, if emc.lock.is_some() { "nodes are there" } else { "none" }),
     ]
 }
 
@@ -191,15 +208,20 @@ fn heat<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
         })
         .collect();
     let gpu = board.zones.iter().any(|zone| zone.name.to_ascii_lowercase().starts_with("gpu"));
-    let cooling: Vec<&str> = board.cooling.iter().map(|device| device.name.as_str()).collect();
+    let whose = |of_gpu: bool| if of_gpu { "the GPU's" } else { "another's" };
+    let cooling: Vec<String> =
+        board.cooling.iter().map(|device| format!("{} ({})", device.name, whose(device.of_gpu))).collect();
     let counters: Vec<String> = board
         .over_current
         .iter()
-        .map(|counter| format!("{} {}", counter.name, said(text::integer(nodes, &counter.path).ok())))
+        .map(|counter| {
+            let count = text::integer(nodes, &counter.path).map_or_else(|_| "unreadable".to_owned(), |n| n.to_string());
+            format!("{} {count}", counter.name)
+        })
         .collect();
     vec![
         check("gpu-zone", gpu, each.join(", ")),
-        check("throttle-alerts", None, cooling.join(" ")),
+        check("throttle-alerts", None, cooling.join(", ")),
         check("over-current-counters", None, counters.join(", ")),
     ]
 }

@@ -10,11 +10,17 @@ use crate::nodes::Nodes;
 /// The clocks that a GPU or a memory can have; anything else is garbage.
 const PLAUSIBLE_HZ: core::ops::RangeInclusive<u64> = 1_000..=20_000_000_000;
 
-/// A node's text without the line's end, or the NUL that ends device-tree properties.
+/// The byte order mark that editors on Windows put in front.
+pub(crate) const MARK: char = '\u{feff}';
+
+/// No text of one node is longer: Thor's 183 clocks take 2 KiB.
+const LONGEST_WORD: usize = 4096;
+
+/// A node's text without blanks at its ends, the NUL that ends device-tree properties, or an editor's mark at its start.
 pub fn word<N: Nodes>(nodes: &N, path: &Path) -> Result<String, Error> {
     let text = nodes.read(path).map_err(|e| Error::read(path, e))?;
-    let text = text.trim_end_matches(['\0', '\n', '\r', ' ']);
-    if text.len() > 4096 || text.contains('\0') {
+    let text = text.trim_start_matches(MARK).trim_end_matches(|c: char| c == '\0' || c.is_whitespace());
+    if text.len() > LONGEST_WORD || text.contains('\0') {
         return Err(Error::content(path, text, "a short text"));
     }
     Ok(text.to_owned())
@@ -47,18 +53,26 @@ pub(crate) fn parse_hertz(text: &str) -> Option<Hertz> {
     text.trim().parse().ok().filter(|hz| PLAUSIBLE_HZ.contains(hz)).map(Hertz::new)
 }
 
-/// A list of clocks, brought into ascending order, each once.
-pub fn clock_list<N: Nodes>(nodes: &N, path: &Path) -> Result<Vec<Hertz>, Error> {
+/// A list of clocks, brought into ascending order, each once; and what in it is no clock.
+///
+/// # Errors
+/// Where no clock is left, or more than 255 are: a [`ClockIndex`](jetpace_tables::work::ClockIndex) is a byte. nvgpu lists
+/// at most 15 up to R36, and up to 183 on Thor.
+pub fn clock_list<N: Nodes>(nodes: &N, path: &Path) -> Result<(Vec<Hertz>, Vec<String>), Error> {
     let text = word(nodes, path)?;
-    let clocks: Option<Vec<Hertz>> = text.split_ascii_whitespace().map(parse_hertz).collect();
-    let mut clocks = clocks.ok_or_else(|| Error::content(path, &text, "a list of clocks in hertz"))?;
+    let (mut clocks, mut left_out) = (Vec::new(), Vec::new());
+    for part in text.split_ascii_whitespace() {
+        match parse_hertz(part) {
+            Some(clock) => clocks.push(clock),
+            None => left_out.push(part.chars().take(20).collect()),
+        }
+    }
     clocks.sort_unstable();
     clocks.dedup();
-    // A ClockIndex is a byte; nvgpu lists at most 15, the longest list of any Jetson has 24.
     if clocks.is_empty() || clocks.len() > 255 {
-        return Err(Error::content(path, &text, "a list of 1 to 255 clocks"));
+        return Err(Error::content(path, &text, "a list of 1 to 255 clocks in hertz"));
     }
-    Ok(clocks)
+    Ok((clocks, left_out))
 }
 
 /// A bound in hertz; `None` where there is no limit (0, or the largest number of whoever wrote it).

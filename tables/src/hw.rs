@@ -62,6 +62,19 @@ pub enum RailRole {
     Other,
 }
 
+impl RailRole {
+    /// Its word in files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Gpu => "gpu",
+            Self::GpuShared => "gpu-shared",
+            Self::Part => "part",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Whose power a board's rails tell: what is measured, planned by and reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,6 +6,7 @@ mod bad_trees;
 mod beside;
 mod boards;
 mod calibrate;
+mod cases;
 mod commands;
 mod faults;
 mod feedback;

@@ -1,5 +1,6 @@
 //! What several integration tests of jetpace share.
 
+pub mod edited;
 pub mod pairs;
 pub mod virtual_boards;
 

@@ -3,16 +3,18 @@
 mod events;
 mod pace;
 
-use std::io::{BufRead, BufReader, Write};
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jetpace_devfreq::board::Board;
-use jetpace_devfreq::gpu::{Changed, GpuNode, Way};
+use jetpace_devfreq::gpu::{Changed, GpuNode, Heat, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
@@ -23,7 +25,7 @@ use jetpace_tables::work::ClockIndex;
 use crate::args::BoardArg;
 use crate::confine::{self, Cap, Needs};
 use crate::dry_run::ThisMachine;
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 use crate::files::output::{print_text, say};
 use crate::runtime::wire;
 use crate::signals::Stop;
@@ -72,7 +74,7 @@ pub struct Args {
     confined: bool,
     /// The command and its arguments
     #[arg(last = true, required_unless_present = "dry_run")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 impl Args {
@@ -94,23 +96,12 @@ impl Args {
         held
     }
 
+    /// The run without its writes and without the command: the same code, warnings and refusals.
     fn print_writes(&self, nodes: &ThisMachine) -> Result<(), Failure> {
         let board = Board::discover(nodes)?;
-        let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
         let dry = nodes.dry(&board.gpu.devfreq);
-        let (guard, leftover) = Guard::take(dry.clone())?;
-        if let Leftover::Restored(_) = leftover {
-            dry.comment("that was what a killed instance left; from here on the clock is taken");
-        }
-        dry.comment("which way of fixing the clock works");
-        let mut gpu = GpuNode::open(dry.clone(), Monotonic::new(), &board, &guard, self.way)?;
-        dry.comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
-        gpu.set(clock.unwrap_or(gpu.cap()))?;
-        dry.comment("everything put back");
-        gpu.release()?;
-        drop(gpu);
-        guard.restore()?;
-        print_text(&dry.text())
+        let held = self.hold_on(dry.clone(), &board, Monotonic::new(), None, &|what| dry.comment(what));
+        held.and_then(|()| print_text(&dry.text()))
     }
 
     /// Holds the clock of a machine until the command has ended.
@@ -123,19 +114,52 @@ impl Args {
         T: Timer,
     {
         let board = Board::discover(&nodes)?;
-        let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
-        let (guard, _) = Guard::take(nodes.clone())?;
-        let mut gpu = GpuNode::open(nodes, timer, &board, &guard, self.way)?;
+        self.hold_on(nodes, &board, timer, Some(stop), &|_| {})
+    }
+
+    /// Without `stop` no command runs.
+    fn hold_on<N, T>(
+        &self,
+        nodes: N,
+        board: &Board,
+        timer: T,
+        stop: Option<&Stop>,
+        comment: &dyn Fn(&str),
+    ) -> Result<(), Failure>
+    where
+        N: Nodes + Store + Clone,
+        T: Timer,
+    {
+        let clock = self.clock.map(|clock| listed(board, clock)).transpose()?;
+        for said in board.bounds_in_words(&nodes) {
+            log::warn!("{said}");
+        }
+        let (guard, leftover) = Guard::take(nodes.clone())?;
+        if let Leftover::Restored(_) = leftover {
+            comment("that was what a killed instance left; from here on the clock is taken");
+        }
+        comment("which way of fixing the clock works");
+        let mut gpu = GpuNode::open(nodes, timer, board, &guard, self.way)?;
+        comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
         let start = clock.unwrap_or(gpu.cap());
         let runs = gpu.pin(start)?;
         if clock.is_some_and(|clock| clock > gpu.cap()) {
-            log::warn!("the cap is {}: held there", board.gpu.cap);
+            let cap = gpu.gpu().clocks.get(gpu.cap().index()).copied().unwrap_or_default();
+            log::warn!("the cap is {cap}: held there");
         }
-        say(format_args!("GPU at {runs} by way {}", gpu.way()));
-        // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no daemon does.
-        let ended = self.listen().and_then(|events| self.watch_command(&mut gpu, start, events, stop));
+        let ended = match stop {
+            Some(stop) => {
+                say(format_args!("GPU at {runs} by way {}", gpu.way()));
+                // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no
+                // daemon does.
+                self.listen().and_then(|events| self.watch_command(&mut gpu, start, events, stop))
+            }
+            None => Ok(()),
+        };
+        comment("everything put back");
         // Also where the command could not be started; the failure to put back weighs more than its end.
         gpu.release()?;
+        drop(gpu);
         guard::log_foreign(&guard.restore()?);
         ended
     }
@@ -186,9 +210,15 @@ impl Args {
         let (mut since, mut counted) = (timer.now(), Counted::Lines(0));
         let mut told = None;
         let mut wanted = start;
+        let mut lost = Lost::default();
+        let mut hot = None;
         loop {
             if let Some(status) = command.child.try_wait().map_err(|e| command.failure(&e))? {
-                return command.judge(status, stop);
+                command.drain();
+                return command.judge(status, stop).and_then(|()| lost.judge());
+            }
+            for signal in stop.to_pass_on() {
+                command.tell(signal);
             }
             let now = timer.now();
             match (stop.signal(), told) {
@@ -196,7 +226,7 @@ impl Args {
                     command.tell(signal);
                     told = Some(now);
                 }
-                (_, Some(at)) if now.saturating_sub(at) > GRACE => return Ok(()),
+                (_, Some(at)) if now.saturating_sub(at) > GRACE => return lost.judge(),
                 _ => {}
             }
             match gpu.watch() {
@@ -205,7 +235,16 @@ impl Args {
                     gpu.set(wanted)?;
                 }
                 Ok(_) => {}
-                Err(e) => log::warn!("{e}"),
+                Err(e) => lost.count(&e),
+            }
+            if gpu.heat() != hot.as_ref() {
+                let since = |heat: &Heat| gpu_time(gpu.now(), heat.since);
+                match (gpu.heat(), &hot) {
+                    (Some(heat), _) => log::warn!("held down now by {}, for {}", heat.by, since(heat)),
+                    (None, Some(heat)) => log::warn!("no longer held down by {}, after {}", heat.by, since(heat)),
+                    (None, None) => {}
+                }
+                hot = gpu.heat().cloned();
             }
             if let Some(events) = &mut events {
                 events.look(gpu.gpu().clocks.get(wanted.min(gpu.cap()).index()).copied().unwrap_or_default());
@@ -280,17 +319,59 @@ impl Counted {
     }
 }
 
+/// How long something has lasted, to the second.
+fn gpu_time(now: Nanos, since: Nanos) -> String {
+    format!("{} s", now.saturating_sub(since).get() / 1_000_000_000)
+}
+
+/// Looks at the nodes that failed: told once, counted, and no success at the end.
+#[derive(Debug, Default)]
+struct Lost {
+    first: Option<String>,
+    looks: u64,
+}
+
+impl Lost {
+    fn count(&mut self, error: &jetpace_devfreq::Error) {
+        self.looks += 1;
+        if self.first.is_none() {
+            log::warn!("{error}; from here on the clock is not known to be held");
+            self.first = Some(error.to_string());
+        }
+    }
+
+    fn judge(&self) -> Result<(), Failure> {
+        match &self.first {
+            None => Ok(()),
+            Some(first) => {
+                Err(Failure::failed(format_args!("the clock was not held to the end: {first} ({} looks)", self.looks)))
+            }
+        }
+    }
+}
+
 /// The command at work.
 struct Running {
-    name: String,
+    name: OsString,
     child: Child,
     lines: Arc<AtomicU64>,
+    /// Passes its output on; `None` where that goes out by itself.
+    reader: Option<JoinHandle<()>>,
+    passed: Arc<AtomicU64>,
 }
+
+/// A command that cannot be started ends as a shell says it: not found, or not executable.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+/// Output that a command has left in its pipe is passed on until none has come for so many looks: a child of its own may
+/// hold the pipe open.
+const QUIET_LOOKS: u32 = 10;
 
 impl Running {
     /// Starts the command, and calls `started` before anything else is.
     fn start(
-        command: &[String],
+        command: &[OsString],
         environment: &[(&str, PathBuf)],
         count: bool,
         started: impl FnOnce(),
@@ -303,18 +384,21 @@ impl Running {
         if count {
             start.stdout(Stdio::piped());
         }
-        let mut child = start.spawn().map_err(|e| Failure::usage(format_args!("{name}: {e}")))?;
+        let mut child = start.spawn().map_err(|e| {
+            let code = if e.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+            Failure::new(Reason::Command(code), format_args!("{}: {e}", name.display()))
+        })?;
+        let (lines, passed) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let reader = child.stdout.take().map(|stdout| {
+            let (lines, passed) = (Arc::clone(&lines), Arc::clone(&passed));
+            thread::spawn(move || pass_on(stdout, &lines, &passed))
+        });
         started();
-        let lines = Arc::new(AtomicU64::new(0));
-        if let Some(stdout) = child.stdout.take() {
-            let lines = Arc::clone(&lines);
-            thread::spawn(move || pass_on(BufReader::new(stdout), &lines));
-        }
-        Ok(Self { name: name.clone(), child, lines })
+        Ok(Self { name: name.clone(), child, lines, reader, passed })
     }
 
     fn failure(&self, error: &std::io::Error) -> Failure {
-        Failure::failed(format_args!("{}: {error}", self.name))
+        Failure::failed(format_args!("{}: {error}", self.name.display()))
     }
 
     /// Hands a signal on. One from the terminal has reached the command already; twice does no harm.
@@ -326,11 +410,26 @@ impl Running {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
     }
 
+    /// Waits for the rest of the output of a command that has ended.
+    fn drain(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        let (mut seen, mut quiet) = (0, 0);
+        while !reader.is_finished() && quiet < QUIET_LOOKS {
+            let now = self.passed.load(Ordering::Relaxed);
+            quiet = if now == seen { quiet + 1 } else { 0 };
+            seen = now;
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// The command's own status, or that of its signal as a shell says it.
     fn judge(&self, status: std::process::ExitStatus, stop: &Stop) -> Result<(), Failure> {
         if status.success() || stop.signal().is_some() {
             return Ok(());
         }
-        Err(Failure::failed(format_args!("{} ended with {status}", self.name)))
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+        let message = format_args!("{} ended with {status}", self.name.display());
+        Err(Failure::new(Reason::Command(u8::try_from(code).unwrap_or(1)), message))
     }
 }
 
@@ -343,14 +442,21 @@ impl Drop for Running {
     }
 }
 
-/// Passes the command's lines on and counts them. Ends with the command's stdout.
-fn pass_on(mut stdout: impl BufRead, lines: &AtomicU64) {
-    let mut line = Vec::new();
-    while stdout.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        lines.fetch_add(1, Ordering::Relaxed);
+/// Passes the command's output on and counts its lines, however long they are. Ends with the command's stdout.
+fn pass_on(mut stdout: impl Read, lines: &AtomicU64, passed: &AtomicU64) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = match stdout.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => buffer.get(..length).unwrap_or_default(),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        lines.fetch_add(read.iter().filter(|byte| **byte == b'\n').count() as u64, Ordering::Relaxed);
         // A closed stdout of ours is no reason to stop counting.
-        let _ = std::io::stdout().write_all(&line);
-        line.clear();
+        let mut out = std::io::stdout();
+        let _ = out.write_all(read).and_then(|()| out.flush());
+        passed.fetch_add(read.len() as u64, Ordering::Relaxed);
     }
 }
 

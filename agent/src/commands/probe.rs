@@ -103,10 +103,35 @@ mod tests {
             let args = Args { board: BoardArg::Tree(path.clone()), test_write: false, json: true };
             let document = args.look(&crate::dry_run::ThisMachine::at(&path), Monotonic::new()).unwrap();
             let json = serde_json::to_value(&document).unwrap();
-            let top = ["board", "emc", "format", "gpu", "missing", "needs", "over_current", "rails", "thermal"];
+            let top = [
+                "board",
+                "cpu_governors",
+                "emc",
+                "format",
+                "gpu",
+                "missing",
+                "needs",
+                "over_current",
+                "rails",
+                "thermal",
+                "total_power",
+            ];
             assert_eq!(keys(&json), top, "{name}");
             assert_eq!(keys(&json["board"]), ["digest", "l4t", "model", "part", "power_mode", "soc"], "{name}");
-            let gpu = ["cap_hz", "clocks_hz", "current_hz", "path", "stock_governor", "ways"];
+            let gpu = [
+                "bounds",
+                "cap_hz",
+                "clocks_hz",
+                "current_hz",
+                "governor",
+                "load",
+                "max_hz",
+                "min_hz",
+                "path",
+                "stock_governor",
+                "user_bound",
+                "ways",
+            ];
             assert_eq!(keys(&json["gpu"]), gpu, "{name}");
             assert_eq!(keys(&json["emc"]), ["clocks_hz", "current_hz", "lockable", "path"], "{name}");
             let release = json["board"]["l4t"].as_str().unwrap().to_lowercase();

@@ -24,7 +24,7 @@ const TIMED_WRITES: usize = 16;
 pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
-    board: Digest,
+    board: Board,
     /// The clock that the memory is locked at.
     emc: Option<Hertz>,
     looks: u32,
@@ -38,12 +38,12 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
         let emc = board.emc.as_ref().and_then(|emc| emc.held(&nodes));
-        Ok(Self { node, nodes, board: board.digest_bytes(), emc, looks: 0 })
+        Ok(Self { node, nodes, board: board.clone(), emc, looks: 0 })
     }
 
     /// What tables have to be made for, as last looked at.
     pub fn board(&self) -> Digest {
-        self.board
+        self.board.digest_bytes()
     }
 
     /// What one write costs here: the median over a few between the two lowest clocks. Hands the GPU back.
@@ -93,10 +93,9 @@ impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
         self.node.watch()?;
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
-            let board = Board::discover(&self.nodes)?;
-            self.emc = board.emc.as_ref().and_then(|emc| emc.held(&self.nodes));
-            self.board = board.digest_bytes();
+            self.board = self.board.look_again(&self.nodes)?;
+            self.emc = self.board.emc.as_ref().and_then(|emc| emc.held(&self.nodes));
         }
-        Ok(Look { cap: self.node.cap(), board: self.board, emc: self.emc })
+        Ok(Look { cap: self.node.cap(), board: self.board(), emc: self.emc })
     }
 }

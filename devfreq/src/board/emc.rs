@@ -117,7 +117,8 @@ fn devfreq<N: Nodes>(nodes: &N) -> Option<Emc> {
     let rate = dir.join("cur_freq");
     let current = text::hertz(nodes, &rate).ok();
     let lockable = ["min_freq", "max_freq"].iter().all(|node| nodes.mode(&dir.join(node)).is_ok());
-    let clocks = text::clock_list(nodes, &dir.join("available_frequencies")).unwrap_or_default();
+    let clocks =
+        text::clock_list(nodes, &dir.join("available_frequencies")).map(|(clocks, _)| clocks).unwrap_or_default();
     let cap = text::hertz(nodes, &dir.join("max_freq")).ok();
     Some(Emc { rate, clocks, cap, current, lock: lockable.then_some(EmcLock::Devfreq), dir })
 }

@@ -16,6 +16,8 @@ pub struct Identity {
     pub soc: Option<String>,
     /// The L4T release, as `R36.4.3`.
     pub l4t: Option<String>,
+    /// Whether the device tree calls the module Super.
+    pub is_super: bool,
 }
 
 impl Identity {
@@ -27,6 +29,7 @@ impl Identity {
             part: compatible.iter().find_map(|entry| module_part(entry)),
             soc: compatible.iter().find_map(|entry| chip(entry)),
             l4t: release(nodes),
+            is_super: compatible.iter().any(|entry| entry.ends_with("-super")),
         };
         let lacks = [
             ("model: no /proc/device-tree/model", identity.model.is_none()),
@@ -78,7 +81,7 @@ fn chip(entry: &str) -> Option<String> {
 /// `# R36 (release), REVISION: 4.3, ...` is R36.4.3.
 fn release<N: Nodes>(nodes: &N) -> Option<String> {
     let line = text::word_if_there(nodes, Path::new("/etc/nv_tegra_release"))?;
-    let line = line.lines().next()?;
+    let line = line.lines().find(|line| line.trim_start().starts_with('#'))?.trim_start();
     let major = line.strip_prefix("# R")?.split(' ').next()?;
     let minor = line.split("REVISION: ").nth(1)?.split(',').next()?;
     let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');

@@ -1,10 +1,10 @@
-//! nvpmodel's mode and its cap on the GPU, from its own files (the tool itself is not run: it may write).
+//! nvpmodel's mode and its bounds on the GPU, from its own files (the tool itself is not run: it may write). They are a
+//! claim: where `/sys` was not writable nvpmodel has written its status alone.
 
 use std::fmt;
 use std::path::Path;
 
-use jetpace_tables::units::Hertz;
-
+use super::bound::UserBound;
 use crate::nodes::Nodes;
 use crate::text;
 
@@ -15,6 +15,12 @@ pub struct PowerMode {
     pub id: u32,
     /// Its name, where the configuration tells it.
     pub name: Option<String>,
+    /// Whether nvpmodel's status says that it was set; else it is only the configured default.
+    pub applied: bool,
+    /// The GPU's floor in it.
+    pub gpu_min: UserBound,
+    /// The GPU's bound in it.
+    pub gpu_max: UserBound,
 }
 
 impl fmt::Display for PowerMode {
@@ -29,32 +35,41 @@ impl fmt::Display for PowerMode {
 /// Where nvpmodel says which mode it has set.
 pub(crate) const STATUS: &str = "/var/lib/nvpmodel/status";
 
+/// nvpmodel's configuration.
+const CONF: &str = "/etc/nvpmodel.conf";
+
 /// The text of [`STATUS`]; empty where there is none, or where it cannot be read.
 pub(crate) fn status<N: Nodes>(nodes: &N) -> String {
     nodes.read(Path::new(STATUS)).unwrap_or_default()
 }
 
-/// What nvpmodel's files say.
-pub(crate) struct Conf {
-    pub mode: Option<PowerMode>,
-    /// The mode's GPU MAX_FREQ; `None` where it is unlimited or not told.
-    pub gpu_max: Option<Hertz>,
-}
-
-impl Conf {
-    /// `None` where this machine has no nvpmodel.
-    pub fn read<N: Nodes>(nodes: &N) -> Option<Self> {
-        let conf = nodes.read(Path::new("/etc/nvpmodel.conf")).ok();
-        let status = text::word_if_there(nodes, Path::new(STATUS));
-        if conf.is_none() && status.is_none() {
-            return None;
-        }
-        let conf = conf.unwrap_or_default();
-        let id = status.as_deref().and_then(status_mode).or_else(|| default_mode(&conf));
-        let mut section = id.map(|id| mode_section(&conf, id)).unwrap_or_default();
-        let mode = id.map(|id| PowerMode { id, name: section.name.take() });
-        Some(Self { mode, gpu_max: section.gpu_max })
+/// What nvpmodel's files say; `None` where this machine has no nvpmodel, or it names no mode. What is not understood is
+/// said in `missing`.
+pub(crate) fn mode<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Option<PowerMode> {
+    let conf = nodes.read(Path::new(CONF)).ok();
+    let status = text::word_if_there(nodes, Path::new(STATUS));
+    if conf.is_none() && status.is_none() {
+        return None;
     }
+    let conf = conf.unwrap_or_default();
+    let conf = conf.trim_start_matches(text::MARK);
+    let set = status.as_deref().and_then(status_mode);
+    if let (Some(status), None) = (&status, set) {
+        let status: String = status.chars().take(40).collect();
+        missing.push(format!("power mode: {STATUS} holds {status:?}, which names none"));
+    }
+    let id = set.or_else(|| default_mode(conf))?;
+    let section = mode_section(conf, id, missing);
+    if section.name.is_none() {
+        missing.push(format!("power mode {id}: {CONF} does not name it"));
+    }
+    Some(PowerMode {
+        id,
+        name: section.name,
+        applied: set.is_some(),
+        gpu_min: section.gpu_min,
+        gpu_max: section.gpu_max,
+    })
 }
 
 /// `pmode:0002 fmode:fan_mode_quiet`
@@ -67,27 +82,48 @@ fn default_mode(conf: &str) -> Option<u32> {
     conf.lines().find_map(|line| attribute(tag(line, "PM_CONFIG")?, "DEFAULT")?.parse().ok())
 }
 
-#[derive(Default)]
 struct Section {
     name: Option<String>,
-    gpu_max: Option<Hertz>,
+    gpu_min: UserBound,
+    gpu_max: UserBound,
 }
 
 /// `< POWER_MODEL ID=2 NAME=15W >` and the lines up to the next tag; the attributes come in either order.
-fn mode_section(conf: &str, id: u32) -> Section {
-    let mut lines = conf.lines();
-    let name = lines.find_map(|line| {
+fn mode_section(conf: &str, id: u32, missing: &mut Vec<String>) -> Section {
+    let mut section = Section { name: None, gpu_min: UserBound::Unknown, gpu_max: UserBound::Unknown };
+    let mut lines = conf.lines().enumerate();
+    let found = lines.find_map(|(_, line)| {
         let inside = tag(line, "POWER_MODEL")?;
         let found: u32 = attribute(inside, "ID")?.parse().ok()?;
         (found == id).then(|| attribute(inside, "NAME").map(str::to_owned))
     });
-    let body = lines.take_while(|line| !line.trim_start().starts_with('<'));
-    let gpu_max = body.filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let value = (words.next()? == "GPU" && words.next()? == "MAX_FREQ").then(|| words.next())??;
-        text::parse_hertz(value).filter(|hz| hz.get() != i32::MAX as u64)
-    });
-    Section { name: name.flatten(), gpu_max: gpu_max.last() }
+    section.name = found.flatten();
+    for (at, line) in lines.take_while(|(_, line)| !line.trim_start().starts_with('<')) {
+        let mut words = line.split_whitespace();
+        if words.next() != Some("GPU") {
+            continue;
+        }
+        let (what, value) = (words.next(), words.next().unwrap_or_default());
+        let (bound, open) = match what {
+            Some("MAX_FREQ") => (&mut section.gpu_max, is_open_bound(value)),
+            Some("MIN_FREQ") => (&mut section.gpu_min, value == "0" || is_open_bound(value)),
+            _ => continue,
+        };
+        match (open, text::parse_hertz(value)) {
+            (true, _) => *bound = UserBound::Open,
+            (false, Some(hz)) => *bound = UserBound::At(hz),
+            (false, None) => {
+                let line: String = line.trim().chars().take(60).collect();
+                missing.push(format!("{CONF}: line {}: left out, {line:?} names no clock", at + 1));
+            }
+        }
+    }
+    section
+}
+
+/// `-1`, and what drivers of 32 and 64 bit made of it.
+fn is_open_bound(value: &str) -> bool {
+    ["-1", "2147483647", "9223372036854775807"].contains(&value)
 }
 
 fn tag<'a>(line: &'a str, name: &str) -> Option<&'a str> {
@@ -101,6 +137,8 @@ fn attribute<'a>(inside: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use jetpace_tables::units::Hertz;
+
     use super::*;
 
     #[test]
@@ -108,10 +146,25 @@ mod tests {
         let conf = "< PARAM TYPE=CLOCK NAME=GPU >\nFREQ_TABLE /x\n< POWER_MODEL ID=0 NAME=15W >\nGPU MAX_FREQ 612000000\n\
                     < POWER_MODEL NAME=MAXN ID=2 >\nGPU MIN_FREQ 0\nGPU MAX_FREQ -1\n< PM_CONFIG DEFAULT=0 >\n";
         assert_eq!(default_mode(conf), Some(0));
-        assert_eq!(mode_section(conf, 0).gpu_max, Some(Hertz::new(612_000_000)));
-        assert_eq!(mode_section(conf, 2).name.as_deref(), Some("MAXN"));
-        assert_eq!(mode_section(conf, 2).gpu_max, None);
-        assert_eq!(mode_section(conf, 1).name, None);
+        let section = |conf, id| mode_section(conf, id, &mut Vec::new());
+        assert_eq!(section(conf, 0).gpu_max, UserBound::At(Hertz::new(612_000_000)));
+        assert_eq!(section(conf, 2).name.as_deref(), Some("MAXN"));
+        assert_eq!((section(conf, 2).gpu_max, section(conf, 2).gpu_min), (UserBound::Open, UserBound::Open));
+        assert_eq!(section(conf, 1).name, None);
+        assert_eq!(section(conf, 1).gpu_max, UserBound::Unknown);
         assert_eq!(status_mode("pmode:0002 fmode:fan_mode_quiet"), Some(2));
+    }
+
+    #[test]
+    fn an_edited_file_loses_no_more_than_the_bad_line() {
+        let conf = "\u{feff}< POWER_MODEL ID=0 NAME=15W >\r\nGPU MIN_FREQ 0\r\n GPU\tMAX_FREQ 612000000 \t\r\nCPU \u{fffd}\r\n\
+                    < POWER_MODEL ID=1 NAME=25W >\r\nGPU MIN_FREQ 30600000O\r\nGPU MAX_FREQ 918000000\r\n";
+        let mut missing = Vec::new();
+        let section = mode_section(conf.trim_start_matches(text::MARK), 0, &mut missing);
+        assert_eq!((section.name.as_deref(), section.gpu_max), (Some("15W"), UserBound::At(Hertz::new(612_000_000))));
+        assert!(missing.is_empty());
+        let section = mode_section(conf, 1, &mut missing);
+        assert_eq!((section.gpu_min, section.gpu_max), (UserBound::Unknown, UserBound::At(Hertz::new(918_000_000))));
+        assert!(missing[0].contains("line 6") && missing[0].contains("30600000O"), "{missing:?}");
     }
 }

@@ -6,10 +6,11 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::work::ClockIndex;
 
 use super::{Digits, GpuNode, Way};
+use crate::board::UserBound;
 use crate::error::Error;
 use crate::guard::{Store, Written};
 use crate::nodes::{NodeHandle, Nodes};
-use crate::text;
+use crate::{text, thermal};
 
 /// The nodes that are kept open while the clock is ours.
 pub(super) struct Hold<H> {
@@ -93,12 +94,20 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         Ok(())
     }
 
-    /// A bound that a cooling device held down at start must not be written back later: nvpmodel's is.
+    /// A bound that a cooling device held down when it was recorded must not be written back later: the user's is. Where
+    /// that is not known no bound is written at all.
     fn keep_true_cap(&self) -> Result<(), Error> {
+        if !self.way.writes_bound() || !self.gpu.shows_heat {
+            return Ok(());
+        }
+        if self.user == UserBound::Unknown {
+            return Err(Error::BoundUnknown { tried: format!("{} would write one", self.way) });
+        }
         let max = self.gpu.node("max_freq");
-        let throttled = self.gpu.max.map(|max| max.get().to_string());
-        if self.gpu.throttled && self.way.writes_bound() && self.guard.original(&max) == throttled {
-            self.guard.adopt(&max, &self.gpu.cap.get().to_string())?;
+        let recorded = self.guard.original(&max).and_then(|text| text::parse_hertz(&text));
+        let hot = self.gpu.throttled || thermal::gpu_throttled(&self.nodes, &self.cooling);
+        if hot && recorded.is_some_and(|recorded| recorded < self.unthrottled) {
+            self.guard.adopt(&max, &self.unthrottled.get().to_string())?;
         }
         Ok(())
     }

@@ -10,10 +10,10 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 pub use probe::{Tried, try_ways};
-pub use watch::Changed;
+pub use watch::{Changed, Heat};
 pub use way::Way;
 
-use crate::board::{Board, Gpu, nvpmodel};
+use crate::board::{Board, Gpu, UserBound, nvpmodel};
 use crate::error::Error;
 use crate::guard::{Guard, Store};
 use crate::nodes::Nodes;
@@ -44,8 +44,12 @@ pub struct GpuNode<N: Nodes + Store + Clone, T> {
     /// `None` while the stock governor has the clock.
     hold: Option<Hold<N::Handle>>,
     cap: ClockIndex,
-    /// The cap apart from what cooling devices take off it.
+    /// The user's bound, as last known.
+    user: UserBound,
+    /// The highest listed clock within it; where it is not known, within what was last read.
     unthrottled: Hertz,
+    /// What holds the clock down now by heat, and since when it was seen.
+    heat: Option<Heat>,
     /// What nvpmodel says of itself, to see it act.
     mode: String,
 }
@@ -74,7 +78,9 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             digits,
             hold: None,
             cap: ClockIndex(0),
+            user: gpu.user,
             unthrottled: gpu.cap,
+            heat: None,
             mode: String::new(),
             gpu,
         };
@@ -96,6 +102,16 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
     /// The clock that was last asked for, held to the cap; `None` while the stock governor has it.
     pub fn asked(&self) -> Option<ClockIndex> {
         self.hold.as_ref().and_then(|hold| hold.at)
+    }
+
+    /// The time that [`Heat::since`] is told in.
+    pub fn now(&self) -> Nanos {
+        self.timer.now()
+    }
+
+    /// What holds the clock down now by heat or over-current, as last looked at.
+    pub fn heat(&self) -> Option<&Heat> {
+        self.heat.as_ref()
     }
 
     /// What is known of the GPU.
@@ -158,7 +174,11 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for GpuNode<N, T> {
                 if self.watch()?.is_some() && self.clock(clock.min(self.cap))? < wanted {
                     return self.pin(self.cap);
                 }
-                let why = if runs < wanted { ": something that no node shows holds it down" } else { "" };
+                let why = match (&self.heat, runs < wanted) {
+                    (Some(heat), true) => format!(": held down by {}", heat.by),
+                    (None, true) => ": something that no node shows holds it down".to_owned(),
+                    (_, false) => String::new(),
+                };
                 return Err(Error::DoesNotFollow {
                     path: self.gpu.node("cur_freq"),
                     wanted,

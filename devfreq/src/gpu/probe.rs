@@ -1,10 +1,12 @@
 //! Which way of fixing the clock works: each is tried by a raise and a lowering with read-back.
 
+use std::path::PathBuf;
+
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::work::ClockIndex;
 
 use super::{GpuNode, Way};
-use crate::board::Board;
+use crate::board::{Board, UserBound};
 use crate::error::Error;
 use crate::guard::{Guard, Keep, Kind, Store};
 use crate::nodes::Nodes;
@@ -57,7 +59,11 @@ where
             failures.push(format!("{way}: {}", tried.why));
             node.release()?;
         }
-        Err(Error::NoWay { tried: failures.join("; ") })
+        let tried = failures.join("; ");
+        Err(match node.user {
+            UserBound::Unknown => Error::BoundUnknown { tried },
+            _ => Error::NoWay { tried },
+        })
     })
 }
 
@@ -68,6 +74,10 @@ where
 {
     if let Some(why) = way.lacks(&node.nodes, &node.gpu) {
         return Ok(Tried { way, works: Some(false), why });
+    }
+    if way.writes_bound() && node.user == UserBound::Unknown {
+        let why = "not tried: it writes the bound, and the user's cannot be known while heat holds the clock down";
+        return Ok(Tried { way, works: None, why: why.to_owned() });
     }
     node.way = way;
     let (low, high) = (ClockIndex(0), node.cap);
@@ -89,14 +99,15 @@ where
     N: Nodes + Store + Clone,
     T: Timer,
 {
-    let control = node.gpu.device.join("power/control");
-    let sleeps = crate::text::word(&node.nodes, &control).is_ok_and(|now| now == "auto");
-    if sleeps {
+    let control = node.gpu.sleep.clone();
+    let sleeping = |control: &PathBuf| crate::text::word(&node.nodes, control).is_ok_and(|now| now == "auto");
+    let control = control.filter(sleeping);
+    if let Some(control) = &control {
         node.guard.keep(&[Keep::new(control.clone(), Kind::Plain, vec!["on".to_owned()])])?;
-        node.nodes.write(&control, "on").map_err(|e| Error::write(&control, "on", e))?;
+        node.nodes.write(control, "on").map_err(|e| Error::write(control, "on", e))?;
     }
     let done = work(node);
-    if sleeps {
+    if let Some(control) = &control {
         node.guard.restore_where(|path| path == control)?;
     }
     done

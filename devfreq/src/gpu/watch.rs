@@ -1,11 +1,13 @@
 //! The cap and the governor, watched beside the hot path: nvpmodel, jetson_clocks, jtop and cooling devices change them.
 
+use std::path::Path;
+
 use jetpace_tables::hw::{GpuClock, Timer};
-use jetpace_tables::units::Hertz;
+use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::GpuNode;
-use crate::board::{highest_below, nvpmodel};
+use crate::board::{UserBound, highest_below, nvpmodel};
 use crate::error::Error;
 use crate::guard::Store;
 use crate::nodes::Nodes;
@@ -24,6 +26,18 @@ pub enum Changed {
     /// The governor, which was taken again.
     Governor,
 }
+
+/// What holds the clock down by heat or over-current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heat {
+    /// The cooling devices at work, with their states.
+    pub by: String,
+    /// When that was first seen.
+    pub since: Nanos,
+}
+
+/// A cooling device may have lowered the bound and not yet its state: the kernel does it in this order.
+const HEAT_SETTLES: Nanos = Nanos::from_millis(5);
 
 impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
     /// Looks whether the cap or the governor changed, and obeys. To be called every few tens of milliseconds, off the
@@ -46,8 +60,10 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
     fn watch_cap(&mut self) -> Result<Option<Changed>, Error> {
         let from = self.clock(self.cap)?;
         let path = self.gpu.node("max_freq");
+        // Looked at before and after: whatever the bound reads in between, heat is not taken for someone's bound.
+        let before = self.is_hot();
         let bound = text::bound(&self.nodes, &path)?;
-        let throttled = thermal::gpu_throttled(&self.nodes, &self.cooling);
+        let throttled = (self.is_hot() || before) && self.gpu.shows_heat;
         let ours = match self.asked() {
             Some(at) if self.way.writes_bound() => Some(self.clock(at)?),
             _ => None,
@@ -68,6 +84,9 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             let untouched = ours.is_some_and(|ours| bound >= ours);
             if untouched { from.min(self.unthrottled) } else { bound.min(self.unthrottled) }
         } else if self.is_foreign(bound, ours) {
+            if !self.is_still(&path, bound)? {
+                return Ok(None);
+            }
             self.adopt_cap(bound)?;
             bound
         } else {
@@ -89,6 +108,26 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         Ok(Some(Changed::Cap { from, to }))
     }
 
+    /// Whether a cooling device holds the clock down, which is noted.
+    fn is_hot(&mut self) -> bool {
+        let active = thermal::active(&self.nodes, &self.cooling);
+        let by: Vec<String> = active.iter().filter(|active| active.of_gpu).map(ToString::to_string).collect();
+        let since = self.heat.as_ref().map_or_else(|| self.timer.now(), |heat| heat.since);
+        self.heat = (!by.is_empty()).then(|| Heat { by: by.join(", "), since });
+        self.heat.is_some()
+    }
+
+    /// Whether a bound that seems to be someone's is still there a little later, and is no cooling device's.
+    fn is_still(&mut self, path: &Path, bound: Hertz) -> Result<bool, Error> {
+        if self.cooling.is_empty() || !self.gpu.shows_heat {
+            return Ok(true);
+        }
+        self.timer.sleep_until(self.timer.now().saturating_add(HEAT_SETTLES));
+        let top = self.gpu.clocks.last().copied().unwrap_or(bound);
+        let now = text::bound(&self.nodes, path)?.unwrap_or(top).min(top);
+        Ok(now == bound && !self.is_hot())
+    }
+
     /// The cap of nvpmodel's mode, where the mode is another than when last looked at.
     fn new_mode(&mut self) -> Option<Hertz> {
         let mode = nvpmodel::status(&self.nodes);
@@ -96,12 +135,13 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             return None;
         }
         self.mode = mode;
-        let conf = nvpmodel::Conf::read(&self.nodes)?;
-        conf.mode.as_ref()?.name.as_ref()?;
-        Some(highest_below(&self.gpu.clocks, conf.gpu_max))
+        let mode = nvpmodel::mode(&self.nodes, &mut Vec::new()).filter(|mode| mode.applied)?;
+        (mode.gpu_max != UserBound::Unknown).then(|| highest_below(&self.gpu.clocks, mode.gpu_max.at()))
     }
 
     fn adopt_cap(&mut self, cap: Hertz) -> Result<(), Error> {
+        let top = self.gpu.clocks.last().copied();
+        self.user = if Some(cap) == top { UserBound::Open } else { UserBound::At(cap) };
         self.unthrottled = cap;
         self.guard.adopt(&self.gpu.node("max_freq"), &cap.get().to_string())
     }

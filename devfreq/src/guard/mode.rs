@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::board::highest_below;
-use crate::board::nvpmodel::{Conf, STATUS};
+use crate::board::nvpmodel::{self, STATUS};
+use crate::board::{UserBound, highest_below};
 use crate::guard::put_back::{Report, put_back};
 use crate::guard::state::{Entry, Kind, State};
 use crate::nodes::Nodes;
@@ -31,14 +31,15 @@ fn as_of_now<N: Nodes>(nodes: &N, state: &State, mut entries: Vec<Entry>) -> Vec
         return entries;
     }
     // Where the file cannot be read or the mode is not in nvpmodel's configuration, what was found at start stands.
-    let Some(conf) = Conf::read(nodes).filter(|conf| conf.mode.as_ref().is_some_and(|mode| mode.name.is_some())) else {
+    let mode = nvpmodel::mode(nodes, &mut Vec::new());
+    let Some(mode) = mode.filter(|mode| mode.applied && mode.gpu_max != UserBound::Unknown) else {
         return entries;
     };
     for entry in entries.iter_mut().filter(|entry| entry.kind == Kind::Max) {
         let clocks = entry.path.with_file_name("available_frequencies");
         // The EMC's bound is another cap of nvpmodel's; only the GPU lists clocks beside its bound.
-        if let Ok(clocks) = text::clock_list(nodes, &clocks) {
-            entry.original = highest_below(&clocks, conf.gpu_max).get().to_string();
+        if let Ok((clocks, _)) = text::clock_list(nodes, &clocks) {
+            entry.original = highest_below(&clocks, mode.gpu_max.at()).get().to_string();
         }
     }
     entries

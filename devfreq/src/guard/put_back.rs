@@ -109,7 +109,7 @@ fn write_back<N: Nodes>(nodes: &N, entry: &Entry, before: &str, value: &str, rep
                 return;
             }
             // A bound reads back as the effective one: a cooling device may hold it below what was just written.
-            Ok(now) if matches!(entry.kind, Kind::Min | Kind::Max) && now != before => {
+            Ok(now) if matches!(entry.kind, Kind::Min | Kind::Max) && (now != before || is_hot(nodes, &entry.path)) => {
                 report.restored.push(entry.path.clone());
                 return;
             }
@@ -143,11 +143,11 @@ fn put_pair<N: Nodes>(nodes: &N, min: Option<&Entry>, max: &Entry, report: &mut 
         Holds::Original if original(min).is_some() && original(min) == bound_now => Holds::Ours(min.original.clone()),
         other => other,
     };
-    // And a bound reads as what a cooling device leaves of it.
+    // And a bound reads as what a cooling device leaves of it. One that we never wrote is nobody's business.
+    let hot = is_hot(nodes, &max.path);
     let max_holds = match max_holds {
-        Holds::Foreign(now) if held_down(max, &now) && thermal::gpu_throttled(nodes, &thermal::cooling(nodes)) => {
-            Holds::Ours(now)
-        }
+        Holds::Foreign(_) if max.ours.is_empty() => Holds::Original,
+        Holds::Foreign(now) if held_down(max, &now) && hot => Holds::Ours(now),
         other => other,
     };
     let raise_bound_first = match (original(min), bound_now) {
@@ -192,6 +192,12 @@ fn put_pair<N: Nodes>(nodes: &N, min: Option<&Entry>, max: &Entry, report: &mut 
         report.restored.retain(|path| *path != min.path);
         write_back(nodes, min, &now, &min.original, report);
     }
+}
+
+/// Whether a cooling device holds the clock of a bound's device down now.
+fn is_hot<N: Nodes>(nodes: &N, bound: &Path) -> bool {
+    let device = bound.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    thermal::gpu_throttled(nodes, &thermal::cooling(nodes, device))
 }
 
 fn original(entry: &Entry) -> Option<Hertz> {

@@ -4,8 +4,7 @@ use jetpace_tables::names::Shown;
 
 use super::put_back::{Report, put_back};
 use super::state::{ASIDE, Entry, Kind, STATE};
-use crate::board::nvpmodel::Conf;
-use crate::board::{Board, FIXING, highest_below};
+use crate::board::{Board, FIXING, UserBound, highest_below};
 use crate::error::Error;
 use crate::nodes::Nodes;
 use crate::text;
@@ -19,13 +18,14 @@ const STOCK: [&str; 2] = ["nvhost_podgov", "simple_ondemand"];
 /// # Errors
 /// Where the GPU cannot be looked at.
 pub(super) fn bounds_by_nvpmodel<N: Nodes>(nodes: &N) -> Result<Option<Report>, Error> {
-    let gpu = match Board::discover(nodes) {
-        Ok(board) => board.gpu,
-        Err(Error::NoGpu { .. }) => return Ok(None),
+    let board = match Board::discover(nodes) {
+        Ok(board) => board,
+        Err(Error::NoGpu { .. } | Error::ForeignGpu { .. }) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let conf = Conf::read(nodes).filter(|conf| conf.mode.as_ref().is_some_and(|mode| mode.name.is_some()));
-    let (Some(conf), Some(lowest)) = (conf, gpu.clocks.first()) else { return Ok(None) };
+    let gpu = board.gpu;
+    let mode = board.power_mode.filter(|mode| mode.gpu_max != UserBound::Unknown);
+    let (Some(mode), Some(lowest)) = (mode, gpu.clocks.first()) else { return Ok(None) };
     let entry = |node: &str, kind, original: String| -> Result<Entry, Error> {
         let path = gpu.node(node);
         let ours = vec![text::word(nodes, &path)?];
@@ -38,7 +38,7 @@ pub(super) fn bounds_by_nvpmodel<N: Nodes>(nodes: &N) -> Result<Option<Report>, 
         entries.push(entry("governor", Kind::Governor, (*stock).to_owned())?);
     }
     entries.push(entry("min_freq", Kind::Min, lowest.get().to_string())?);
-    entries.push(entry("max_freq", Kind::Max, highest_below(&gpu.clocks, conf.gpu_max).get().to_string())?);
+    entries.push(entry("max_freq", Kind::Max, highest_below(&gpu.clocks, mode.gpu_max.at()).get().to_string())?);
     Ok(Some(put_back(nodes, &entries)))
 }
 

@@ -9,7 +9,7 @@ use crate::nodes::Nodes;
 use crate::rails::{Rails, conversion_period};
 
 pub(super) fn checks<N: Nodes + Clone>(nodes: &N, timer: impl Timer, board: &Board, rounds: usize) -> Vec<Check> {
-    let names: Vec<String> = board.rails.iter().map(|rail| format!("{} ({})", rail.name, role(rail.role))).collect();
+    let names: Vec<String> = board.rails.iter().map(|rail| format!("{} ({})", rail.name, rail.role.word())).collect();
     let told = PowerOf::told_by(board.rails.iter().map(|rail| rail.role));
     let mut checks = vec![check("rails-found", !board.rails.is_empty(), names.join(", "))];
     if board.rails.is_empty() {
@@ -45,20 +45,16 @@ pub(super) fn checks<N: Nodes + Clone>(nodes: &N, timer: impl Timer, board: &Boa
     checks
 }
 
-fn role(role: RailRole) -> &'static str {
-    match role {
-        RailRole::Total => "total",
-        RailRole::Gpu => "gpu",
-        RailRole::GpuShared => "gpu-shared",
-        RailRole::Part => "part",
-        RailRole::Other => "other",
-    }
-}
-
 /// A shunt's offset makes an idle rail read below zero by a step or two, not by more.
 fn signs(board: &Board, rows: &[Vec<RailSample>]) -> Check {
     let lowest = rows.iter().flatten().map(|sample| sample.power.get()).min().unwrap_or(0);
-    check("rails-not-negative", lowest > -500, format!("lowest reading {lowest} mW on {} rails", board.rails.len()))
+    let what = match lowest {
+        0.. => String::new(),
+        -499.. => "; an offset of the shunt, averaged in as it is: it is the same at every clock".to_owned(),
+        _ => "; more than an offset: the rail's shunt or its wiring is not what the device tree says".to_owned(),
+    };
+    let seen = format!("lowest reading {lowest} mW on {} rails{what}", board.rails.len());
+    check("rails-not-negative", lowest > -500, seen)
 }
 
 /// The module's input carries at least what its parts do.

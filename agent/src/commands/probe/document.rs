@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use jetpace_devfreq::board::Board;
+use jetpace_devfreq::board::{Board, UserBound};
 use jetpace_devfreq::gpu::Tried;
 use jetpace_devfreq::needs::{Need, needs};
 use jetpace_devfreq::nodes::Nodes;
@@ -21,6 +21,10 @@ pub struct Document {
     gpu: GpuPart,
     emc: Option<EmcPart>,
     rails: Vec<RailPart>,
+    /// How the module's total comes about.
+    total_power: String,
+    /// Governors of the CPU's policies.
+    cpu_governors: Vec<String>,
     thermal: Vec<NodePart>,
     over_current: Vec<NodePart>,
     needs: Vec<Need>,
@@ -33,7 +37,7 @@ struct BoardPart {
     part: Option<String>,
     soc: Option<String>,
     l4t: Option<String>,
-    power_mode: Option<String>,
+    power_mode: Option<ModePart>,
     digest: String,
 }
 
@@ -41,10 +45,49 @@ struct BoardPart {
 struct GpuPart {
     path: String,
     clocks_hz: Vec<Hertz>,
+    /// The highest clock within the user's bound.
     cap_hz: Hertz,
+    /// The user's bound: a clock, `none` or `unknown`.
+    user_bound: BoundPart,
+    /// What the nodes hold: floor and bound, heat's and everybody's.
+    min_hz: Option<Hertz>,
+    max_hz: Option<Hertz>,
     current_hz: Option<Hertz>,
-    stock_governor: String,
+    governor: String,
+    /// `null` where someone has fixed the clock by the governor.
+    stock_governor: Option<String>,
+    /// In permille, while jetpace runs nothing: what else uses the GPU.
+    load: Option<u16>,
+    /// Who holds the clock down, has locked it, or what its list lacks, in words.
+    bounds: Vec<String>,
     ways: Vec<WayPart>,
+}
+
+/// A bound as JSON: a number of hertz, or a word.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum BoundPart {
+    Hertz(Hertz),
+    Word(&'static str),
+}
+
+impl BoundPart {
+    fn of(bound: UserBound) -> Self {
+        match bound {
+            UserBound::At(hz) => Self::Hertz(hz),
+            UserBound::Open => Self::Word("none"),
+            UserBound::Unknown => Self::Word("unknown"),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ModePart {
+    id: u32,
+    name: Option<String>,
+    applied: bool,
+    gpu_min: BoundPart,
+    gpu_max: BoundPart,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,15 +134,27 @@ impl Document {
                 part: identity.part.clone(),
                 soc: identity.soc.clone(),
                 l4t: identity.l4t.clone(),
-                power_mode: board.power_mode.as_ref().map(ToString::to_string),
+                power_mode: board.power_mode.as_ref().map(|mode| ModePart {
+                    id: mode.id,
+                    name: mode.name.clone(),
+                    applied: mode.applied,
+                    gpu_min: BoundPart::of(mode.gpu_min),
+                    gpu_max: BoundPart::of(mode.gpu_max),
+                }),
                 digest: board.digest(),
             },
             gpu: GpuPart {
                 path: show(&board.gpu.devfreq),
                 clocks_hz: board.gpu.clocks.clone(),
                 cap_hz: board.gpu.cap,
+                user_bound: BoundPart::of(board.gpu.user),
+                min_hz: board.gpu.min,
+                max_hz: board.gpu.max,
                 current_hz: text::hertz(nodes, &board.gpu.node("cur_freq")).ok(),
-                stock_governor: board.gpu.governor.clone(),
+                governor: board.gpu.governor.clone(),
+                stock_governor: board.gpu.fixed_governor().is_none().then(|| board.gpu.governor.clone()),
+                load: board.load(nodes),
+                bounds: board.bounds_in_words(nodes),
                 ways: ways.into_iter().map(way_part).collect(),
             },
             emc: board.emc.as_ref().map(|emc| EmcPart {
@@ -109,6 +164,8 @@ impl Document {
                 lockable: emc.lock.is_some(),
             }),
             rails: board.rails.iter().map(|rail| rail_part(nodes, rail)).collect(),
+            total_power: board.total.to_string(),
+            cpu_governors: board.cpu_governors(nodes),
             thermal: board.zones.iter().map(|zone| node(&zone.name, &zone.path)).collect(),
             over_current: board.over_current.iter().map(|counter| node(&counter.name, &counter.path)).collect(),
             needs: needs(nodes, board),
@@ -146,19 +203,49 @@ fn kernels_missing(board: &Board) -> Option<String> {
     }
 }
 
+impl fmt::Display for BoundPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hertz(hz) => hz.fmt(f),
+            Self::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+impl fmt::Display for ModePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name}")?,
+            None => write!(f, "{}", self.id)?,
+        }
+        write!(f, " (GPU {} to {})", self.gpu_min, self.gpu_max)?;
+        if self.applied { Ok(()) } else { f.write_str(", configured but never set") }
+    }
+}
+
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
         let b = &self.board;
+        let mode = b.power_mode.as_ref().map(|mode| mode.to_string());
         writeln!(f, "board       {}", or_unknown(&b.model))?;
         writeln!(f, "            module {}, chip {}", or_unknown(&b.part), or_unknown(&b.soc))?;
-        writeln!(f, "            L4T {}, power mode {}", or_unknown(&b.l4t), or_unknown(&b.power_mode))?;
+        writeln!(f, "            L4T {}, power mode {}", or_unknown(&b.l4t), or_unknown(&mode))?;
         writeln!(f, "            digest {}", b.digest)?;
         writeln!(f, "GPU         {}", self.gpu.path)?;
         let clocks: Vec<String> = self.gpu.clocks_hz.iter().map(|hz| format!("{}", hz.get() as f64 / 1e6)).collect();
         writeln!(f, "            clocks {} MHz", clocks.join(" "))?;
         let current = self.gpu.current_hz.map_or_else(|| "unknown".to_owned(), |hz| hz.to_string());
-        writeln!(f, "            cap {}, now {current}, governor {}", self.gpu.cap_hz, self.gpu.stock_governor)?;
+        writeln!(f, "            cap {}, now {current}, governor {}", self.gpu.cap_hz, self.gpu.governor)?;
+        let or_none = |hz: Option<Hertz>| hz.map_or_else(|| "none".to_owned(), |hz| hz.to_string());
+        let (floor, bound) = (or_none(self.gpu.min_hz), or_none(self.gpu.max_hz));
+        writeln!(f, "            floor {floor}, bound {bound}; the user's bound: {}", self.gpu.user_bound)?;
+        if let Some(load) = self.gpu.load.filter(|load| *load > 0) {
+            writeln!(f, "            in use by someone: load {} %", f64::from(load) / 10.0)?;
+        }
+        for said in &self.gpu.bounds {
+            writeln!(f, "            {said}")?;
+        }
         for way in &self.gpu.ways {
             let works = match way.works {
                 Some(true) => "works",
@@ -173,10 +260,9 @@ impl fmt::Display for Document {
             writeln!(f, "EMC         {}: now {current}, {lockable}", emc.path)?;
         }
         for rail in &self.rails {
-            let role = serde_json::to_value(rail.role).ok();
-            let role = role.as_ref().and_then(|role| role.as_str()).unwrap_or_default().to_owned();
-            writeln!(f, "rail        {} ({role}): {}, {}", rail.name, rail.path, rail.reads)?;
+            writeln!(f, "rail        {} ({}): {}, {}", rail.name, rail.role.word(), rail.path, rail.reads)?;
         }
+        writeln!(f, "power       {}", self.total_power)?;
         let list = |f: &mut fmt::Formatter<'_>, what: &str, nodes: &[NodePart]| {
             let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
             if names.is_empty() { Ok(()) } else { writeln!(f, "{what:<13}{}", names.join(", ")) }
