@@ -7,6 +7,8 @@ use std::path::Path;
 use assert_cmd::Command;
 use serde_json::Value;
 
+use super::formats::agree;
+
 fn json(folder: &Path, args: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jetpace"));
     let output = command.current_dir(folder).args(args).output().unwrap();
@@ -45,6 +47,7 @@ fn local_on_a_virtual_board_and_a_published_sweep() {
     published(folder.path());
     let args = ["compare", "--case", "local", "published.csv", "--idle-w", "4.5", "--deadlines", "1.26"];
     let document = json(folder.path(), &[&args[..], &["--board", "sim:orin-nano", "--json"]].concat());
+    agree("`compare --case local --json`", std::slice::from_ref(&document));
     assert_eq!((&document["format"], list(&document["skipped"]).len()), (&Value::from(1), 0));
     let rows = list(&document["rows"]);
     assert_eq!((rows.len(), &rows[0]["evidence"]), (1, &Value::from("measured data")));

@@ -19,8 +19,8 @@ use super::service::daemon::Daemon;
 use super::service::until;
 
 /// A sweep of a board whose rails tell the GPU's power only.
-const GPU_RAIL: &str = "# jetpace-sweep 1 power_of=gpu\ndevice,model,block,gpu_freq_hz,latency_s,power_w\n\
-                        x,net,b,300000000,0.02,3\nx,net,b,600000000,0.01,4\n";
+const GPU_RAIL: &str = "# jetpace-sweep 1 power_of=gpu\ndevice,model,block,gpu_freq_hz,latency_s,power_w,rejected\n\
+                        x,net,b,300000000,0.02,3,\nx,net,b,600000000,0.01,4,\nx,net,b,900000000,0.01,4,clock not held\n";
 
 /// Everything below is made once, in this folder.
 fn folder() -> &'static Path {
@@ -29,6 +29,8 @@ fn folder() -> &'static Path {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("gpu.csv"), GPU_RAIL).unwrap();
         fs::write(folder.path().join("trace.json"), "{\"at_ns\":5,\"event\":\"frame end\",\"slack_us\":7}\n").unwrap();
+        let lead = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tables/src/table/frozen/table-2.jpt");
+        fs::copy(lead, folder.path().join("lead.jpt")).unwrap();
         for line in [
             "calibrate --board sim:orin-nano --net vgg19 -o vgg19.csv",
             "fit vgg19.csv -o vgg19.json",
@@ -65,7 +67,12 @@ fn document(line: &str) -> Value {
 const DOCUMENTS: &[(&str, &[&str])] = &[
     (
         "Model",
-        &["fit vgg19.csv --train 4 --suggest 1 --json", "fit emc.csv --emc-joint --json", "inspect sizes.json --json"],
+        &[
+            "fit vgg19.csv --train 4 --suggest 1 --json",
+            "fit emc.csv --emc-joint --json",
+            "inspect sizes.json --json",
+            "fit gpu.csv --json",
+        ],
     ),
     (
         "`plan --json`",
@@ -75,7 +82,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("`plan --cut --json`", &["plan vgg19.json --deadline 40ms --cut --rate-mbps 1 -o cut.jpt --json"]),
-    ("Table", &["inspect table.jpt --json"]),
+    ("Table", &["inspect table.jpt --json", "inspect lead.jpt --json"]),
     ("`predict --json`", &["predict vgg19.json --json"]),
     (
         "`compare --case cooperative --json`",
@@ -100,7 +107,7 @@ fn every_field_that_is_printed_is_named_and_none_besides() {
 
 #[test]
 fn every_command_with_json_is_held_against_formats() {
-    fn with_json<'a>(command: &'a clap::Command, name: String, found: &mut Vec<String>) {
+    fn with_json(command: &clap::Command, name: String, found: &mut Vec<String>) {
         if command.get_arguments().any(|argument| argument.get_long() == Some("json")) {
             found.push(name.clone());
         }
