@@ -59,7 +59,7 @@ pub struct Errno(pub i32);
 impl From<Failure> for Errno {
     fn from(failure: Failure) -> Self {
         Self(match failure.reason() {
-            Reason::Failed => libc::EIO,
+            Reason::Failed | Reason::Command(_) => libc::EIO,
             Reason::Usage => libc::EINVAL,
             Reason::Unsupported => libc::ENODEV,
             Reason::Calibration => libc::ESTALE,

@@ -8,7 +8,7 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
-use crate::board::{Board, EmcLock};
+use crate::board::Board;
 use crate::gpu::Way;
 use crate::nodes::Nodes;
 use crate::text;
