@@ -27,6 +27,7 @@ use jetpace::runtime::remote::Remote;
 use jetpace::runtime::sys;
 use jetpace::runtime::tend::BoardClock;
 use jetpace::runtime::writer::{Asked, Writer};
+use jetpace_devfreq::board::EmcRange;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_devfreq::sim::{Board, VirtualNodes, VirtualTimer};
 use jetpace_tables::governor::trace::Fault;
@@ -289,7 +290,7 @@ impl GpuClock for FileClock {
 
 impl WatchedClock for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(2), board: [0; 32], emc: None })
+        Ok(Look { cap: ClockIndex(2), board: [0; 32], emc: EmcRange::Free })
     }
 }
 

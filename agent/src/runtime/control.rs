@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use jetpace_devfreq::board::EmcRange;
 use jetpace_tables::governor::{Action, AtOnce, Scheduled};
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::Digest;
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -37,8 +38,8 @@ pub struct Look {
     pub cap: ClockIndex,
     /// What tables have to be made for now.
     pub board: Digest,
-    /// The clock that the memory is locked at, where it is: tables for another one do not hold.
-    pub emc: Option<Hertz>,
+    /// What the memory may run at: tables for another clock do not hold.
+    pub emc: EmcRange,
 }
 
 /// How often the control thread looks at the board while the GPU is not with the stock governor.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use jetpace_devfreq::board::Board;
+use jetpace_devfreq::board::{Board, EmcRange};
 use jetpace_devfreq::error::Error;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{Guard, Store};
@@ -25,8 +25,7 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
     board: Board,
-    /// The clock that the memory is locked at.
-    emc: Option<Hertz>,
+    emc: EmcRange,
     looks: u32,
 }
 
@@ -37,7 +36,7 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     /// Where no way works.
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
-        let emc = board.emc.as_ref().and_then(|emc| emc.held(&nodes));
+        let emc = board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&nodes));
         Ok(Self { node, nodes, board: board.clone(), emc, looks: 0 })
     }
 
@@ -94,7 +93,7 @@ impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
             self.board = self.board.look_again(&self.nodes)?;
-            self.emc = self.board.emc.as_ref().and_then(|emc| emc.held(&self.nodes));
+            self.emc = self.board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&self.nodes));
         }
         Ok(Look { cap: self.node.cap(), board: self.board(), emc: self.emc })
     }

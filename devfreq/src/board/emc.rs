@@ -88,15 +88,43 @@ impl Emc {
         Some(self.cap_now(nodes).map_or(locked, |cap| cap.min(locked)))
     }
 
+    /// What the memory may run at now.
+    pub fn range<N: Nodes>(&self, nodes: &N) -> EmcRange {
+        match (self.held(nodes), self.cap_now(nodes)) {
+            (Some(held), _) => EmcRange::Held(held),
+            (None, Some(cap)) => EmcRange::AtMost(cap),
+            (None, None) => EmcRange::Free,
+        }
+    }
+
     /// The clock that speaks against `planned`: the one that the memory is held at, a cap below it, or one above it that
     /// runs now. Below it an unlocked clock may be at any time: then nothing asks for more.
     pub fn other_than<N: Nodes>(&self, nodes: &N, planned: Hertz) -> Option<Hertz> {
-        match self.held(nodes) {
-            Some(held) => Some(held).filter(|now| *now != planned),
-            None => self
-                .cap_now(nodes)
-                .filter(|cap| *cap < planned)
-                .or_else(|| number(nodes, &self.rate).map(Hertz::new).filter(|rate| *rate > planned)),
+        let range = self.range(nodes);
+        let runs = || number(nodes, &self.rate).map(Hertz::new).filter(|rate| *rate > planned);
+        range.other_than(planned).or_else(|| if matches!(range, EmcRange::Held(_)) { None } else { runs() })
+    }
+}
+
+/// What the memory may run at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmcRange {
+    /// Anything, or nobody may look.
+    #[default]
+    Free,
+    /// Anything up to this cap.
+    AtMost(Hertz),
+    /// This clock alone.
+    Held(Hertz),
+}
+
+impl EmcRange {
+    /// The clock that speaks against `planned`: the one that is held where it is another, or a cap below it.
+    pub fn other_than(self, planned: Hertz) -> Option<Hertz> {
+        match self {
+            Self::Free => None,
+            Self::AtMost(cap) => Some(cap).filter(|cap| *cap < planned),
+            Self::Held(held) => Some(held).filter(|held| *held != planned),
         }
     }
 }

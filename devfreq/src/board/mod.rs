@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use bound::UserBound;
 pub use digest::hex;
-pub use emc::{Emc, EmcLock};
+pub use emc::{Emc, EmcLock, EmcRange};
 pub use gpu::Gpu;
 pub(crate) use gpu::highest_below;
 pub use ident::Identity;

@@ -160,9 +160,9 @@ fn checksum(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use crate::hw::PowerOf;
-    use crate::table::MAX_NUMBER;
     use crate::table::tests::small;
     use crate::table::{Entry, Lead, Rung};
+    use crate::table::{MAX_NUMBER, MAX_PERIOD};
     use crate::units::{Hertz, Nanos};
     use crate::work::{BlockId, ClockIndex};
     use std::vec;
@@ -187,14 +187,14 @@ mod tests {
     /// A table that takes as many bytes as a table of one size class can.
     fn largest() -> Table {
         let mut table = small(1);
-        table.deadline = Nanos::MAX;
-        table.period = Nanos::MAX;
-        table.slack_shift = Table::shift_for(Nanos::MAX);
+        table.deadline = MAX_PERIOD;
+        table.period = MAX_PERIOD;
+        table.slack_shift = Table::shift_for(MAX_PERIOD);
         table.write_ns = u32::MAX;
         table.power_of = PowerOf::GpuShared;
         table.risk_ppm = 1_000_000;
         table.emc = Some(Hertz::MAX);
-        table.gap.wake_lead = Nanos::MAX;
+        table.gap.wake_lead = MAX_PERIOD;
         table.blocks = MAX_BLOCKS as u8;
         table.network = heapless::String::try_from("n".repeat(NETWORK_BYTES).as_str()).unwrap();
         table.names.clear();

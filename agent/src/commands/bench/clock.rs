@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use jetpace_devfreq::board::EmcRange;
 use jetpace_devfreq::nodes::{NodeHandle, Nodes, OpenNode, SysfsRoot};
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::{Digest, MAX_CLOCKS, Table, TableClock};
@@ -71,7 +72,7 @@ impl GpuClock for FileClock {
 
 impl WatchedClock for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD, emc: None })
+        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD, emc: EmcRange::Free })
     }
 }
 

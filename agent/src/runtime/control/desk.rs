@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jetpace_devfreq::board::EmcRange;
 use jetpace_tables::governor::Action;
 use jetpace_tables::table::{Digest, Table};
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
 use super::super::mailbox::Mailbox;
@@ -70,7 +71,7 @@ pub struct Desk {
     /// Odd while a node is written or read; counts up with each beginning and end.
     io: AtomicU64,
     /// The board as last looked at, and the clock that its memory was locked at.
-    board: Mutex<Option<(Digest, Option<Hertz>)>>,
+    board: Mutex<Option<(Digest, EmcRange)>>,
     cap: AtomicU32,
 }
 
@@ -136,7 +137,7 @@ impl Desk {
 
     /// Whether a table holds on the board as last looked at. Waits as [`Self::board`] does.
     pub fn suits(&self, table: &Table) -> Option<bool> {
-        let other = |emc: Option<Hertz>| emc.zip(table.emc()).is_some_and(|(locked, planned)| locked != planned);
+        let other = |emc: EmcRange| table.emc().is_some_and(|planned| emc.other_than(planned).is_some());
         self.lock_board().map(|(board, emc)| board == *table.board() && !other(emc))
     }
 
@@ -221,7 +222,7 @@ impl Desk {
         }
     }
 
-    fn lock_board(&self) -> MutexGuard<'_, Option<(Digest, Option<Hertz>)>> {
+    fn lock_board(&self) -> MutexGuard<'_, Option<(Digest, EmcRange)>> {
         // A digest is whole or was not written.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }

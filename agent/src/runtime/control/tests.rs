@@ -1,4 +1,5 @@
 use super::*;
+use jetpace_devfreq::board::EmcRange;
 use jetpace_tables::units::Hertz;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl GpuClock for Told {
 
 impl WatchedClock for Told {
     fn look(&mut self, whole: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32], emc: None })
+        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32], emc: EmcRange::Free })
     }
 }
 

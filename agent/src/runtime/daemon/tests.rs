@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jetpace_devfreq::board::EmcRange;
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::table::{Digest, Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -54,7 +55,7 @@ impl GpuClock for Log {
 
 impl WatchedClock for Log {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(3), board: BOARD, emc: None })
+        Ok(Look { cap: ClockIndex(3), board: BOARD, emc: EmcRange::Free })
     }
 }
 
