@@ -10,7 +10,7 @@ mod front;
 #[cfg(feature = "report")]
 mod objective;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jetpace_tables::model::{BlockModel, Model};
 use jetpace_tables::plan::{self, Ask, Expected, Holds, Plan, PlanError, Problem, SizeClass};
@@ -217,9 +217,11 @@ impl Args {
 
     /// Leaves what must not be written over alone, before the work.
     fn may_write(&self) -> Result<(), Failure> {
-        let mut inputs = vec![self.model.as_path()];
         #[cfg(feature = "report")]
-        inputs.extend(self.cut.iter().flatten().map(PathBuf::as_path));
+        let cut = self.cut.iter().flatten().map(PathBuf::as_path);
+        #[cfg(not(feature = "report"))]
+        let cut = std::iter::empty();
+        let inputs: Vec<&Path> = std::iter::once(self.model.as_path()).chain(cut).collect();
         if let Some(path) = &self.output {
             kind::may_write(path, Kind::Table, &inputs, self.force)?;
         }

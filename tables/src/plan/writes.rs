@@ -13,12 +13,12 @@ pub struct Write {
     pub to: usize,
 }
 
-/// What is written when. Clocks are positions in [`Problem::clocks`].
+/// What is written when. Clocks are positions in [`crate::plan::Problem::clocks`].
 ///
 /// Writes are issued at the starts of blocks, or a lead before a boundary, so that the change takes effect there; the
 /// idle clock at a frame's end; the first clock before the next frame, so that it is in effect at that frame's start or
 /// at a later boundary of it. No write is issued while a change is on its way, and no lead behind one until it is in
-/// effect even when it is late ([`Problem::blind_s`]).
+/// effect even when it is late ([`crate::plan::Problem::blind_s`]).
 ///
 /// Nothing is lost by the last. Say that write B is issued while write A's change is on its way. By the settle law B
 /// takes A's place: what runs, stalls and draws power between the two is what would have run without A, and behind B
@@ -70,9 +70,9 @@ pub struct Outcome {
     pub energy_j: f64,
     /// Expected time of a frame.
     pub time_s: f64,
-    /// The part of its spread that is common to all blocks: the sum of their [`Problem::spread_s`].
+    /// The part of its spread that is common to all blocks: the sum of their [`crate::plan::Problem::spread_s`].
     pub common_sd_s: f64,
-    /// What settle times add: the sum of squares of [`Problem::settle_spread_s`] times its effect on the frame.
+    /// What settle times add: the sum of squares of [`crate::plan::Problem::settle_spread_s`] times its effect on the frame.
     pub settle_var_s2: f64,
     /// The sum of the blocks' variances.
     pub block_var_s2: f64,
