@@ -3,8 +3,8 @@
 
 use std::vec::Vec;
 
-use super::marquardt::{cholesky, forward};
 use super::quality::{Fitted, moved};
+use crate::linear::{cholesky, forward};
 use crate::model::{Model, Series, TimeModel};
 use crate::units::Hertz;
 

@@ -340,6 +340,76 @@ fn a_cpu_clock_that_moved_is_warned_of() {
 }
 
 #[test]
+fn a_cpu_clock_that_was_set_has_series_of_its_own() {
+    let mut rows = Vec::new();
+    for (cpu, launch) in [(729, 0.02), (1500, 0.01)] {
+        rows.extend(MHZ.map(|c| Row { cpu_freq: Some(mhz(cpu)), ..row("b", c, 10.0 / c as f64 + launch, None) }));
+    }
+    rows.push(Row { cpu_freq: Some(mhz(1200)), ..row("b", 500, 0.03, None) });
+    let mut model = fit(&sweep(rows), &Options::default()).unwrap();
+    assert_eq!(model.cpu_clocks("net"), [mhz(729), mhz(1500)]);
+    assert!(model.warnings.iter().all(|said| !said.contains("CPU clock moved")), "{:?}", model.warnings);
+    assert!(model.left_out[0].why.contains("another CPU clock (1200 MHz)"), "{:?}", model.left_out);
+    let time = |model: &Model| model.blocks("net", Some(mhz(1600)))[0].time_s(mhz(1000), Size(1));
+    assert!(near(time(&model), 0.02, 1e-3), "{}", time(&model));
+    assert!(!model.keep_cpu_clock(mhz(1000)) && model.keep_cpu_clock(mhz(729)));
+    assert!(near(time(&model), 0.03, 1e-3), "{}", time(&model));
+}
+
+#[test]
+fn what_was_measured_is_predicted_and_a_form_alone_is_itself() {
+    // A step of 5 % at 700 MHz, as memory clocks and schedulers make them: no form has it.
+    let step = |c: u64| (10.0 / c as f64 + 0.01) * if c >= 700 { 1.05 } else { 1.0 };
+    let rows = MHZ.map(|c| row("b", c, step(c), None)).to_vec();
+    let error = |options: Options| {
+        let model = fit(&sweep(rows.clone()), &options).unwrap();
+        let block = &model.blocks("net", Some(mhz(1600)))[0];
+        let errors = MHZ.map(|c| (block.time_s(mhz(c), Size(1)) / step(c) - 1.0).abs());
+        (errors.into_iter().fold(0.0, f64::max), block.unknown(mhz(MHZ[3])))
+    };
+    let (together, unknown) = error(Options::default());
+    let (alone, known) = error(Options { form: Some(TimeForm::SmoothRoofline), ..Options::default() });
+    assert!(together < 0.005 && alone > 0.01, "{together} {alone}");
+    assert!(unknown < 0.005 && known == 0.0, "{unknown} {known}");
+}
+
+#[test]
+fn measuring_where_the_decision_falls_ends_at_the_best_clock() {
+    use super::adaptive::{CAREFUL, Frame};
+    let mut random = Noise(7);
+    for _ in 0..20 {
+        let launch = 0.02 * random.next().abs();
+        let truth: Vec<Row> = MHZ
+            .iter()
+            .map(|&c| {
+                let x = c as f64 / 1000.0;
+                let noise = 1.0 + 0.01 * random.next();
+                row("b", c, (0.01 / x + launch) * noise, Some(2.0 + 8.0 * x * x * x))
+            })
+            .collect();
+        let at = |c: Hertz| truth.iter().find(|row| row.gpu_freq == Some(c)).unwrap();
+        let clocks: Vec<Hertz> = MHZ.map(mhz).to_vec();
+        let deadline_s = 1.4 * at(clocks[clocks.len() - 1]).latency_s().unwrap();
+        let mut measured = super::spread(&clocks, 4);
+        loop {
+            let rows = truth.iter().filter(|row| measured.contains(&row.gpu_freq.unwrap())).cloned().collect();
+            let model = fit(&sweep(rows), &Options::default()).unwrap();
+            let blocks = model.blocks("net", Some(mhz(1600)));
+            let frame = Frame { blocks: &blocks, clocks: &clocks, deadline_s, margin: 0.0, idle_w: &|_| 1.0 };
+            match frame.next(&measured) {
+                Some(next) => measured.push(next.clock),
+                None => {
+                    let chosen = at(frame.choose(CAREFUL).unwrap());
+                    assert!(chosen.latency_s().unwrap() <= 1.003 * deadline_s, "{chosen:?}");
+                    break;
+                }
+            }
+        }
+        assert!(measured.len() < clocks.len(), "{measured:?}");
+    }
+}
+
+#[test]
 fn the_voltages_intervals_hold_the_truth_as_often_as_they_say() {
     let truth = Voltage { knee: 0.6, slope: 1.1 };
     let (mut knees, mut slopes) = (0, 0);
