@@ -1,7 +1,8 @@
 //! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate, while a command runs.
 
+pub mod deadline;
 mod events;
-mod pace;
+pub mod pace;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{Changed, GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails::Rails;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -27,6 +29,7 @@ use crate::failure::Failure;
 use crate::files::output::{print_text, say};
 use crate::runtime::wire;
 use crate::signals::Stop;
+use deadline::Holder;
 use events::Events;
 use pace::Pace;
 
@@ -49,18 +52,20 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// The clock to hold, one of the available ones
-    #[arg(long, required_unless_present = "fps", conflicts_with = "fps")]
+    #[arg(long, required_unless_present_any = ["fps", "deadline"], conflicts_with = "fps")]
     clock: Option<Hertz>,
     /// Hold the lowest clock that keeps so many frames a second; a frame is one that the command tells libjetpace, or
     /// where it tells none a line on its stdout
     #[arg(long)]
     fps: Option<f64>,
-    /// With --fps: where programs with libjetpace look for the daemon; by default the daemon's own place
-    #[arg(long, value_name = "PATH", requires = "fps")]
+    /// With --fps and --deadline: where programs with libjetpace look for the daemon; by default the daemon's own place
+    #[arg(long, value_name = "PATH", conflicts_with = "clock")]
     socket: Option<PathBuf>,
     /// With --fps: how long frames are counted before the rate is judged; by default for 100 frames and at least 2 s
     #[arg(long, value_name = "TIME", requires = "fps")]
     window: Option<Nanos>,
+    #[command(flatten)]
+    whole: deadline::Options,
     /// Take this way of fixing the clock instead of the cheapest that works
     #[arg(long)]
     way: Option<Way>,
@@ -125,7 +130,9 @@ impl Args {
         let board = Board::discover(&nodes)?;
         let clock = self.clock.map(|clock| listed(&board, clock)).transpose()?;
         let (guard, _) = Guard::take(nodes.clone())?;
-        let mut gpu = GpuNode::open(nodes, timer, &board, &guard, self.way)?;
+        let rails = Rails::new(nodes.clone(), Monotonic::new(), board.rails.clone());
+        let way = self.way.or(self.whole.way());
+        let mut gpu = GpuNode::open(nodes, timer, &board, &guard, way)?;
         let start = clock.unwrap_or(gpu.cap());
         let runs = gpu.pin(start)?;
         if clock.is_some_and(|clock| clock > gpu.cap()) {
@@ -133,7 +140,7 @@ impl Args {
         }
         say(format_args!("GPU at {runs} by way {}", gpu.way()));
         // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no daemon does.
-        let ended = self.listen().and_then(|events| self.watch_command(&mut gpu, start, events, stop));
+        let ended = self.listen().and_then(|events| self.watch_command(&mut gpu, rails, start, events, stop));
         // Also where the command could not be started; the failure to put back weighs more than its end.
         gpu.release()?;
         guard::log_foreign(&guard.restore()?);
@@ -145,9 +152,14 @@ impl Args {
         self.window.unwrap_or(frames.max(SHORTEST_WINDOW))
     }
 
+    /// Whether frames are counted.
+    fn counts(&self) -> bool {
+        self.fps.is_some() || self.whole.is_wanted()
+    }
+
     /// What the command finds: the board's own, and where libjetpace is to look.
     fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        let socket = self.socket.clone().or_else(|| self.board.socket()).filter(|_| self.fps.is_some());
+        let socket = self.socket.clone().or_else(|| self.board.socket()).filter(|_| self.counts());
         self.board.environment().into_iter().chain(socket.map(|path| (wire::SOCKET_VARIABLE, path))).collect()
     }
 
@@ -155,7 +167,7 @@ impl Args {
     fn listen(&self) -> Result<Option<Events>, Failure> {
         let (path, named) = match (&self.socket, self.board.socket()) {
             (Some(path), _) => (path.clone(), true),
-            (None, Some(path)) if self.fps.is_some() => (path, false),
+            (None, Some(path)) if self.counts() => (path, false),
             _ => return Ok(None),
         };
         match Events::listen(&path) {
@@ -171,6 +183,7 @@ impl Args {
     fn watch_command<N, T>(
         &self,
         gpu: &mut GpuNode<N, T>,
+        rails: Rails<N, Monotonic>,
         start: ClockIndex,
         mut events: Option<Events>,
         stop: &Stop,
@@ -179,16 +192,19 @@ impl Args {
         N: Nodes + Store + Clone,
         T: Timer,
     {
-        let mut command = Running::start(&self.command, &self.environment(), self.fps.is_some(), || self.confine(gpu))?;
+        let mut deadline = self.whole.start(gpu, self.fps, rails)?;
+        let lines = self.whole.lines().or(self.fps.map(|_| ""));
+        let mut command = Running::start(&self.command, &self.environment(), lines, || self.confine(gpu))?;
         let timer = Monotonic::new();
-        let mut pace = self.fps.map(|fps| Pace::new(fps, start));
+        let mut pace = self.fps.filter(|_| deadline.is_none()).map(|fps| Pace::new(fps, start));
         let window = self.window();
         let (mut since, mut counted) = (timer.now(), Counted::Lines(0));
         let mut told = None;
         let mut wanted = start;
         loop {
             if let Some(status) = command.child.try_wait().map_err(|e| command.failure(&e))? {
-                return command.judge(status, stop);
+                let judged = command.judge(status, stop);
+                return deadline.map_or(Ok(()), Holder::end).and(judged);
             }
             let now = timer.now();
             match (stop.signal(), told) {
@@ -209,6 +225,10 @@ impl Args {
             }
             if let Some(events) = &mut events {
                 events.look(gpu.gpu().clocks.get(wanted.min(gpu.cap()).index()).copied().unwrap_or_default());
+            }
+            if let Some(deadline) = &mut deadline {
+                deadline.look(gpu, command.lines.load(Ordering::Relaxed), events.as_mut())?;
+                wanted = deadline.wanted();
             }
             if let Some(pace) = pace.as_mut().filter(|_| now.saturating_sub(since) >= window) {
                 let frames = Counted::now(command.lines.load(Ordering::Relaxed), events.as_ref());
@@ -237,6 +257,7 @@ impl Args {
         needs.caps.push(Cap::Kill);
         let socket = self.socket.as_deref().unwrap_or(Path::new(wire::SOCKET));
         needs.files.extend(socket.parent().map(Path::to_owned));
+        needs.files.extend(self.whole.folders());
         confine::apply(&needs);
     }
 }
@@ -292,7 +313,7 @@ impl Running {
     fn start(
         command: &[String],
         environment: &[(&str, PathBuf)],
-        count: bool,
+        counted: Option<&str>,
         started: impl FnOnce(),
     ) -> Result<Self, Failure> {
         let [name, arguments @ ..] = command else {
@@ -300,15 +321,15 @@ impl Running {
         };
         let mut start = Command::new(name);
         start.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
-        if count {
+        if counted.is_some() {
             start.stdout(Stdio::piped());
         }
         let mut child = start.spawn().map_err(|e| Failure::usage(format_args!("{name}: {e}")))?;
         started();
         let lines = Arc::new(AtomicU64::new(0));
         if let Some(stdout) = child.stdout.take() {
-            let lines = Arc::clone(&lines);
-            thread::spawn(move || pass_on(BufReader::new(stdout), &lines));
+            let (lines, part) = (Arc::clone(&lines), counted.unwrap_or_default().to_owned());
+            thread::spawn(move || pass_on(BufReader::new(stdout), part.as_bytes(), &lines));
         }
         Ok(Self { name: name.clone(), child, lines })
     }
@@ -343,11 +364,13 @@ impl Drop for Running {
     }
 }
 
-/// Passes the command's lines on and counts them. Ends with the command's stdout.
-fn pass_on(mut stdout: impl BufRead, lines: &AtomicU64) {
+/// Passes the command's lines on and counts those that contain `part`. Ends with the command's stdout.
+fn pass_on(mut stdout: impl BufRead, part: &[u8], lines: &AtomicU64) {
     let mut line = Vec::new();
     while stdout.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        lines.fetch_add(1, Ordering::Relaxed);
+        if part.is_empty() || line.windows(part.len()).any(|window| window == part) {
+            lines.fetch_add(1, Ordering::Relaxed);
+        }
         // A closed stdout of ours is no reason to stop counting.
         let _ = std::io::stdout().write_all(&line);
         line.clear();
