@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-DEFAULT_STEPS=(fmt clippy doc test faults nostd cross sizes kernel capi emu cubin fuzz)
+DEFAULT_STEPS=(fmt clippy doc arrows test faults nostd cross sizes kernel capi emu cubin fuzz)
 LONG_STEPS=(bench gpu soak torch)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -52,6 +52,8 @@ step_clippy() {
     cargo clippy --workspace --all-targets --features jetpace/cuda --locked -- -D warnings
 }
 step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features jetpace/cuda --no-deps --locked; }
+# No crate and no module uses what stands above it.
+step_arrows() { cargo test -q -p jetpace-tests --test it --locked layering::; }
 # With CUDA in the binary it still runs on a machine without it; that is what the second line tests.
 step_test() {
     cargo test --workspace --locked

@@ -6,8 +6,9 @@
 use std::fs::read_to_string;
 
 use jetpace_tables::fit::{Options, fit};
-use jetpace_tables::plan::{BlockCost, ChangeCost, LEVELS, Noise, Problem, plan};
+use jetpace_tables::plan::{BlockCost, ChangeCost, Noise, Problem, plan};
 use jetpace_tables::sample::{Row, Sweep};
+use jetpace_tables::stats::LEVELS;
 use jetpace_tables::units::{Hertz, Milliwatts, Nanos};
 
 /// Blocks and clocks of the plans.

@@ -2,7 +2,9 @@
 
 use std::vec::Vec;
 
-use crate::model::Spread;
+use serde::{Deserialize, Serialize};
+
+use crate::math;
 
 /// Arithmetic mean; 0 of nothing.
 pub fn mean(values: &[f64]) -> f64 {
@@ -51,6 +53,25 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The measured distribution of a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// How many were measured.
+    pub count: usize,
+    /// Mean.
+    pub mean_s: f64,
+    /// Standard deviation; 0 for a single one.
+    pub sd_s: f64,
+    /// Median.
+    pub p50_s: f64,
+    /// 90 % quantile.
+    pub p90_s: f64,
+    /// 99 % quantile.
+    pub p99_s: f64,
+    /// The longest.
+    pub max_s: f64,
+}
+
 /// The distribution of some times.
 pub fn spread(seconds: &[f64]) -> Spread {
     let ascending = sorted(seconds.iter().copied());
@@ -63,6 +84,32 @@ pub fn spread(seconds: &[f64]) -> Spread {
         p99_s: quantile(&ascending, 0.99),
         max_s: ascending.last().copied().unwrap_or(0.0),
     }
+}
+
+/// The shares of all values whose quantiles are kept: evenly spaced, and close where frames are late.
+pub const LEVELS: [f64; 32] = [
+    0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92,
+    0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999,
+];
+
+/// The quantile at any share, of the quantiles at [`LEVELS`]: between two of them in proportion, beyond the ends the
+/// end; 0 of none.
+pub fn at_level(quantiles: &[f64], p: f64) -> f64 {
+    let at = |i: usize| quantiles.get(i).copied().unwrap_or(0.0);
+    match LEVELS.partition_point(|level| *level < p) {
+        0 => at(0),
+        i if i >= LEVELS.len() => at(LEVELS.len() - 1),
+        i => at(i - 1) + (at(i) - at(i - 1)) * (p - LEVELS[i - 1]) / (LEVELS[i] - LEVELS[i - 1]),
+    }
+}
+
+/// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
+pub fn normal_quantile(p: f64) -> f64 {
+    let tail = p.min(1.0 - p).max(1e-12);
+    let t = (-2.0 * math::ln(tail)).sqrt();
+    let z =
+        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
+    if p < 0.5 { -z } else { z }
 }
 
 /// The two-sided 95 % quantile of Student's t. Exact table up to 10 degrees of freedom, then a series in 1/n that is
@@ -94,6 +141,21 @@ mod tests {
         assert_eq!(correlation(&[1.0, 2.0, 3.0], &[6.0, 4.0, 2.0]), Some(-1.0));
         assert_eq!(correlation(&[1.0, 1.0], &[6.0, 4.0]), None);
         assert_eq!(correlation(&[1.0], &[2.0]), None);
+    }
+
+    #[test]
+    fn the_normal_quantile() {
+        for (p, z) in [(0.5, 0.0), (0.975, 1.959_96), (0.01, -2.326_35)] {
+            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p}");
+        }
+    }
+
+    #[test]
+    fn quantiles_at_level() {
+        let of = LEVELS.map(|p| 10.0 * p);
+        for (p, wanted) in [(0.0, 0.1), (0.01, 0.1), (0.52, 5.2), (0.993, 9.93), (0.9999, 9.99)] {
+            assert!((at_level(&of, p) - wanted).abs() < 1e-9, "{p}");
+        }
     }
 
     #[test]

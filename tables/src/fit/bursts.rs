@@ -3,8 +3,8 @@
 use std::vec::Vec;
 
 use crate::math;
-use crate::plan::{Bursts, LEVELS};
-use crate::stats::{mean, quantile, sd, sorted};
+use crate::model::Bursts;
+use crate::stats::{LEVELS, mean, quantile, sd, sorted};
 
 /// Lags are told apart by this many steps in each doubling.
 const STEPS: f64 = 4.0;
@@ -66,7 +66,7 @@ pub fn bursts(passes: &[Vec<(f64, f64)>]) -> Option<Bursts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::at_level;
+    use crate::stats::at_level;
 
     #[test]
     fn the_length_of_bursts_is_found() {

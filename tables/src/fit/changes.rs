@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::group::left_out;
-use crate::model::{ChangeTime, Idle, Left, Spread};
+use crate::model::{ChangeTime, Idle, Left};
 use crate::sample::{Kind, RAILGATED, Row, Sweep};
-use crate::stats::{mean, spread};
+use crate::stats::{Spread, mean, spread};
 use crate::units::Hertz;
 
 fn rows<'a>(sweep: &'a Sweep, kind: Kind, left: &mut Vec<Left>) -> Vec<&'a Row> {

@@ -12,9 +12,8 @@ use std::vec::Vec;
 use super::bursts::bursts;
 use crate::math;
 use crate::model::{BlockModel, ClockLate, FrameNoise, Model};
-use crate::plan::LEVELS;
 use crate::sample::{Kind, Sweep};
-use crate::stats::{correlation, mean, sd};
+use crate::stats::{LEVELS, correlation, mean, sd};
 use crate::units::Hertz;
 use crate::work::Size;
 

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::form::{PowerModel, TimeModel, Voltage};
-use crate::plan::LEVELS;
+use crate::stats::{LEVELS, Spread};
 use crate::units::Hertz;
 use crate::work::Size;
 
@@ -241,25 +241,6 @@ pub struct Idle {
     pub rows: usize,
 }
 
-/// The measured distribution of a time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// How many were measured.
-    pub count: usize,
-    /// Mean.
-    pub mean_s: f64,
-    /// Standard deviation; 0 for a single one.
-    pub sd_s: f64,
-    /// Median.
-    pub p50_s: f64,
-    /// 90 % quantile.
-    pub p90_s: f64,
-    /// 99 % quantile.
-    pub p99_s: f64,
-    /// The longest.
-    pub max_s: f64,
-}
-
 /// What changing from one clock to another takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChangeTime {
@@ -270,6 +251,17 @@ pub struct ChangeTime {
     /// How long it takes.
     #[serde(flatten)]
     pub time: Spread,
+}
+
+/// What slows and speeds blocks up comes in bursts: how long one lasts, and how blocks deviate in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bursts {
+    /// Mean length; lengths are taken as exponential.
+    pub length_s: f64,
+    /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
+    pub share: f64,
+    /// Deviations of blocks, in their own standard deviations: the quantiles at [`LEVELS`], ascending.
+    pub quantiles: Vec<f64>,
 }
 
 /// How whole frames vary about what the model says; from sweeps whose repeats are frames.
@@ -301,6 +293,11 @@ pub struct FrameNoise {
 }
 
 impl FrameNoise {
+    /// What varies within a frame, where it was measured.
+    pub fn bursts(&self) -> Option<Bursts> {
+        Some(Bursts { length_s: self.burst_s?, share: self.burst_share, quantiles: self.burst_quantiles.clone() })
+    }
+
     /// Quantiles of lateness at [`LEVELS`] at a clock: those of the nearest clock measured; none where none was.
     pub fn late_at(&self, clock: Hertz) -> [f64; LEVELS.len()] {
         let nearest = self.late.iter().min_by_key(|late| late.gpu_freq_hz.get().abs_diff(clock.get()));

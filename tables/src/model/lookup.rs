@@ -208,8 +208,9 @@ impl<'a> BlockModel<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{DeviceConstants, Idle, Quality, Spread};
+    use super::super::document::{DeviceConstants, Idle, Quality};
     use super::*;
+    use crate::stats::Spread;
     use std::string::ToString;
     use std::vec;
 

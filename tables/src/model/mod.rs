@@ -16,8 +16,8 @@ mod lookup;
 pub use check::BadModel;
 #[cfg(feature = "std")]
 pub use document::{
-    BoardId, ChangeTime, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point, PowerFit,
-    Quality, Series, SizedBlock, SizedPower, SizedTime, Spread, TimeFit,
+    BoardId, Bursts, ChangeTime, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point,
+    PowerFit, Quality, Series, SizedBlock, SizedPower, SizedTime, TimeFit,
 };
 pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};
 #[cfg(feature = "std")]

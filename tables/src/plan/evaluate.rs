@@ -7,7 +7,8 @@
 
 use std::vec::Vec;
 
-use crate::plan::{Outcome, Problem, Schedule};
+use super::problem::Problem;
+use super::writes::{Outcome, Schedule};
 
 /// Times closer than this fraction of the period are the same moment: a change timed for a boundary falls on it.
 const SAME: f64 = 1e-12;
@@ -137,7 +138,7 @@ impl Judge<'_> {
             self.schedule.writes.iter().filter(|w| w.block == block).map(|w| (self.now + w.delay_s, w.to)).collect();
         writes.reverse();
         self.course.starts_s.push(self.now);
-        let (mut left, mut variance_root) = (1.0, 0.0);
+        let mut left = 1.0;
         loop {
             let clock = self.state.clock;
             let stalled = self.state.stalled_until > self.now && !self.same(self.state.stalled_until, self.now);
@@ -161,8 +162,7 @@ impl Judge<'_> {
                 let share = (span / cost.time_s[clock]).min(left);
                 left -= share;
                 self.outcome.energy_j += cost.power_w[clock] * span;
-                self.outcome.common_sd_s += share * self.problem.spread_s(cost, clock);
-                variance_root += share * cost.time_sd_s[clock];
+                self.outcome.late_s += share * self.problem.late_s(cost, clock);
             }
             self.now = next.max(self.now);
             if next == done {
@@ -175,13 +175,10 @@ impl Judge<'_> {
             } else if next == effect
                 && let Some((to, _)) = self.state.pending
             {
-                // A settle time that is longer by ds moves ds / t(old) of the block's work to the old clock.
-                let slope = 1.0 - cost.time_s[to] / cost.time_s[clock];
-                self.outcome.settle_var_s2 += (slope * self.problem.settle_spread_s(clock, to)).powi(2);
+                self.outcome.late_s += self.problem.late_settle_s(cost, clock, to);
                 self.take_effect();
             }
         }
-        self.outcome.block_var_s2 += variance_root * variance_root;
         self.course.clocks.push(self.state.clock);
     }
 }
@@ -227,7 +224,7 @@ mod tests {
         let (outcome, course) = evaluate(&two_blocks(), &Schedule::fixed(1)).unwrap();
         assert_near(outcome.time_s, 0.020);
         assert_near(outcome.energy_j, 0.020 * 10.0 + 0.080 * 2.0);
-        assert_near(outcome.common_sd_s, 0.002);
+        assert_near(outcome.late_s, 99f64.sqrt() * 0.002);
         assert_eq!(course.clocks, [1, 1]);
     }
 
@@ -242,9 +239,8 @@ mod tests {
         assert_near(course.starts_s[1], 0.0135);
         let busy = 0.005 * 4.0 + 0.001 * 2.0 + 0.0075 * 10.0 + 0.010 * 10.0;
         assert_near(outcome.energy_j, busy + 0.005 * 2.0 + (0.1 - 0.0285) * 1.0);
-        assert_near(outcome.common_sd_s, 0.25 * 0.002 + 0.75 * 0.001 + 0.001);
-        // A longer settle time by ds leaves 0.5 ds more to do at the low clock's pace.
-        assert_near(outcome.settle_var_s2, (0.5f64 * 0.001).powi(2));
+        // A longer settle time by ds leaves 0.5 ds more to do at the low clock's pace; a late one is 3 ms longer.
+        assert_near(outcome.late_s, 99f64.sqrt() * (0.25 * 0.002 + 0.75 * 0.001 + 0.001) + 0.5 * 0.003);
     }
 
     #[test]
@@ -360,7 +356,7 @@ mod tests {
             halves.blocks.push(second);
             let (split, parts) = evaluate(&halves, &schedule).unwrap();
             proptest::prop_assert!(near(split.energy_j, whole.energy_j), "{} {}", split.energy_j, whole.energy_j);
-            proptest::prop_assert!(near(split.time_s, whole.time_s) && near(split.common_sd_s, whole.common_sd_s));
+            proptest::prop_assert!(near(split.time_s, whole.time_s) && near(split.late_s, whole.late_s));
             proptest::prop_assert_eq!(&parts.starts_s[..3], &course.starts_s[..]);
         }
     }

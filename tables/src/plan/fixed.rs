@@ -1,7 +1,8 @@
 //! One clock for all blocks: what every plan is measured against.
 
-use super::{Outcome, Problem, Schedule};
-use crate::plan::evaluate;
+use super::evaluate::evaluate;
+use super::problem::Problem;
+use super::writes::{Outcome, Schedule};
 
 /// A frame at one clock; its energy is that of the blocks alone.
 pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {
@@ -9,9 +10,8 @@ pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {
     for block in &problem.blocks {
         outcome.time_s += block.time_s[clock];
         outcome.energy_j += block.time_s[clock] * block.power_w[clock];
-        outcome.block_var_s2 += block.time_sd_s[clock].powi(2);
+        outcome.late_s += problem.late_s(block, clock);
     }
-    outcome.common_sd_s = problem.blocks.iter().map(|block| problem.spread_s(block, clock)).sum();
     outcome
 }
 

@@ -3,8 +3,9 @@
 use std::string::String;
 use std::vec::Vec;
 
-use super::{BlockCost, Bursts, ChangeCost, Noise, PlanError, Problem};
-use crate::model::{FrameNoise, Model};
+use super::error::PlanError;
+use super::problem::{BlockCost, ChangeCost, Noise, Problem};
+use crate::model::Model;
 use crate::table::MAX_CLOCKS;
 use crate::units::{Hertz, Nanos};
 use crate::work::Size;
@@ -123,14 +124,10 @@ fn noise(model: &Model, ask: &Ask<'_>, clocks: &[Hertz], blocks: &[BlockCost]) -
                 frames.late_at(*clock).map(|late| late * time / sd.max(1e-9 * time))
             };
             let deviations = clocks.iter().enumerate().map(of).collect();
-            Noise::Frames { deviations, correlation, bursts: bursts(frames) }
+            Noise::Frames { deviations, correlation, bursts: frames.bursts() }
         }
         _ => Noise::Moments { correlation },
     }
-}
-
-fn bursts(frames: &FrameNoise) -> Option<Bursts> {
-    Some(Bursts { length_s: frames.burst_s?, share: frames.burst_share, quantiles: frames.burst_quantiles.clone() })
 }
 
 fn clocks(model: &Model) -> Vec<Hertz> {

@@ -1,7 +1,24 @@
 //! What else may be least than energy under a deadline: time under an energy, energy times time, and all that lies
 //! between. Each is a search over deadlines, as the least energy falls as the deadline grows.
 
-use super::{Objective, Plan, PlanError, Problem, fixed, plan};
+use super::error::PlanError;
+use super::fixed;
+use super::problem::Problem;
+use super::schedule::{Plan, plan};
+
+/// What is to be least.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// Energy, under the deadline.
+    Energy,
+    /// Time (with its margin), under an energy per period.
+    Time {
+        /// The most energy a period may take.
+        energy_j: f64,
+    },
+    /// Energy times time (with its margin), under the deadline.
+    EnergyDelay,
+}
 
 /// Deadlines are told apart to this fraction.
 const CLOSE: f64 = 1e-6;

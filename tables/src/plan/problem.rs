@@ -4,35 +4,12 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::{Outcome, PlanError};
+use super::error::PlanError;
+use super::writes::Outcome;
 use crate::math;
+use crate::model::Bursts;
+use crate::stats::{LEVELS, at_level, normal_quantile};
 use crate::units::Hertz;
-
-/// The shares of frames whose quantiles are kept: evenly spaced, and close where frames are late.
-pub const LEVELS: [f64; 32] = [
-    0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92,
-    0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999,
-];
-
-/// The quantile at any share, of the quantiles at [`LEVELS`]: between two of them in proportion, beyond the ends the
-/// end; 0 of none.
-pub fn at_level(quantiles: &[f64], p: f64) -> f64 {
-    let at = |i: usize| quantiles.get(i).copied().unwrap_or(0.0);
-    match LEVELS.partition_point(|level| *level < p) {
-        0 => at(0),
-        i if i >= LEVELS.len() => at(LEVELS.len() - 1),
-        i => at(i - 1) + (at(i) - at(i - 1)) * (p - LEVELS[i - 1]) / (LEVELS[i] - LEVELS[i - 1]),
-    }
-}
-
-/// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
-fn normal_quantile(p: f64) -> f64 {
-    let tail = p.min(1.0 - p).max(1e-12);
-    let t = (-2.0 * math::ln(tail)).sqrt();
-    let z =
-        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
-    if p < 0.5 { -z } else { z }
-}
 
 /// By how much the time of blocks together varies, as a share of what it were if all were late together; `together` is the
 /// correlation of two blocks by the time between their middles.
@@ -78,21 +55,11 @@ pub struct ChangeCost {
     pub stall_s: f64,
 }
 
-/// What slows and speeds blocks up comes in bursts: how long one lasts, and how blocks deviate in it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bursts {
-    /// Mean length; lengths are taken as exponential.
-    pub length_s: f64,
-    /// Share of a block's variance that it has in common with what runs just before and behind it, from 0 to 1.
-    pub share: f64,
-    /// Deviations of blocks, in their own standard deviations: the quantiles at [`LEVELS`], ascending.
-    pub quantiles: Vec<f64>,
-}
-
 /// How a frame's time varies about its mean.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Noise {
-    /// Known by moments only: Cantelli's bound with this correlation between any two blocks (1 where unknown).
+    /// Known by moments only: Cantelli's bound at each clock, with this correlation between any two blocks (1 where
+    /// unknown).
     Moments {
         /// From 0 to 1.
         correlation: f64,
@@ -151,20 +118,6 @@ impl Problem {
         (change.settle_late_s - change.settle_s).max(0.0)
     }
 
-    /// By how much a settle time varies: its standard deviation where the frame is judged by moments, and what lies
-    /// between the mean and a late one where it is judged by quantiles.
-    pub fn settle_spread_s(&self, from: usize, to: usize) -> f64 {
-        match &self.noise {
-            Noise::Frames { .. } => self.blind_s(from, to),
-            Noise::Moments { .. } => self.change(from, to).settle_sd_s,
-        }
-    }
-
-    /// k of Cantelli's inequality P(T - mean >= k sd) <= 1 / (1 + k^2), for the accepted risk.
-    pub fn cantelli(&self) -> f64 {
-        ((1.0 - self.risk) / self.risk).sqrt()
-    }
-
     /// By how much a frame at a clock takes longer than its mean, more than which only the share 1 - p of them take, in
     /// units of the sum of the blocks' standard deviations there. Measured, or normal with the blocks' common part.
     pub fn deviation(&self, clock: usize, p: f64) -> f64 {
@@ -174,40 +127,49 @@ impl Problem {
         }
     }
 
-    /// What a block at a clock adds to the part of a frame's spread that is common to all blocks: its standard
-    /// deviation or, where whole frames were measured, how late it is in a frame as late as the risk allows.
-    pub fn spread_s(&self, block: &BlockCost, clock: usize) -> f64 {
+    /// How late a frame at a clock is that is as late as the risk allows, in units of the sum of the blocks' standard
+    /// deviations there: as measured or, by moments, k sqrt(rho + (1 - rho) sum sd^2 / (sum sd)^2) with k of Cantelli's
+    /// inequality P(T - mean >= k sd) <= 1 / (1 + k^2).
+    pub fn lateness(&self, clock: usize) -> f64 {
         match &self.noise {
-            Noise::Frames { .. } => block.time_sd_s[clock] * self.deviation(clock, 1.0 - self.risk).max(0.0),
-            Noise::Moments { .. } => block.time_sd_s[clock],
+            Noise::Frames { .. } => self.deviation(clock, 1.0 - self.risk).max(0.0),
+            Noise::Moments { correlation } => {
+                let sds = self.blocks.iter().map(|block| block.time_sd_s[clock]);
+                let (sum, squares) = sds.fold((0.0, 0.0), |(sum, squares), sd| (sum + sd, squares + sd * sd));
+                let own = if sum > 0.0 { squares / (sum * sum) } else { 1.0 };
+                ((1.0 - self.risk) / self.risk * (correlation + (1.0 - correlation) * own)).sqrt()
+            }
         }
     }
 
-    /// The time that a frame exceeds with at most the accepted probability.
-    ///
-    /// By moments: mean + k sqrt(rho (sum sd)^2 + (1 - rho) sum sd^2 + settle variance). By measured frames: mean +
-    /// sqrt((sum of late blocks)^2 + sum (late settle time's effect)^2), as frames and settle times vary independently.
-    pub fn bound_s(&self, outcome: &Outcome) -> f64 {
-        let squared = match &self.noise {
-            Noise::Frames { .. } => outcome.common_sd_s.powi(2) + outcome.settle_var_s2,
-            Noise::Moments { correlation } => self.cantelli().powi(2) * self.variance(outcome, *correlation),
-        };
-        outcome.time_s + squared.sqrt()
+    /// How late a block at a clock is in a frame as late as the risk allows.
+    pub fn late_s(&self, block: &BlockCost, clock: usize) -> f64 {
+        block.time_sd_s[clock] * self.lateness(clock)
     }
 
-    /// The probability of a miss: as in the measured frames, else Cantelli's bound on it.
+    /// What a late settle time adds to a block that starts at one clock and ends at another; nothing where the old one is
+    /// the faster of the two. A settle time that is longer by ds moves ds / t(old) of the work to the old clock.
+    pub fn late_settle_s(&self, block: &BlockCost, from: usize, to: usize) -> f64 {
+        (1.0 - block.time_s[to] / block.time_s[from]).max(0.0) * self.blind_s(from, to)
+    }
+
+    /// The time that a frame exceeds with at most the accepted probability: its mean, late blocks and late settle times,
+    /// as if all were late together. That is a sum over what the frame is made of, so that the search is exact for it.
+    pub fn bound_s(&self, outcome: &Outcome) -> f64 {
+        outcome.time_s + outcome.late_s
+    }
+
+    /// The probability of a miss: as in the measured frames, else Cantelli's bound on it. At other probabilities than the
+    /// risk a frame is late in proportion, as at the highest clock.
     pub fn miss_probability(&self, outcome: &Outcome) -> f64 {
         let spare = self.deadline_s - outcome.time_s;
         if spare <= 0.0 {
             return 1.0;
         }
+        let top = self.clocks.len() - 1;
         match &self.noise {
-            // The frame is late by `common_sd_s` at the risk; at other probabilities as at the highest clock.
             Noise::Frames { .. } => {
-                let top = self.clocks.len() - 1;
-                let at_risk = self.deviation(top, 1.0 - self.risk);
-                let room = (spare * spare - outcome.settle_var_s2).max(0.0).sqrt();
-                let meets = |p: &f64| self.deviation(top, *p) * outcome.common_sd_s <= room * at_risk;
+                let meets = |p: &f64| self.deviation(top, *p) * outcome.late_s <= spare * self.lateness(top);
                 // By bisection, to a ten-thousandth.
                 let (mut low, mut high) = (0.0, 1.0);
                 while high - low > 1e-4 {
@@ -217,15 +179,11 @@ impl Problem {
                 // Of frames later than the last level nothing is known but how many there are.
                 1.0 - low.min(LEVELS[LEVELS.len() - 1])
             }
-            Noise::Moments { correlation } => {
-                let variance = self.variance(outcome, *correlation);
-                variance / (variance + spare * spare)
+            Noise::Moments { .. } => {
+                let late = outcome.late_s * outcome.late_s;
+                late / (late + spare * spare * (1.0 - self.risk) / self.risk)
             }
         }
-    }
-
-    fn variance(&self, outcome: &Outcome, correlation: f64) -> f64 {
-        correlation * outcome.common_sd_s.powi(2) + (1.0 - correlation) * outcome.block_var_s2 + outcome.settle_var_s2
     }
 
     /// The same for the first blocks alone: what is late in one block is made up for in others, and less so in fewer. By
@@ -317,21 +275,6 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_normal_quantile() {
-        for (p, z) in [(0.5, 0.0), (0.975, 1.959_96), (0.01, -2.326_35)] {
-            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p}");
-        }
-    }
-
-    #[test]
-    fn quantiles_at_level() {
-        let of = LEVELS.map(|p| 10.0 * p);
-        for (p, wanted) in [(0.0, 0.1), (0.01, 0.1), (0.52, 5.2), (0.993, 9.93), (0.9999, 9.99)] {
-            assert!((at_level(&of, p) - wanted).abs() < 1e-9, "{p}");
-        }
-    }
 
     #[test]
     fn fewer_blocks_make_up_for_less() {

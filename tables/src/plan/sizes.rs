@@ -1,6 +1,7 @@
 //! Frames of several sizes under one table: the size of a frame is known when it starts, that of the next one is not.
 
-use super::{Plan, Problem};
+use super::problem::Problem;
+use super::schedule::Plan;
 use crate::work::Size;
 
 /// Frames up to a size: what they cost at that size, and the plan for them alone. A table is made for a slice of these,

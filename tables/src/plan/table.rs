@@ -1,10 +1,11 @@
-//! From a plan to a table: what both kinds of table share, and the fixed list, which asks for the planned clocks
-//! whatever the slack.
+//! From a plan to a table: the fixed list, which asks for the planned clocks whatever the slack.
 
 use heapless::{String, Vec};
 
-use super::rehearsal::{REHEARSAL, rehearse, with_bursts};
-use super::{Plan, Problem, SizeClass, fixed};
+use super::fixed;
+use super::problem::Problem;
+use super::schedule::Plan;
+use super::sizes::SizeClass;
 use crate::table::{
     Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table,
     TableClock, TableError,
@@ -27,32 +28,8 @@ pub struct Holds<'a> {
     pub board_clocks: &'a [Hertz],
 }
 
-/// The table that follows the plans' lists of clocks. Frames of all classes start at one clock and idle at one, as
-/// nobody knows the size of the next one: those of the plan with which all of them take the least energy in rehearsal.
-pub fn list_table(classes: &[SizeClass<'_>], holds: &Holds<'_>) -> Result<Table, TableError> {
-    let mut best = listed(classes, 0, holds)?;
-    if classes.len() > 1 {
-        let with_bursts = with_bursts(classes);
-        let order = |table: &Table| {
-            let found = rehearse(&with_bursts, table, REHEARSAL);
-            (found.miss > f64::from(table.risk_ppm) * 1e-6, found.energy_j)
-        };
-        let mut least = order(&best);
-        for like in 1..classes.len() {
-            let table = listed(classes, like, holds)?;
-            if table.gap != best.gap {
-                let found = order(&table);
-                if found < least {
-                    (best, least) = (table, found);
-                }
-            }
-        }
-    }
-    Ok(best)
-}
-
-/// With the start and the idle clock of one class's plan.
-fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<Table, TableError> {
+/// The table that follows the plans' lists of clocks, with the start and the idle clock of one class's plan.
+pub(super) fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<Table, TableError> {
     let Some(SizeClass { problem, .. }) = classes.last() else {
         return Err(TableError::Unsound("no size class"));
     };
@@ -138,7 +115,7 @@ fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) -> Result<T
 }
 
 /// The lowest clock at which a fixed clock meets the deadline at the risk; the highest where none does.
-pub(super) fn safe(problem: &Problem) -> Rung {
+fn safe(problem: &Problem) -> Rung {
     let meets = |clock: &usize| problem.bound_s(&fixed::frame(problem, *clock)) <= problem.deadline_s;
     let clocks = problem.clocks.len();
     Rung((0..clocks).find(meets).unwrap_or(clocks - 1) as u8)

@@ -3,31 +3,20 @@
 
 use std::vec::Vec;
 
-use super::{Choices, Program, run};
-use crate::plan::SizeClass;
+use super::backup::{Choices, Program};
+use super::run;
 use crate::plan::rehearsal::bursts::MatchedBursts;
-use crate::plan::rehearsal::{REHEARSAL, rehearse, with_bursts};
+use crate::plan::rehearsal::{Expected, REHEARSAL, WORTH, rehearse, with_bursts};
+use crate::plan::sizes::SizeClass;
 use crate::table::{Table, TableError};
 
 /// Prices of a miss that are tried: from half a period's energy, each four times the one before.
 const PRICES: usize = 8;
 /// Side by side, whatever the machine, so that every machine finds the same.
 const CHAINS: usize = 4;
-/// A table is taken for a saving of at least this fraction, which is what power models are good for, or for half the
-/// misses at no more energy.
-pub(in crate::plan) const WORTH: f64 = 1.5e-2;
 /// For a saving it may miss where the list does not, up to this share of the accepted probability: the list may be at a
 /// clock too high because the one below missed the risk by little.
 const RARE: f64 = 0.05;
-
-/// What a policy comes to in the planner's own terms.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Expected {
-    /// Energy of a period.
-    pub energy_j: f64,
-    /// Probability of a miss.
-    pub miss: f64,
-}
 
 /// A table with feedback, beside the list that it replaces.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +34,8 @@ pub struct Feedback {
 /// A table that was tried.
 struct Tried {
     price: f64,
-    /// By the program.
-    expected: Expected,
+    /// Per frame, by the program: energy and the price of misses together.
+    cost_j: f64,
     table: Table,
     /// By the governor.
     rehearsed: Expected,
@@ -85,9 +74,8 @@ pub fn feedback(classes: &[SizeClass<'_>], list: &Table) -> Result<Feedback, Tab
     let Some(best) = best else {
         return Ok(Feedback { table: list.clone(), expected, list: as_listed, form_cost: 0.0 });
     };
-    let (free, _) = run(&programs, list, Choices { price: best.price, free: true }, &mut Vec::new());
-    let cost = |e: &Expected| e.energy_j + best.price * e.miss;
-    let form_cost = ((cost(&best.expected) - cost(&free)) / best.expected.energy_j).max(0.0);
+    let (free_j, _) = run(&programs, list, Choices { price: best.price, free: true }, &mut Vec::new());
+    let form_cost = ((best.cost_j - free_j) / expected.energy_j).max(0.0);
     best.table.check()?;
     Ok(Feedback { table: best.table, expected, list: as_listed, form_cost })
 }
@@ -100,13 +88,13 @@ fn tried(classes: &[(SizeClass<'_>, MatchedBursts<'_>)], programs: &[Program<'_>
         let mut starts = Vec::new();
         let at = |step: usize| {
             let price = 0.5 * base * (1u64 << (2 * step)) as f64;
-            let (expected, entries) = run(programs, list, Choices { price, free: false }, &mut starts);
+            let (cost_j, entries) = run(programs, list, Choices { price, free: false }, &mut starts);
             let mut table = list.clone();
             table.entries.clear();
             // As many as the list's.
             let _ = table.entries.extend_from_slice(&entries);
             let rehearsed = (table.entries != list.entries).then(|| rehearse(classes, &table, REHEARSAL))?;
-            Some(Tried { price, expected, table, rehearsed })
+            Some(Tried { price, cost_j, table, rehearsed })
         };
         (first..PRICES).step_by(CHAINS).map(at).collect::<Vec<_>>()
     };

@@ -4,8 +4,9 @@
 use std::vec::Vec;
 
 use crate::math;
-use crate::plan::problem::at_level;
-use crate::plan::{LEVELS, Noise, Problem, fixed};
+use crate::plan::fixed;
+use crate::plan::problem::{Noise, Problem};
+use crate::stats::{LEVELS, at_level};
 
 /// How long a burst lasts where it was not measured.
 const LENGTH_S: f64 = 0.1;

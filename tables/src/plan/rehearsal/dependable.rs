@@ -1,12 +1,16 @@
 //! Whether a plan can be relied on: the governor rehearses it, and one that is late too often is made again.
 
-use super::{REHEARSAL, rehearse, with_bursts};
-use crate::plan::evaluate;
-use crate::plan::policy::feedback::WORTH;
-use crate::plan::table::{Holds, list_table};
-use crate::plan::{Expected, Plan, PlanError, Problem, SizeClass, best_fixed, unreachable};
-use crate::table::TableError;
 use std::vec::Vec;
+
+use super::{Expected, REHEARSAL, WORTH, rehearse, with_bursts};
+use crate::plan::error::PlanError;
+use crate::plan::evaluate::evaluate;
+use crate::plan::fixed::best_fixed;
+use crate::plan::problem::Problem;
+use crate::plan::schedule::{self, Plan, unreachable};
+use crate::plan::sizes::SizeClass;
+use crate::plan::table::{Holds, listed};
+use crate::table::TableError;
 
 /// How often a plan that is late is made again for an earlier deadline: the least that helps is found to a thirty-second.
 const TIGHTER: usize = 5;
@@ -44,7 +48,7 @@ pub fn dependable(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> {
     let steps = if ours.miss > most { TIGHTER } else { 0 };
     for _ in 0..steps {
         let deadline_s = 0.5 * (late_s + early_s);
-        let Ok(found) = crate::plan::plan(&Problem { deadline_s, ..problem.clone() }) else { break };
+        let Ok(found) = schedule::plan(&Problem { deadline_s, ..problem.clone() }) else { break };
         let Ok(again) = rehearsed(problem, &found) else { break };
         if again.miss > rare {
             late_s = deadline_s;
@@ -75,7 +79,7 @@ pub fn rehearsed_plan(problem: &Problem, plan: Plan) -> Result<Plan, PlanError> 
             return Ok(plan);
         }
         let deadline_s = problem.deadline_s * (1.0 - 0.01 * f64::from(step));
-        let found = crate::plan::plan(&Problem { deadline_s, ..problem.clone() }).map_err(|_| unreachable(problem))?;
+        let found = schedule::plan(&Problem { deadline_s, ..problem.clone() }).map_err(|_| unreachable(problem))?;
         plan = Plan { best_fixed: plan.best_fixed, ..found };
     }
     Err(unreachable(problem))
@@ -87,7 +91,7 @@ pub fn dependable_at(problem: &Problem, mut deadlines_s: Vec<f64>) -> Vec<(Probl
     deadlines_s.sort_unstable_by(f64::total_cmp);
     let at = |deadline_s: f64| {
         let problem = Problem { deadline_s, ..problem.clone() };
-        let plan = dependable(&problem, crate::plan::plan(&problem).ok()?).ok()?;
+        let plan = dependable(&problem, schedule::plan(&problem).ok()?).ok()?;
         Some((problem, plan))
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(deadlines_s.len());
@@ -124,7 +128,7 @@ fn fixed_plan(problem: &Problem, plan: &Plan) -> Option<Plan> {
 fn rehearsed(problem: &Problem, plan: &Plan) -> Result<Expected, TableError> {
     let holds = Holds { board: [0; 32], model: [0; 32], network: "", emc: None, board_clocks: &problem.clocks };
     let class = SizeClass::only(problem, plan);
-    Ok(rehearse(&with_bursts(&class), &list_table(&class, &holds)?, REHEARSAL))
+    Ok(rehearse(&with_bursts(&class), &listed(&class, 0, &holds)?, REHEARSAL))
 }
 
 #[cfg(test)]

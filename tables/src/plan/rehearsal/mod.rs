@@ -3,12 +3,12 @@
 
 pub(super) mod bursts;
 pub(super) mod dependable;
+pub(super) mod gap;
 
 use std::vec::Vec;
 
 use crate::governor::{Action, Governor};
-use crate::plan::SizeClass;
-use crate::plan::policy::feedback::Expected;
+use crate::plan::sizes::SizeClass;
 use crate::table::{Rung, Table};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex};
@@ -16,6 +16,18 @@ use bursts::{Burst, MatchedBursts, Random};
 
 /// Frames that a table is rehearsed for.
 pub(in crate::plan) const REHEARSAL: usize = 20_000;
+/// A table is taken for a saving of at least this fraction, which is what power models are good for, or for half the
+/// misses at no more energy.
+pub(in crate::plan) const WORTH: f64 = 1.5e-2;
+
+/// What following a table comes to, on average over frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Expected {
+    /// Energy of a period.
+    pub energy_j: f64,
+    /// Probability of a miss.
+    pub miss: f64,
+}
 
 /// The machine: the clock by the settle law with drawn settle times, bursts, and the energy so far.
 struct Machine<'a> {

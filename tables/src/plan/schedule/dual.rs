@@ -5,9 +5,8 @@ use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
-use super::cut::Cut;
 use super::graph::{Cost, Graph, Tail};
-use crate::plan::Problem;
+use crate::plan::problem::Problem;
 
 /// Multipliers are good enough where a better one would raise the bound by less than this fraction.
 const CLOSE: f64 = 5e-5;
@@ -45,6 +44,34 @@ pub(in crate::plan) struct Start {
 impl Start {
     pub fn lead_s(&self) -> f64 {
         self.wake.map_or(0.0, |wake| wake.1)
+    }
+}
+
+/// A limit to a sum over arcs that every plan keeps to: of time, lateness and the changes between frames.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::plan) struct Cut {
+    /// Of lateness.
+    late: f64,
+    /// Of the changes between frames.
+    pub between: f64,
+    /// What the sum may come to.
+    pub limit_s: f64,
+}
+
+impl Cut {
+    /// A frame as late as the risk allows meets the deadline.
+    pub fn deadline(problem: &Problem) -> Self {
+        Self { late: 1.0, between: 0.0, limit_s: problem.deadline_s }
+    }
+
+    /// The frame and the changes behind it and before the next one fit into the period.
+    pub fn period(problem: &Problem) -> Self {
+        Self { late: 0.0, between: 1.0, limit_s: problem.period_s }
+    }
+
+    /// The sum over a path, with the time of its changes between frames.
+    pub fn of(&self, cost: &Cost, between_s: f64) -> f64 {
+        cost.time_s + self.late * cost.late_s + self.between * between_s
     }
 }
 
@@ -89,7 +116,7 @@ impl<'a> IdleFrame<'a> {
         let arcs_j = graph.arcs.iter().map(|arc| arc.cost.energy_j - idle_w * arc.cost.time_s).collect();
         let mut frame = Self { problem, graph, idle, idle_w, arcs_j, starts: Vec::new() };
         frame.starts = frame.all_starts();
-        let sums = Sums::new(&frame, Cut::period(problem.period_s));
+        let sums = Sums::new(&frame, Cut::period(problem));
         let fastest = sums.to_go(f64::INFINITY);
         let fits = |start: &&Start| {
             fastest.value[start.slot] + sums.start(f64::INFINITY, start) <= problem.period_s * (1.0 + 1e-12)
@@ -309,7 +336,7 @@ impl DualBound {
     }
 
     /// Nothing but a guess of the multiplier.
-    pub fn guess(&self, multiplier: f64) -> Self {
+    pub fn guess(multiplier: f64) -> Self {
         Self { multiplier, ..Self::default() }
     }
 }

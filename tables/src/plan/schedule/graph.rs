@@ -9,7 +9,8 @@
 use core::ops::Range;
 use std::vec::Vec;
 
-use crate::plan::{Problem, Write};
+use crate::plan::problem::Problem;
+use crate::plan::writes::Write;
 
 /// Writes closer to an event than this fraction of the block are at the event itself, which has its own arc.
 const CLOSE: f64 = 1e-9;
@@ -19,18 +20,15 @@ const CLOSE: f64 = 1e-9;
 pub(in crate::plan) struct Cost {
     pub energy_j: f64,
     pub time_s: f64,
-    /// Sum of the blocks' standard deviations.
-    pub sd_s: f64,
-    /// Variance that is independent of the other blocks'.
-    pub var_s2: f64,
+    /// What it takes longer in a frame as late as the risk allows.
+    pub late_s: f64,
 }
 
 impl Cost {
     pub fn add(&mut self, other: Cost) {
         self.energy_j += other.energy_j;
         self.time_s += other.time_s;
-        self.sd_s += other.sd_s;
-        self.var_s2 += other.var_s2;
+        self.late_s += other.late_s;
     }
 }
 
@@ -103,18 +101,16 @@ pub(in crate::plan) struct Graph {
 /// What the graph is made from: costs of runs of blocks at one clock, as sums from the frame's start.
 struct Builder<'a> {
     problem: &'a Problem,
-    /// The share of the blocks' variance that is independent.
-    independent: f64,
     time_s: Vec<Vec<f64>>,
     cost: Vec<Vec<Cost>>,
     /// Of each block, not as a sum.
-    spread_s: Vec<Vec<f64>>,
+    late_s: Vec<Vec<f64>>,
 }
 
 impl Graph {
-    pub fn new(problem: &Problem, independent: f64) -> Self {
+    pub fn new(problem: &Problem) -> Self {
         let (clocks, blocks) = (problem.clocks.len(), problem.blocks.len());
-        let builder = Builder::new(problem, independent);
+        let builder = Builder::new(problem);
         let mut graph = Self {
             clocks,
             blocks,
@@ -223,16 +219,6 @@ impl Graph {
         both
     }
 
-    /// The least sum over any path.
-    pub fn least(&self, of: impl Fn(&Cost) -> f64) -> f64 {
-        let mut to_go = std::vec![0.0; self.tails_from() + self.tails.len()];
-        let adds: Vec<f64> = self.arcs.iter().map(|arc| of(&arc.cost)).collect();
-        self.backward(&mut to_go, &adds, &std::vec![0.0; self.clocks]);
-        let entries = self.entries.iter().map(|entry| of(&entry.arc.cost) + to_go[entry.to as usize]);
-        let starts = (0..self.clocks).map(|start| to_go[self.slots[start] as usize]);
-        starts.chain(entries).fold(f64::INFINITY, f64::min)
-    }
-
     /// The least sum from every slot to the end, by what each arc adds and the ends at each clock; those of the tails
     /// stand in `to_go` already.
     pub fn backward(&self, to_go: &mut [f64], adds: &[f64], ends: &[f64]) {
@@ -338,10 +324,10 @@ impl Graph {
 }
 
 impl<'a> Builder<'a> {
-    fn new(problem: &'a Problem, independent: f64) -> Self {
-        let mut builder = Self { problem, independent, time_s: Vec::new(), cost: Vec::new(), spread_s: Vec::new() };
+    fn new(problem: &'a Problem) -> Self {
+        let mut builder = Self { problem, time_s: Vec::new(), cost: Vec::new(), late_s: Vec::new() };
         for clock in 0..problem.clocks.len() {
-            builder.spread_s.push(problem.blocks.iter().map(|block| problem.spread_s(block, clock)).collect());
+            builder.late_s.push(problem.blocks.iter().map(|block| problem.late_s(block, clock)).collect());
             let mut total = Cost::default();
             let mut costs = std::vec![total];
             for block in 0..problem.blocks.len() {
@@ -388,33 +374,24 @@ impl<'a> Builder<'a> {
     /// A block of which `share` is done at the old clock, then comes the stall and the rest at the new one.
     fn landed(&self, block: usize, share: f64, (old, new): (usize, usize)) -> Cost {
         let change = self.problem.change(old, new);
-        let (old_s, new_s) = (self.spread_s[old][block], self.spread_s[new][block]);
+        let blocks_s = share * self.late_s[old][block] + (1.0 - share) * self.late_s[new][block];
         let block = &self.problem.blocks[block];
         let (before, after) = (share * block.time_s[old], (1.0 - share) * block.time_s[new]);
-        let sd_s = share * old_s + (1.0 - share) * new_s;
-        let slope = 1.0 - block.time_s[new] / block.time_s[old];
         let stall_j = change.stall_s * self.problem.idle_w[new];
         Cost {
             energy_j: before * block.power_w[old] + stall_j + after * block.power_w[new],
             time_s: before + change.stall_s + after,
-            sd_s,
-            var_s2: self.independent * sd_s * sd_s + (slope * self.problem.settle_spread_s(old, new)).powi(2),
+            late_s: blocks_s + self.problem.late_settle_s(block, old, new),
         }
     }
 
     fn block(&self, block: usize, clock: usize) -> Cost {
-        let (sd_s, block) = (self.spread_s[clock][block], &self.problem.blocks[block]);
-        let time_s = block.time_s[clock];
-        Cost { energy_j: block.power_w[clock] * time_s, time_s, sd_s, var_s2: self.independent * sd_s * sd_s }
+        let (late_s, block) = (self.late_s[clock][block], &self.problem.blocks[block]);
+        Cost { energy_j: block.power_w[clock] * block.time_s[clock], time_s: block.time_s[clock], late_s }
     }
 
     fn run(&self, clock: usize, from: usize, to: usize) -> Cost {
         let (a, b) = (self.cost[clock][from], self.cost[clock][to]);
-        Cost {
-            energy_j: b.energy_j - a.energy_j,
-            time_s: b.time_s - a.time_s,
-            sd_s: b.sd_s - a.sd_s,
-            var_s2: b.var_s2 - a.var_s2,
-        }
+        Cost { energy_j: b.energy_j - a.energy_j, time_s: b.time_s - a.time_s, late_s: b.late_s - a.late_s }
     }
 }

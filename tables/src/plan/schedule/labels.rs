@@ -4,14 +4,13 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::cut::{Cut, Spread};
-use super::dual::{DualBound, IdleFrame, Sums, ToGo};
+use super::dual::{Cut, DualBound, IdleFrame, Sums, ToGo};
 use super::graph::{Cost, Graph, Tail};
-use crate::plan::{Schedule, Write};
+use crate::plan::writes::{Schedule, Write};
 
 /// Multipliers besides the best one, as factors of it: a label that is early or late has a price of its own.
 const PRICES: [f64; 5] = [0.0, 0.5, 0.8, 1.25, 2.0];
-/// Labels that a label is compared with where the search may leave better ones out.
+/// Labels that a label is compared with: one that is left uncompared costs time only.
 const COMPARED: usize = 24;
 
 /// A path so far.
@@ -41,8 +40,6 @@ const ROOT: u32 = u32::MAX;
 
 /// What is searched, and how thoroughly.
 pub(in crate::plan) struct Effort {
-    /// Labels are told apart by all that the bound depends on, not by the cut alone.
-    pub exact: bool,
     /// Plans that are better by less than this fraction are let go.
     pub tolerance: f64,
     /// Labels kept at a node.
@@ -62,10 +59,8 @@ pub(in crate::plan) struct Cuts {
 
 /// What a search came to.
 pub(in crate::plan) struct Found {
-    /// No plan within the cut's range takes less.
+    /// No plan takes less.
     pub least_j: f64,
-    /// That is so because of a plan of this variance, which the cut allows and the bound forbids.
-    pub by_cut: Option<f64>,
     /// The best plan below the energy known before.
     pub schedule: Option<(Schedule, f64)>,
     /// Labels that were followed.
@@ -74,7 +69,6 @@ pub(in crate::plan) struct Found {
 
 pub(in crate::plan) struct Search<'a> {
     frame: &'a IdleFrame<'a>,
-    spread: Spread,
     cuts: Cuts,
     effort: Effort,
     main: ToGo,
@@ -89,7 +83,7 @@ pub(in crate::plan) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(frame: &'a IdleFrame<'a>, spread: Spread, cuts: Cuts, known_j: f64, effort: Effort) -> Self {
+    pub fn new(frame: &'a IdleFrame<'a>, cuts: Cuts, known_j: f64, effort: Effort) -> Self {
         // Where even the most frugal plan is fast enough, prices start from what a second of the frame costs.
         let usual = frame.base_j().max(1e-9) / frame.problem.period_s;
         let sums = [cuts.deadline, cuts.period].map(|cut| Sums::new(frame, cut));
@@ -103,7 +97,6 @@ impl<'a> Search<'a> {
         let main = usize::from(cuts.by_period);
         Self {
             frame,
-            spread,
             cuts,
             effort,
             main: sums[main].to_go(cuts.priced[main].multiplier),
@@ -111,7 +104,7 @@ impl<'a> Search<'a> {
             fastest: [sums[0].to_go(f64::INFINITY), sums[1].to_go(f64::INFINITY)],
             best_j: known_j,
             tight: frame.tight(),
-            found: Found { least_j: f64::INFINITY, by_cut: None, schedule: None, labels: 0 },
+            found: Found { least_j: f64::INFINITY, schedule: None, labels: 0 },
             pool: Vec::new(),
         }
     }
@@ -208,9 +201,7 @@ impl<'a> Search<'a> {
 
     /// Plans from here on take at least this, and are left out.
     fn drop_at(&mut self, bound_j: f64) {
-        if bound_j < self.found.least_j {
-            (self.found.least_j, self.found.by_cut) = (bound_j, None);
-        }
+        self.found.least_j = self.found.least_j.min(bound_j);
     }
 
     /// The label with its bound, where it may still become the best plan.
@@ -236,19 +227,8 @@ impl<'a> Search<'a> {
     }
 
     /// Whether `a` is as good as `b` in all that a deadline and a period ask for, and has as many leads before it.
-    ///
-    /// With A the common part, the bound t + sqrt(A^2 + k^2 v) of a label with less t, less t + A and less v is less,
-    /// whatever follows: where its A is more, trading t for A one to one lowers the bound, as the root grows by less
-    /// than A.
     fn as_fast(&self, a: &Label, b: &Label) -> bool {
-        if a.slot < b.slot {
-            return false;
-        }
-        if !self.effort.exact {
-            return a.cut_s <= b.cut_s && (!self.tight || a.period_s <= b.period_s);
-        }
-        let late = |label: &Label| label.cost.time_s + self.spread.common * label.cost.sd_s;
-        a.cost.time_s <= b.cost.time_s && late(a) <= late(b) && a.cost.var_s2 <= b.cost.var_s2 && a.lead_s <= b.lead_s
+        a.slot >= b.slot && a.cut_s <= b.cut_s && (!self.tight || a.period_s <= b.period_s)
     }
 
     /// The labels that no other one dominates; above, a faster label stands for one that is more frugal by less than
@@ -256,11 +236,10 @@ impl<'a> Search<'a> {
     fn thin(&self, mut labels: Vec<Label>, block: usize) -> Vec<Label> {
         let progress = block as f64 / self.frame.graph.blocks as f64;
         let spare_j = if self.best_j.is_finite() { 0.4 * self.effort.tolerance * self.best_j * progress } else { 0.0 };
-        let compared = if self.effort.exact { usize::MAX } else { COMPARED };
         labels.sort_unstable_by(|a, b| a.cut_s.total_cmp(&b.cut_s).then(a.net_j.total_cmp(&b.net_j)));
         let mut kept: Vec<Label> = Vec::new();
         for label in labels {
-            let better = kept.iter_mut().rev().take(compared).find(|other| {
+            let better = kept.iter_mut().rev().take(COMPARED).find(|other| {
                 let loss_j = other.net_j - label.net_j;
                 (loss_j <= 0.0 || label.slack_j + loss_j <= spare_j) && self.as_fast(other, &label)
             });
@@ -292,11 +271,7 @@ impl<'a> Search<'a> {
             return;
         }
         let energy_j = label.net_j + tail_j + self.frame.base_j();
-        if late(self.spread.bound_s(&label.cost), problem.deadline_s) {
-            let allowed = !late(label.cut_s, self.cuts.deadline.limit_s);
-            if allowed && !self.effort.exact && energy_j - label.slack_j < self.found.least_j {
-                (self.found.least_j, self.found.by_cut) = (energy_j - label.slack_j, Some(label.cost.var_s2));
-            }
+        if late(label.cut_s, problem.deadline_s) {
             return;
         }
         self.drop_at(energy_j - label.slack_j);

@@ -7,8 +7,8 @@ use std::vec;
 use std::vec::Vec;
 
 use self::enumeration::{Which, carried_over, enumerate};
-use crate::plan::problem::LEVELS;
 use crate::plan::*;
+use crate::stats::LEVELS;
 use crate::units::Hertz;
 
 /// A small generator of numbers, so that instances can be named by their seed.
