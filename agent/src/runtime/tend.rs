@@ -25,6 +25,8 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     node: GpuNode<N, T>,
     nodes: N,
     board: Board,
+    /// The board's, kept: the control thread looks many times a second.
+    digest: Digest,
     emc: EmcRange,
     looks: u32,
 }
@@ -37,12 +39,12 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
         let emc = board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&nodes));
-        Ok(Self { node, nodes, board: board.clone(), emc, looks: 0 })
+        Ok(Self { node, nodes, board: board.clone(), digest: board.digest_bytes(), emc, looks: 0 })
     }
 
     /// What tables have to be made for, as last looked at.
     pub fn board(&self) -> Digest {
-        self.board.digest_bytes()
+        self.digest
     }
 
     /// What one write costs here: the median over a few between the two lowest clocks. Hands the GPU back.
@@ -93,6 +95,7 @@ impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
             self.board = self.board.look_again(&self.nodes)?;
+            self.digest = self.board.digest_bytes();
             self.emc = self.board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&self.nodes));
         }
         Ok(Look { cap: self.node.cap(), board: self.board(), emc: self.emc })

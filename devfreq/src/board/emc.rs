@@ -84,14 +84,16 @@ impl Emc {
     /// The clock that the memory is held at: locked above the cap it runs at the cap. `None` where it follows the load,
     /// or where nobody may look.
     pub fn held<N: Nodes>(&self, nodes: &N) -> Option<Hertz> {
-        let locked = self.locked(nodes)?;
-        Some(self.cap_now(nodes).map_or(locked, |cap| cap.min(locked)))
+        match self.range(nodes) {
+            EmcRange::Held(held) => Some(held),
+            EmcRange::AtMost(_) | EmcRange::Free => None,
+        }
     }
 
     /// What the memory may run at now.
     pub fn range<N: Nodes>(&self, nodes: &N) -> EmcRange {
-        match (self.held(nodes), self.cap_now(nodes)) {
-            (Some(held), _) => EmcRange::Held(held),
+        match (self.locked(nodes), self.cap_now(nodes)) {
+            (Some(locked), cap) => EmcRange::Held(cap.map_or(locked, |cap| cap.min(locked))),
             (None, Some(cap)) => EmcRange::AtMost(cap),
             (None, None) => EmcRange::Free,
         }
@@ -102,7 +104,10 @@ impl Emc {
     pub fn other_than<N: Nodes>(&self, nodes: &N, planned: Hertz) -> Option<Hertz> {
         let range = self.range(nodes);
         let runs = || number(nodes, &self.rate).map(Hertz::new).filter(|rate| *rate > planned);
-        range.other_than(planned).or_else(|| if matches!(range, EmcRange::Held(_)) { None } else { runs() })
+        match range {
+            EmcRange::Held(_) => range.other_than(planned),
+            EmcRange::AtMost(_) | EmcRange::Free => range.other_than(planned).or_else(runs),
+        }
     }
 }
 
