@@ -71,7 +71,7 @@ template <class T> class ConvLoader {
 
   public:
     __device__ __forceinline__ ConvLoader(const JpConv &params, int row0, int channel0, int step) : p(params) {
-        const int row = threadIdx.x / CHUNKS, channel = threadIdx.x % CHUNKS * 8;
+        const int row = SharedTile<T::K>::first_row(threadIdx.x), channel = threadIdx.x % CHUNKS * 8;
         const int rows = conv_rows(p), size = p.kernel * p.kernel * p.channels;
 #pragma unroll
         for (int i = 0; i < A_ROWS; i++) locate(i, row0 + row + i * PASS, rows, channel);
@@ -89,7 +89,7 @@ template <class T> class ConvLoader {
 #if __CUDA_ARCH__ >= 800
     // Starts the copies of the next step, of zeros where it is not `wanted`.
     __device__ __forceinline__ void copy(SharedAt stage, bool wanted) {
-        const SharedAt to = stage + 2 * SharedTile<T::K>::offset(threadIdx.x / CHUNKS, threadIdx.x % CHUNKS);
+        const SharedAt to = stage + 2 * first_chunk();
         each(wanted, [to](int row, const __half *from, bool exists) {
             copy16(to + row * 2 * SharedTile<T::K>::STRIDE, from, exists);
         });
@@ -106,7 +106,7 @@ template <class T> class ConvLoader {
     }
 
     __device__ __forceinline__ void store(__half *stage) const {
-        __half *const to = stage + SharedTile<T::K>::offset(threadIdx.x / CHUNKS, threadIdx.x % CHUNKS);
+        __half *const to = stage + first_chunk();
 #pragma unroll
         for (int i = 0; i < A_ROWS; i++) store_shared(to + i * PASS * SharedTile<T::K>::STRIDE, waiting[i]);
 #pragma unroll
@@ -116,6 +116,11 @@ template <class T> class ConvLoader {
 #endif
 
   private:
+    // Where in a stage this thread copies first.
+    static __device__ __forceinline__ int first_chunk() {
+        return SharedTile<T::K>::offset(SharedTile<T::K>::first_row(threadIdx.x), threadIdx.x % CHUNKS);
+    }
+
     // Calls `copy` for each 16 bytes of the next step: the row behind this thread's first one, the source, whether it
     // exists.
     template <class F> __device__ __forceinline__ void each(bool wanted, F copy) {

@@ -15,6 +15,8 @@ template <int K> struct SharedTile {
         const int swizzle = K == 64 ? row & 7 : (row >> 1) & 3;
         return row * K + ((chunk ^ swizzle) << 3);
     }
+    // The row that a thread copies first; its chunk is thread % (K / 8).
+    static __device__ __forceinline__ int first_row(unsigned thread) { return thread / (K / 8); }
 };
 
 template <int M, int N> struct WarpTile {
@@ -71,6 +73,12 @@ template <int M, int N> struct WarpTile {
 template <int K> struct SharedTile {
     static constexpr int STRIDE = K + 8;
     static __device__ __forceinline__ int offset(int row, int chunk) { return row * STRIDE + chunk * 8; }
+    // The row that a thread copies first; its chunk is thread % (K / 8). Eight threads store together: two rows of 64
+    // bytes, which lie in different banks four rows apart (4 * 80 = 64 modulo 128), not next to each other.
+    static __device__ __forceinline__ int first_row(unsigned thread) {
+        const int row = static_cast<int>(thread) / (K / 8);
+        return K == 64 ? row : (row & ~7) | (row & 1) << 2 | (row >> 1 & 3);
+    }
 };
 
 template <int M, int N> struct WarpTile {
