@@ -77,17 +77,18 @@ std::vector<Kernel> &kernels() {
 void count_passes(unsigned first, unsigned lanes, unsigned width, size_t n) {
     const size_t words = size_t{1} << width, together = 32 / words;
     for (size_t from = first; from < first + lanes; from += together) {
-        std::vector<uintptr_t> banks[32];
+        uintptr_t banks[32][32]; // the words that are wanted of each, counted below
+        unsigned wanted[32] = {};
         size_t distinct = 0, most = 0;
         for (size_t l = from; l < std::min<size_t>(from + together, first + lanes); l++) {
             const std::vector<uintptr_t> &touched = block().fibers[l].touched[width];
             if (n >= touched.size()) continue;
             for (uintptr_t w = touched[n] / 4; w < touched[n] / 4 + words; w++) {
-                std::vector<uintptr_t> &bank = banks[w % 32];
-                if (std::find(bank.begin(), bank.end(), w) != bank.end()) continue;
-                bank.push_back(w);
+                uintptr_t *bank = banks[w % 32], *end = bank + wanted[w % 32];
+                if (std::find(bank, end, w) != end) continue;
+                *end = w;
                 distinct++;
-                most = std::max(most, bank.size());
+                most = std::max<size_t>(most, ++wanted[w % 32]);
             }
         }
         block_passes.needed += most;
