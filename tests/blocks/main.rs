@@ -215,8 +215,8 @@ fn run<C: WatchedClock + Send + 'static>(follow: &mut Follow<C>, blocks: u64, mi
 fn faults_are_counted_and_nothing_is_allocated() {
     let _alone = alone();
     let board = Board::new("tx2", 1).unwrap();
-    let (clock, digest) = open::take(board.nodes(), board.timer(), None).unwrap();
-    let table = table(digest, &board.clocks());
+    let (clock, digests) = open::take(board.nodes(), board.timer(), None).unwrap();
+    let table = table(*digests.now(), &board.clocks());
     let failing = Failing { clock, sets: 0, looks: 0 };
     let mut follow = Follow::start(table, failing, Writer::Thread, Schedule::default()).unwrap();
     follow.lock_in_memory();
@@ -290,7 +290,7 @@ impl GpuClock for FileClock {
 
 impl WatchedClock for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(2), board: [0; 32], emc: EmcRange::Free })
+        Ok(Look { cap: ClockIndex(2), board: [0; 32].into(), emc: EmcRange::Free })
     }
 }
 

@@ -129,3 +129,20 @@ fn a_trace_prints_as_it_did() {
     let events = |text: &str| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
     assert_eq!(events(&trace(&["--json"])), events(&String::from_utf8(sample("trace.jsonl")).unwrap()));
 }
+
+/// A table and a sweep of then were made for a board that later versions know by another digest.
+#[test]
+fn the_board_is_still_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let fitted = folder.path().join("model.json");
+    let jetpace = |args: &[&Path]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_jetpace")).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let [run, frames, table, fit, plan, on, o, deadline] =
+        ["run", "--frames=3", "--table", "fit", "plan", "--board=sim:orin-nano", "-o", "--deadline=60ms"]
+            .map(Path::new);
+    jetpace(&[run, on, frames, table, &place("table.jpt")]);
+    jetpace(&[fit, &place("sweep.csv"), o, &fitted]);
+    jetpace(&[plan, &fitted, on, deadline]);
+}

@@ -3,8 +3,9 @@
 pub(super) mod document;
 mod frame_log;
 
+use jetpace_devfreq::board::Digests;
 use jetpace_tables::governor::trace::Fault;
-use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 use std::path::{Path, PathBuf};
@@ -152,8 +153,8 @@ impl Args {
             Err(Error::NoGpu { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let digest = board.as_ref().map(Board::digest_bytes).unwrap_or_default();
-        let table = self.read_table(&digest)?;
+        let digests = board.as_ref().map_or([0; 32].into(), Board::digests);
+        let table = self.read_table(&digests)?;
         let (network, pace, risk) = self.work(table.as_deref())?;
         let runner = self.precompiled.runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
         let rails = board.as_ref().map(|board| board.rails.clone()).unwrap_or_default();
@@ -208,7 +209,7 @@ impl Args {
         }
         // The board is looked at first: a table tells nothing of use on a machine that is not there.
         let nodes = sim::Board::new(name, self.seed).map_err(Failure::usage)?.nodes();
-        let table = self.read_table(&Board::discover(&nodes)?.digest_bytes())?;
+        let table = self.read_table(&Board::discover(&nodes)?.digests())?;
         let (network, pace, risk) = self.work(table.as_deref())?;
         let frames = self.frames();
         let mut case = VirtualRun {
@@ -263,7 +264,7 @@ impl Args {
     }
 
     /// Reads the table and refuses one for another board.
-    fn read_table(&self, board: &Digest) -> Result<Option<Box<Table>>, Failure> {
+    fn read_table(&self, board: &Digests) -> Result<Option<Box<Table>>, Failure> {
         self.table.as_deref().map(|path| table::read_for(path, board)).transpose()
     }
 

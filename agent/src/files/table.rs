@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jetpace_devfreq::board::hex;
+use jetpace_devfreq::board::{Digests, hex};
 use jetpace_tables::table::image::{self, ImageError, MAX_BYTES};
 use jetpace_tables::table::{Digest, Table};
 
@@ -24,11 +24,11 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Box<Table>, Failure> {
     Ok(Box::new(table))
 }
 
-/// Reads a table and refuses one for another board than the one with this digest.
+/// Reads a table and refuses one for another board than the one that is known by these digests.
 ///
 /// # Errors
 /// As [`read`] and [`check`]; the message names the file.
-pub fn read_for(path: &Path, board: &Digest) -> Result<Box<Table>, Failure> {
+pub fn read_for(path: &Path, board: &Digests) -> Result<Box<Table>, Failure> {
     let table = read(path)?;
     check(&table, board).map_err(|e| Failure::new(e.reason(), format_args!("{}: {e}", path.display())))?;
     Ok(table)
@@ -51,18 +51,20 @@ pub fn encode(table: &Table) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-/// Refuses a table that was planned for another board than the one with this digest.
+/// Refuses a table that was planned for another board than the one that is known by these digests.
 ///
 /// # Errors
-/// Exit code 4, where the digests differ.
-pub fn check(table: &Table, board: &Digest) -> Result<(), Failure> {
-    if table.board() == board {
+/// Exit code 4, where it is none of them.
+pub fn check(table: &Table, board: &Digests) -> Result<(), Failure> {
+    if board.include(table.board()) {
         return Ok(());
     }
     let why = match *table.board() {
         // A published sweep names no board.
         unknown if unknown == Digest::default() => OF_NO_BOARD.to_owned(),
-        planned_for => format!("{OTHER_BOARD} (planned for {:.12}, this one is {:.12})", hex(&planned_for), hex(board)),
+        planned_for => {
+            format!("{OTHER_BOARD} (planned for {:.12}, this one is {:.12})", hex(&planned_for), hex(board.now()))
+        }
     };
     Err(Failure::new(Reason::Calibration, why))
 }
@@ -92,7 +94,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.jpt");
         write(&path, &table([7; 32])).unwrap();
-        assert_eq!(*read_for(&path, &[7; 32]).unwrap(), table([7; 32]));
+        assert_eq!(*read_for(&path, &[7; 32].into()).unwrap(), table([7; 32]));
     }
 
     #[test]
@@ -100,7 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.jpt");
         let refused = |board: Digest, said: &str| {
-            let failure = read_for(&path, &board).unwrap_err();
+            let failure = read_for(&path, &board.into()).unwrap_err();
             let message = failure.to_string();
             assert!(message.contains("t.jpt: ") && message.contains(said), "{message}");
             failure.reason()

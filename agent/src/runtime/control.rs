@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use jetpace_devfreq::board::EmcRange;
+use jetpace_devfreq::board::{Digests, EmcRange};
 use jetpace_tables::governor::{Action, AtOnce, Scheduled};
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::table::Digest;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -37,7 +36,7 @@ pub struct Look {
     /// The highest clock allowed now.
     pub cap: ClockIndex,
     /// What tables have to be made for now.
-    pub board: Digest,
+    pub board: Digests,
     /// What the memory may run at: tables for another clock do not hold.
     pub emc: EmcRange,
 }

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use jetpace_devfreq::board::{Board, EmcRange};
+use jetpace_devfreq::board::{Board, Digests, EmcRange};
 use jetpace_devfreq::error::Error;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{Guard, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::hw::{GpuClock, Timer};
-use jetpace_tables::table::Digest;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
@@ -26,7 +25,7 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     nodes: N,
     board: Board,
     /// The board's, kept: the control thread looks many times a second.
-    digest: Digest,
+    digests: Digests,
     emc: EmcRange,
     looks: u32,
 }
@@ -39,12 +38,12 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
         let emc = board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&nodes));
-        Ok(Self { node, nodes, board: board.clone(), digest: board.digest_bytes(), emc, looks: 0 })
+        Ok(Self { node, nodes, board: board.clone(), digests: board.digests(), emc, looks: 0 })
     }
 
     /// What tables have to be made for, as last looked at.
-    pub fn board(&self) -> Digest {
-        self.digest
+    pub fn board(&self) -> Digests {
+        self.digests
     }
 
     /// What one write costs here: the median over a few between the two lowest clocks. Hands the GPU back.
@@ -95,7 +94,7 @@ impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
         self.looks = self.looks.wrapping_add(1);
         if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
             self.board = self.board.look_again(&self.nodes)?;
-            self.digest = self.board.digest_bytes();
+            self.digests = self.board.digests();
             self.emc = self.board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&self.nodes));
         }
         Ok(Look { cap: self.node.cap(), board: self.board(), emc: self.emc })

@@ -6,6 +6,33 @@ use sha2::{Digest, Sha256};
 
 use super::Board;
 
+/// By what a board is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    now: [u8; 32],
+    /// Of version 1, which held the EMC cap where its maker could read it: with it and without.
+    before: [[u8; 32]; 2],
+}
+
+impl Digests {
+    /// The digest that is given to what is made now.
+    pub fn now(&self) -> &[u8; 32] {
+        &self.now
+    }
+
+    /// Whether something that was made for this digest holds here.
+    pub fn include(&self, digest: &[u8; 32]) -> bool {
+        self.now == *digest || self.before.contains(digest)
+    }
+}
+
+/// Of a board that earlier versions did not know.
+impl From<[u8; 32]> for Digests {
+    fn from(now: [u8; 32]) -> Self {
+        Self { now, before: [now; 2] }
+    }
+}
+
 impl Board {
     /// SHA-256, in hex, of what a calibration holds for: module part number, L4T release, power mode, TPC mask and clock
     /// list. Every user can read these; the EMC clock is root's to know, and tables name theirs beside it.
@@ -26,13 +53,16 @@ impl Board {
         self.hashed(2, mode, &[])
     }
 
-    /// Whether something that was made for this digest holds here: also one of the digests of version 1, which held the
-    /// EMC cap where its maker could read it.
-    pub fn answers_to(&self, digest: &[u8; 32]) -> bool {
+    /// The digest, and by which ones earlier versions knew this board. Version 1 knew the mode that nvpmodel says alone,
+    /// so where the hardware's bound is another it knew another board.
+    pub fn digests(&self) -> Digests {
+        let now = self.digest_bytes();
+        if self.differs.is_some() {
+            return now.into();
+        }
         let mode = || self.power_mode.as_ref().map(ToString::to_string);
         let cap = self.emc.as_ref().and_then(|emc| emc.cap).map(|hz| hz.get().to_string());
-        let old = [cap, None].map(|cap| self.hashed(1, mode(), &[("emc", cap)]));
-        *digest == self.digest_bytes() || self.differs.is_none() && old.contains(digest)
+        Digests { now, before: [cap, None].map(|cap| self.hashed(1, mode(), &[("emc", cap)])) }
     }
 
     fn hashed(&self, version: u32, mode: Option<String>, more: &[(&str, Option<String>)]) -> [u8; 32] {

@@ -11,7 +11,7 @@ mod telling;
 use std::path::{Path, PathBuf};
 
 pub use bound::UserBound;
-pub use digest::hex;
+pub use digest::{Digests, hex};
 pub use emc::{Emc, EmcLock, EmcRange};
 pub use gpu::Gpu;
 pub(crate) use gpu::highest_below;

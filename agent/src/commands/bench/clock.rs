@@ -72,7 +72,7 @@ impl GpuClock for FileClock {
 
 impl WatchedClock for FileClock {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD, emc: EmcRange::Free })
+        Ok(Look { cap: ClockIndex(u8::MAX), board: BOARD.into(), emc: EmcRange::Free })
     }
 }
 

@@ -7,6 +7,7 @@ use jetpace_tables::model::{BoardId, Model};
 
 use crate::args::BoardArg;
 use crate::failure::{Failure, Reason};
+use crate::files::model::digest_from_hex;
 
 /// Makes the model one of this board.
 ///
@@ -21,8 +22,9 @@ pub fn set(model: &mut Model, arg: &BoardArg, path: &Path) -> Result<(), Failure
         other => Board::discover(&other.on_disk()?.nodes())?,
     };
     let other = |why: String| Err(Failure::new(Reason::Calibration, format_args!("{}: {why}", path.display())));
-    let digest = board.digest();
-    if let Some(measured) = model.board.as_ref().filter(|measured| measured.digest != digest) {
+    let (digest, known) = (board.digest(), board.digests());
+    let other_than = |id: &&BoardId| !digest_from_hex(&id.digest).is_some_and(|digest| known.include(&digest));
+    if let Some(measured) = model.board.as_ref().filter(other_than) {
         return other(format!(
             "was measured on board {:.12} ({}), and {arg} is {digest:.12}: leave --board out, or calibrate there",
             measured.digest, measured.name

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jetpace_devfreq::board::EmcRange;
+use jetpace_devfreq::board::{Digests, EmcRange};
 use jetpace_tables::governor::Action;
-use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
@@ -71,7 +71,7 @@ pub struct Desk {
     /// Odd while a node is written or read; counts up with each beginning and end.
     io: AtomicU64,
     /// The board as last looked at, and the clock that its memory was locked at.
-    board: Mutex<Option<(Digest, EmcRange)>>,
+    board: Mutex<Option<(Digests, EmcRange)>>,
     cap: AtomicU32,
 }
 
@@ -131,14 +131,14 @@ impl Desk {
     }
 
     /// The board as last looked at, once it was. Waits for a lock, but for the time of a copy at most.
-    pub fn board(&self) -> Option<Digest> {
+    pub fn board(&self) -> Option<Digests> {
         self.lock_board().map(|(board, _)| board)
     }
 
     /// Whether a table holds on the board as last looked at. Waits as [`Self::board`] does.
     pub fn suits(&self, table: &Table) -> Option<bool> {
         let other = |emc: EmcRange| table.emc().is_some_and(|planned| emc.other_than(planned).is_some());
-        self.lock_board().map(|(board, emc)| board == *table.board() && !other(emc))
+        self.lock_board().map(|(board, emc)| board.include(table.board()) && !other(emc))
     }
 
     /// Asks the control thread to look at the board, also where the GPU is with the stock governor.
@@ -222,7 +222,7 @@ impl Desk {
         }
     }
 
-    fn lock_board(&self) -> MutexGuard<'_, Option<(Digest, EmcRange)>> {
+    fn lock_board(&self) -> MutexGuard<'_, Option<(Digests, EmcRange)>> {
         // A digest is whole or was not written.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,7 +37,7 @@ impl GpuClock for Told {
 
 impl WatchedClock for Told {
     fn look(&mut self, whole: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32], emc: EmcRange::Free })
+        Ok(Look { cap: ClockIndex(7), board: [u8::from(whole); 32].into(), emc: EmcRange::Free })
     }
 }
 
@@ -117,7 +117,7 @@ fn a_look_is_taken_when_asked_for_while_the_stock_governor_has_the_gpu() {
     assert_eq!(control.desk().board(), None);
     control.desk().ask_to_look();
     let asked = sys::now();
-    while control.desk().board() != Some([1; 32]) {
+    while control.desk().board() != Some([1; 32].into()) {
         assert!(sys::now().saturating_sub(asked) < Nanos::from_millis(60_000), "nobody looked");
         std::thread::yield_now();
     }

@@ -55,7 +55,7 @@ impl GpuClock for Log {
 
 impl WatchedClock for Log {
     fn look(&mut self, _: bool) -> io::Result<Look> {
-        Ok(Look { cap: ClockIndex(3), board: BOARD, emc: EmcRange::Free })
+        Ok(Look { cap: ClockIndex(3), board: BOARD.into(), emc: EmcRange::Free })
     }
 }
 
