@@ -43,6 +43,9 @@ pub enum Command {
     Selftest(commands::selftest::Args),
     /// Put back what a killed instance left
     Restore(commands::restore::Args),
+    /// Bring what other tools measured into a sweep
+    #[cfg(feature = "report")]
+    Import(commands::import::Args),
     /// Fit a model of time and power to a sweep
     Fit(commands::fit::Args),
     /// Plan a table from a model: the clock of every block under a deadline
@@ -97,6 +100,8 @@ impl Command {
             Self::Completions(args) => args.run(),
             #[cfg(feature = "report")]
             Self::Compare(args) => args.run(),
+            #[cfg(feature = "report")]
+            Self::Import(args) => args.run(),
             Self::Fit(args) => args.run(),
             Self::Plan(args) => args.run(),
             Self::Inspect(args) => args.run(),

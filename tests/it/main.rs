@@ -15,6 +15,7 @@ mod kernel_cases;
 mod killed;
 mod layering;
 mod measured;
+mod profiles;
 mod rivals;
 mod sim_boards;
 mod sim_tx2;

@@ -1,6 +1,6 @@
 //! `jetpace man`: manual pages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use clap_mangen::Man;
@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 24] = [
+const EXAMPLES: [(&str, &str); 28] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
@@ -27,6 +27,10 @@ const EXAMPLES: [(&str, &str); 24] = [
     ("hold", "hold --clock 612MHz -- ./camera"),
     ("selftest", "selftest -o result.json"),
     ("restore", "restore"),
+    ("import", "import csv measured.csv -o sweep.csv"),
+    ("trtexec", "import trtexec --clock 306MHz=p306.json --clock 612MHz=p612.json --power 306MHz=6 --power 612MHz=8.1"),
+    ("edge-llm", "import edge-llm --clock 612MHz=profile.json --stage llm_prefill -o sweep.csv"),
+    ("csv", "import csv measured.csv --map clock=core:MHz,time=t:ms -o sweep.csv"),
     ("fit", "fit sweep.csv -o model.json"),
     ("fit", "fit sweep.csv --train 4 --explain"),
     ("plan", "plan model.json --deadline 40ms -o table.jpt"),
@@ -99,12 +103,18 @@ impl Args {
             return print_text(&String::from_utf8_lossy(&page(&command, "jetpace")?));
         };
         write_file(&folder.join("jetpace.1"), &page(&command, "jetpace")?)?;
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-            let name = format!("jetpace-{}", sub.get_name());
-            write_file(&folder.join(format!("{name}.1")), &page(sub, &name)?)?;
-        }
-        Ok(())
+        write_pages(&command, "jetpace", &folder)
     }
+}
+
+/// Pages of a command's commands, and of theirs.
+fn write_pages(command: &clap::Command, name: &str, folder: &Path) -> Result<(), Failure> {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let name = format!("{name}-{}", sub.get_name());
+        write_file(&folder.join(format!("{name}.1")), &page(sub, &name)?)?;
+        write_pages(sub, &name, folder)?;
+    }
+    Ok(())
 }
 
 fn page(command: &clap::Command, title: &str) -> Result<Vec<u8>, Failure> {

@@ -11,6 +11,8 @@ pub mod completions;
 pub mod demo;
 pub mod fit;
 pub mod hold;
+#[cfg(feature = "report")]
+pub mod import;
 pub mod inspect;
 #[cfg(feature = "report")]
 pub mod man;

@@ -15,7 +15,7 @@ use jetpace_tables::units::{Milliamps, Millivolts, Milliwatts, Nanos};
 pub(crate) use faster::pace;
 pub use faster::sample_faster;
 pub use find::find;
-pub use module::Total;
+pub use module::{Total, module_total};
 pub use pace::PowerPace;
 pub use period::conversion_period;
 

@@ -70,6 +70,12 @@ const INPUTS: [&str; 3] = ["VDD_IN", "POM_5V_IN", "VIN"];
 const SUMS: [&[&str]; 2] =
     [&["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"], &["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"]];
 
+/// Labels whose power adds up to the module's, out of those that are there.
+pub fn module_total(there: impl Fn(&str) -> bool) -> Option<Vec<&'static str>> {
+    let input = INPUTS.into_iter().find(|label| there(label)).map(|input| vec![input]);
+    input.or_else(|| SUMS.iter().find(|sum| sum.iter().all(|label| there(label))).map(|sum| sum.to_vec()))
+}
+
 impl Place {
     fn is_here(&self, monitor: &Monitor, soc: Option<&str>) -> bool {
         let address = |device: &str| device.split_once('-').map(|(_, address)| address.to_owned());

@@ -7,6 +7,8 @@ mod write;
 pub use read::{parse, read};
 pub use remarks::remarks;
 pub use write::SweepWriter;
+#[cfg(feature = "report")]
+pub use write::whole;
 
 /// What the first line of a sweep that jetpace wrote begins with.
 const MAGIC: &str = "# jetpace-sweep 1";

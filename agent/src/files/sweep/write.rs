@@ -62,6 +62,13 @@ impl SweepWriter {
     }
 }
 
+/// A whole sweep as text.
+#[cfg(feature = "report")]
+pub fn whole(sweep: &Sweep) -> String {
+    let rows: String = sweep.rows.iter().map(|row| line(row, &[])).collect();
+    start(sweep, &[]) + &rows
+}
+
 /// The first two lines.
 fn start(head: &Sweep, rails: &[&str]) -> String {
     let mut text = MAGIC.to_owned();
