@@ -82,7 +82,8 @@ mod tests {
         assert_eq!(power_at("612MHz=8.1"), Ok((clock, Power::Watts(8.1))));
         assert_eq!(power_at("612MHz=8.1 W"), Ok((clock, Power::Watts(8.1))));
         assert_eq!(power_at("612MHz=a.log"), Ok((clock, Power::Log(PathBuf::from("a.log")))));
-        for (text, said) in [("612MHz=", "behind ="), ("612MHz", "CLOCK="), ("612MHz=8100", "0..1000 W"), ("x=1", "x")]
+        for (text, said) in
+            [("612MHz=", "behind ="), ("612MHz", "CLOCK="), ("612MHz=8100", "0..1000 W"), ("x=1", "not a clock")]
         {
             let why = power_at(text).unwrap_err();
             assert!(why.contains(said), "{text}: {why}");

@@ -83,16 +83,17 @@ fn hertz(unit: &str) -> Option<f64> {
     })
 }
 
-/// A name's words in small letters: `gpu_freq_hz`, `latency (ms)` and `latencyMs` alike.
+/// A name's words in small letters: `gpu_freq_hz`, `latency (ms)` and `latencyMs` alike. One small letter is a unit's: `kHz`,
+/// `mW`.
 fn parts(header: &str) -> Vec<String> {
     let mut spaced = String::new();
-    let mut before = ' ';
+    let mut small = 0;
     for c in header.chars() {
-        if before.is_lowercase() && c.is_uppercase() {
+        if small > 1 && c.is_uppercase() {
             spaced.push(' ');
         }
         spaced.push(c);
-        before = c;
+        small = if c.is_lowercase() { small + 1 } else { 0 };
     }
     let words = spaced.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
     words.map(str::to_lowercase).collect()
@@ -139,6 +140,8 @@ mod tests {
             ("clocks.max.graphics [MHz]", None),
             ("cpu_freq_hz", Some((What::Cpu, Some(1.0)))),
             ("gpuClockMHz", Some((What::Clock, Some(1e6)))),
+            ("clock_kHz", Some((What::Clock, Some(1e3)))),
+            ("power [mW]", Some((What::Power, Some(1e-3)))),
             ("latencyMs", Some((What::Time, Some(1e-3)))),
             ("latency [\u{b5}s]", Some((What::Time, Some(1e-6)))),
             ("latency_ms_mean", Some((What::Time, Some(1e-3)))),
