@@ -12,6 +12,7 @@ use clap::Arg;
 #[cfg(feature = "report")]
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Parser, Subcommand};
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Network;
 
 use crate::commands;
@@ -130,6 +131,12 @@ pub enum BoardArg {
 pub fn above_zero(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number")?;
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err("not above zero".to_owned()) }
+}
+
+/// Frames a second on the command line, as the time from one to the next.
+pub fn period_of_rate(text: &str) -> Result<Nanos, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number")?;
+    if rate.is_finite() && rate > 0.0 { Ok(Nanos::from_secs_f64(1.0 / rate)) } else { Err("not above zero".to_owned()) }
 }
 
 /// Power on the command line, in the range of a sweep.

@@ -38,11 +38,14 @@ pub struct Args {
     /// The model that `fit` made
     model: PathBuf,
     /// Latest end of a frame, from its start; by default the period, where that is given
-    #[arg(long, value_name = "TIME", required_unless_present = "period")]
+    #[arg(long, value_name = "TIME", required_unless_present_any = ["period", "fps"])]
     deadline: Option<Nanos>,
     /// Time between frame starts; by default the deadline
     #[arg(long, value_name = "TIME")]
     period: Option<Nanos>,
+    /// Frames a second: the period in other words
+    #[arg(long, value_name = "RATE", conflicts_with = "period", value_parser = crate::args::period_of_rate)]
+    fps: Option<Nanos>,
     /// What is to be least: energy under the deadline, time under an energy, or energy times time
     #[cfg(feature = "report")]
     #[arg(long, value_enum, default_value_t = Least::Energy)]
@@ -336,9 +339,13 @@ impl Args {
         self.sizes().last().map_or(Size(self.size), |largest| largest.size)
     }
 
+    fn period(&self) -> Option<Nanos> {
+        self.period.or(self.fps)
+    }
+
     fn deadline(&self) -> Nanos {
-        // One of the two is required.
-        self.deadline.or(self.period).unwrap_or_default()
+        // One of them is required.
+        self.deadline.or(self.period()).unwrap_or_default()
     }
 
     /// The problem with the deadline that was asked for, which `made` has replaced by the one that it reaches.
@@ -354,7 +361,7 @@ impl Args {
             size: self.largest(),
             leads: self.sizes().is_empty(),
             deadline: self.deadline(),
-            period: self.period.unwrap_or(self.deadline()),
+            period: self.period().unwrap_or(self.deadline()),
             risk: self.risk,
             idle_w: self.idle_w,
             settle: self.settle,
