@@ -5,8 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jetpace_devfreq::board::Gpu;
 use jetpace_devfreq::guard::{Store, Written};
-use jetpace_devfreq::nodes::{NodeHandle, Nodes, SysfsRoot};
+use jetpace_devfreq::needs;
+use jetpace_devfreq::nodes::{Access, NodeHandle, Nodes, SysfsRoot};
+use jetpace_tables::units::Hertz;
 
 /// A machine whose writes may be noted only. Each is then taken to succeed and the GPU's clock to follow, so the
 /// command goes on as it would; a state file that is there is read, and none is written or removed.
@@ -37,6 +40,8 @@ struct Notes {
     /// State files as they would be by now; `None` where one would be removed.
     files: Vec<(PathBuf, Option<String>)>,
     clock: Option<String>,
+    /// What heat lets the clock be at most.
+    heat: Option<u64>,
     text: String,
 }
 
@@ -64,6 +69,15 @@ impl<N: Clone> DryRun<N> {
         Self::new(self.inner.clone(), devfreq)
     }
 
+    /// The same on a GPU that is hot: no write of ours lifts the clock or the bound above what heat allows.
+    #[must_use]
+    pub fn under_heat(self, gpu: &Gpu) -> Self {
+        if let Some(mut notes) = self.notes() {
+            notes.heat = gpu.max.at().filter(|_| gpu.throttled && gpu.shows_heat).map(Hertz::get);
+        }
+        self
+    }
+
     /// A line about what the next writes are for.
     pub fn comment(&self, what: &str) {
         if let Some(mut notes) = self.notes() {
@@ -80,10 +94,33 @@ impl<N: Clone> DryRun<N> {
     fn notes(&self) -> Option<MutexGuard<'_, Notes>> {
         self.notes.as_ref().map(|notes| notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl<N: Nodes + Clone> DryRun<N> {
+    /// What opening a node for writing would answer; one that comes with its governor is root's as those beside it are.
+    fn may_write(&self, path: &Path) -> io::Result<()> {
+        let there = self.inner.mode(path).is_ok() || self.noted(path).is_none();
+        let asked = if there {
+            path.to_owned()
+        } else {
+            self.notes().map(|notes| notes.devfreq.join("governor")).unwrap_or_default()
+        };
+        self.inner.access(&asked, Access::Write)
+    }
 
     /// What a node would hold by now, where that is known.
     fn noted(&self, path: &Path) -> Option<String> {
-        self.notes()?.noted(path)
+        let notes = self.notes()?;
+        let noted = notes.noted(path)?;
+        let (clock, bound) = (notes.devfreq.join("cur_freq"), notes.devfreq.join("max_freq"));
+        if path == clock {
+            // A node that is gone is gone in a dry run, too.
+            self.inner.read(path).ok()?;
+        } else if path != bound {
+            return Some(noted);
+        }
+        let within = notes.heat.zip(noted.parse::<u64>().ok()).map(|(heat, noted)| heat.min(noted).to_string());
+        Some(within.unwrap_or(noted))
     }
 }
 
@@ -137,12 +174,16 @@ impl<N: Nodes + Clone> Nodes for DryRun<N> {
         if self.notes.is_none() {
             return self.inner.open(path).map(Handle::Real);
         }
-        self.mode(path)?;
+        self.may_write(path)?;
         Ok(Handle::Dry(self.clone(), path.to_owned()))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Handle<N>> {
-        if self.notes.is_none() { self.inner.open_to_read(path).map(Handle::Real) } else { self.open(path) }
+        if self.notes.is_none() {
+            return self.inner.open_to_read(path).map(Handle::Real);
+        }
+        self.mode(path)?;
+        Ok(Handle::Dry(self.clone(), path.to_owned()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -156,6 +197,14 @@ impl<N: Nodes + Clone> Nodes for DryRun<N> {
     fn mode(&self, path: &Path) -> io::Result<u32> {
         if self.noted(path).is_some() { Ok(0o100_644) } else { self.inner.mode(path) }
     }
+
+    fn access(&self, path: &Path, access: Access) -> io::Result<()> {
+        self.inner.access(path, access)
+    }
+
+    fn is_read_only(&self, path: &Path) -> bool {
+        self.inner.is_read_only(path)
+    }
 }
 
 impl<N: Nodes + Store + Clone> Store for DryRun<N> {
@@ -164,13 +213,7 @@ impl<N: Nodes + Store + Clone> Store for DryRun<N> {
     fn load(&self, path: &Path) -> io::Result<String> {
         match self.notes().and_then(|notes| get(&notes.files, path).cloned()) {
             Some(noted) => noted.ok_or_else(|| io::ErrorKind::NotFound.into()),
-            // A state that this user may not read is one that this user's real run would be refused for; here it is none.
-            None => match self.inner.load(path) {
-                Err(e) if self.notes.is_some() && e.kind() == io::ErrorKind::PermissionDenied => {
-                    Err(io::ErrorKind::NotFound.into())
-                }
-                loaded => loaded,
-            },
+            None => self.inner.load(path),
         }
     }
 
@@ -200,11 +243,14 @@ impl<N: Nodes + Store + Clone> Store for DryRun<N> {
         self.inner.written_before(path)
     }
 
-    /// The machine's own lock also in a dry run, so that what another instance would make fail fails there, too. But
-    /// a lock file that is not there yet, or not this user's to open, is left alone.
+    /// The machine's own lock also in a dry run, so that what another instance, or a missing permission, would make fail
+    /// fails there, too. But a lock file that is not there yet is not made.
     fn lock(&self, path: &Path) -> io::Result<Result<Self::Lock, u32>> {
-        if self.notes.is_some() && self.inner.load(path).is_err() {
-            return Ok(Ok(None));
+        if self.notes.is_some() {
+            needs::may_keep_state(&self.inner)?;
+            if self.inner.load(path).is_err() {
+                return Ok(Ok(None));
+            }
         }
         Ok(self.inner.lock(path)?.map(Some))
     }

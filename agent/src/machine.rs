@@ -66,6 +66,11 @@ impl BoardArg {
         }
     }
 
+    /// Where the daemon is looked for that this machine's clock can be leased from.
+    pub fn daemon(&self) -> Option<PathBuf> {
+        std::env::var_os(wire::SOCKET_VARIABLE).map(PathBuf::from).or_else(|| self.socket())
+    }
+
     /// What programs that run on this machine are to find in their environment.
     pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         match self {

@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 
 use jetpace_tables::units::{Hertz, Nanos};
 
+/// What to do where a node is not this user's to write: the one remedy that every command names.
+pub const LEASE: &str = "run it as root, or lease the clock from `jetpace serve`, which runs as root (`jetpace probe --fix` \
+                         prints the lines that set that up)";
+
+/// The same where nobody may write, root neither.
+pub const READ_ONLY: &str = "it is mounted read-only, which root cannot change from inside: mount /sys writable (docker: \
+                             --privileged or -v /sys:/sys; systemd: no ProtectKernelTunables), or lease the clock from \
+                             `jetpace serve` outside (mount /run/jetpace-clients)";
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -62,12 +71,14 @@ pub enum Error {
         /// What speaks against it.
         why: String,
     },
-    /// Heat hides the user's bound, and only ways that write a bound would fix the clock.
+    /// The user's bound is hidden, and only ways that write a bound would fix the clock.
     #[error(
-        "the user's bound on the GPU's clock cannot be known while heat holds it down, and a bound that is not known \
-         cannot be put back: {tried}; wait until the GPU is cooler, or let nvpmodel set a mode"
+        "the user's bound on the GPU's clock cannot be known {why}, and a bound that is not known cannot be put back: {tried}; \
+         wait until it can (until the GPU is cooler), or let nvpmodel set a mode"
     )]
     BoundUnknown {
+        /// What hides it.
+        why: &'static str,
         /// Each way that leaves the bound alone and why it does not work.
         tried: String,
     },
@@ -184,13 +195,8 @@ impl Error {
 /// daemon.
 fn remedy(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            Some("run it as root, or run `jetpace serve` as root and lease the clock from it (group of its socket)")
-        }
-        io::ErrorKind::ReadOnlyFilesystem => Some(
-            "it is mounted read-only, which root cannot change from inside: mount /sys writable (docker: --privileged or -v \
-             /sys:/sys; systemd: no ProtectKernelTunables)",
-        ),
+        io::ErrorKind::PermissionDenied => Some(LEASE),
+        io::ErrorKind::ReadOnlyFilesystem => Some(READ_ONLY),
         _ => None,
     }
 }

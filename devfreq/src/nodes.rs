@@ -6,6 +6,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
+
 /// No node is longer; a longer file is not a node and is not read to its end.
 pub const LONGEST_NODE: u64 = 64 * 1024;
 
@@ -39,8 +43,37 @@ pub trait Nodes {
     /// Where a path leads behind all links.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
 
-    /// The permission bits, for saying what a user would have to be granted.
+    /// The permission bits.
     fn mode(&self, path: &Path) -> io::Result<u32>;
+
+    /// Whether the calling process may do something to a node, as the kernel answers it. Where there is no kernel everybody
+    /// may what the node's mode lets its owner do.
+    ///
+    /// # Errors
+    /// As the kernel's: `PermissionDenied`, `ReadOnlyFilesystem`, `NotFound`.
+    fn access(&self, path: &Path, access: Access) -> io::Result<()> {
+        let bit = match access {
+            Access::Read => 0o400,
+            Access::Write | Access::Own => 0o200,
+        };
+        if self.mode(path)? & bit != 0 { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+
+    /// Whether a node lies on a mount on which nobody may write.
+    fn is_read_only(&self, _path: &Path) -> bool {
+        false
+    }
+}
+
+/// What a process may want to do to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read it.
+    Read,
+    /// To write it, or to make something in it.
+    Write,
+    /// To change it as its owner.
+    Own,
 }
 
 /// An open node. A node of a device that was unbound, or of a governor that was switched away, answers `ENODEV` for
@@ -169,6 +202,25 @@ impl Nodes for SysfsRoot {
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
         Ok(fs::metadata(self.inside(path)?)?.mode())
+    }
+
+    fn access(&self, path: &Path, access: Access) -> io::Result<()> {
+        let place = self.inside(path)?;
+        let flags = match access {
+            Access::Read => AccessFlags::R_OK,
+            Access::Write => AccessFlags::W_OK,
+            Access::Own => match fs::metadata(&place)?.uid() == geteuid().as_raw() {
+                true => AccessFlags::W_OK,
+                false => return Err(io::ErrorKind::PermissionDenied.into()),
+            },
+        };
+        // As the effective user: the call without a flag would ask for the real one.
+        Ok(faccessat(AT_FDCWD, &place, flags, AtFlags::AT_EACCESS)?)
+    }
+
+    fn is_read_only(&self, path: &Path) -> bool {
+        let flags = self.inside(path).ok().and_then(|place| statvfs(&place).ok()).map(|mount| mount.flags());
+        flags.is_some_and(|flags| flags.contains(FsFlags::ST_RDONLY))
     }
 }
 

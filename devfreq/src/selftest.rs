@@ -8,7 +8,7 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
-use crate::board::Board;
+use crate::board::{Board, STOCK};
 use crate::gpu::Way;
 use crate::nodes::Nodes;
 use crate::text;
@@ -37,6 +37,9 @@ pub struct Report {
     pub kernel: Option<String>,
     /// The board's digest; `None` where no GPU was found.
     pub digest: Option<String>,
+    /// Whether no GPU was found because there is none whose clock could be set, and not because a node is broken.
+    #[serde(skip)]
+    pub unsupported: bool,
     /// The checks.
     pub checks: Vec<Check>,
 }
@@ -55,11 +58,10 @@ impl Report {
 
 /// Checks without which nothing that jetpace does can be relied on. The others say which way it will go, or what it
 /// will not know.
-const RELIED_ON: [&str; 8] = [
+const RELIED_ON: [&str; 7] = [
     "gpu-found",
     "clocks-ascending",
     "floor-below-bound",
-    "bound-listed",
     "emc-within-cap",
     "rails-read",
     "rails-not-negative",
@@ -83,11 +85,13 @@ pub fn run<N: Nodes + Clone>(nodes: &N, timer: impl Timer, rounds: usize) -> Rep
             checks.extend(heat(nodes, &board));
             checks.extend(rails::checks(nodes, timer, &board, rounds));
             let identity = board.identity.clone();
-            Report { format: 1, part: identity.part, l4t: identity.l4t, kernel, digest: Some(board.digest()), checks }
+            let (part, l4t, digest) = (identity.part, identity.l4t, Some(board.digest()));
+            Report { format: 1, part, l4t, kernel, digest, unsupported: false, checks }
         }
         Err(e) => {
             let checks = vec![check("gpu-found", false, e.to_string())];
-            Report { format: 1, part: None, l4t: None, kernel, digest: None, checks }
+            let unsupported = e.is_unsupported();
+            Report { format: 1, part: None, l4t: None, kernel, digest: None, unsupported, checks }
         }
     }
 }
@@ -109,19 +113,16 @@ fn clocks<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
     let current = text::hertz(nodes, &gpu.node("cur_freq"));
     let listed = current.as_ref().ok().map(|current| gpu.clocks.contains(current));
     let current = current.map_or_else(|e| e.to_string(), |current| current.to_string());
-    let bounds = match (gpu.min, gpu.max) {
-        (Some(min), Some(max)) => Some(min <= max),
-        _ => None,
-    };
+    let bounds = gpu.min.at().zip(gpu.max.at()).map(|(min, max)| min <= max);
     vec![
         check("clocks-ascending", raw == gpu.clocks, megahertz(&raw)),
         check("clocks-in-whole-khz", whole, format!("{} clocks", gpu.clocks.len())),
         check("current-clock-listed", listed, current),
-        check("floor-below-bound", bounds, format!("{} to {}", or_none(gpu.min), or_none(gpu.max))),
+        check("floor-below-bound", bounds, format!("{} to {}", gpu.min, gpu.max)),
         check(
             "bound-listed",
-            gpu.max.map(|max| gpu.clocks.contains(&max)),
-            format!("{}, the user's bound {}, cap {}", or_none(gpu.max), gpu.user, gpu.cap),
+            gpu.max.at().map(|max| gpu.clocks.contains(&max)),
+            format!("{}, the user's bound {}, cap {}", gpu.max, gpu.user, gpu.cap),
         ),
         check(
             "bound-as-claimed",
@@ -130,11 +131,6 @@ fn clocks<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
         ),
         check("held-down", None, or_nothing(&board.bounds_in_words(nodes))),
     ]
-}
-
-/// A bound or its absence.
-fn or_none(clock: Option<Hertz>) -> String {
-    clock.map_or_else(|| "none".to_owned(), |clock| clock.to_string())
 }
 
 fn or_nothing(said: &[String]) -> String {
@@ -146,7 +142,7 @@ fn ways<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
     let mut checks = vec![
         check(
             "stock-governor",
-            gpu.governor == "nvhost_podgov" && gpu.fixed_governor().is_none(),
+            gpu.stock_governor() == Some(STOCK),
             gpu.fixed_governor().unwrap_or_else(|| gpu.governor.clone()),
         ),
         check("governors", None, gpu.governors.join(" ")),

@@ -131,6 +131,16 @@ fn what_probe_prints_of_every_board_is_named() {
     let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/boards");
     let recorded = fs::read_dir(boards).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let recorded = recorded.map(|path| format!("probe --json --board {}", path.display()));
+    // One on which the caller may not do everything, root neither.
+    let copy = tempfile::tempdir().unwrap();
+    let refused = crate::on_disk::board(copy.path());
+    let state = refused.join("run/jetpace");
+    fs::create_dir(&state).unwrap();
+    match nix::unistd::geteuid().is_root() {
+        true => std::os::unix::fs::chown(&state, Some(1), Some(1)).unwrap(),
+        false => fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap(),
+    }
+    let recorded = recorded.chain([format!("probe --json --board {}", refused.display())]);
     let lines = recorded.chain(["tx2", "orin-nano"].map(|name| format!("probe --json --board sim:{name}")));
     agree("`probe --json`", &lines.map(|line| document(&line)).collect::<Vec<_>>());
 }

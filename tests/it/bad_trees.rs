@@ -248,7 +248,7 @@ fn a_bad_state_file_is_set_aside_and_the_bounds_are_nvpmodels() {
         assert_eq!(fs::read_to_string(&stranger).unwrap(), "/sbin/hotplug\n", "{what}: written");
         let after = Board::discover(&nodes).unwrap().gpu;
         assert!(bounds.is_some_and(|bounds| bounds.failed.is_empty()), "{what}");
-        assert_eq!((after.min, after.max), (Some(gpu.clocks[0]), Some(Hertz::new(408_000_000))), "{what}");
+        assert_eq!((after.min.at(), after.max.at()), (Some(gpu.clocks[0]), Some(Hertz::new(408_000_000))), "{what}");
         assert!(Guard::take(nodes).is_ok(), "{what}: locked out");
     }
     for kind in [Harm::Fifo, Harm::Folder, Harm::Loop, Harm::LeadsOut, Harm::Huge] {

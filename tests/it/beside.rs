@@ -86,7 +86,8 @@ impl log::Log for Reports {
     fn flush(&self) {}
 }
 
-fn reported() -> String {
+/// What this thread has reported since it was asked before.
+pub fn reported() -> String {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Reports).unwrap();

@@ -239,6 +239,29 @@ fn a_calibration_that_was_cut_off_goes_on() {
 }
 
 #[test]
+fn the_end_of_a_throttle_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::new("orin-nano-super", 1).unwrap();
+    let settings = Settings { frames: 400, spacing: Nanos::ZERO, passes: 1, changes: 0, ..short(&board) };
+    let subject = subject(&board);
+    board.set_ambient(MilliCelsius::new(110_000));
+    let mut timer = board.timer();
+    timer.sleep_until(Nanos::from_millis(120_000));
+    let throttled = |now| jetpace_devfreq::board::Board::discover(&board.nodes()).is_ok_and(|b| b.gpu.throttled == now);
+    assert!(throttled(true), "the board is hot");
+    // From here on it cools down, which takes a while.
+    board.set_ambient(MilliCelsius::new(25_000));
+    let path = dir.path().join("hot.csv");
+    let before = timer.now();
+    let done = subject.calibrate(&path, &settings, &Stop::never(), &mut |_| {}).unwrap();
+    assert!(throttled(false) && timer.now() > before);
+    assert!(done.measured > 0);
+    let reasons: Vec<String> = sweep::read(&path).unwrap().rows.into_iter().map(|row| row.rejected).collect();
+    let hot = reasons.iter().filter(|why| *why == "throttled" || why.starts_with("clock not held")).count();
+    assert_eq!(hot, 0, "measured under heat: {:?}", reasons.iter().find(|why| !why.is_empty()));
+}
+
+#[test]
 fn rows_that_heat_spoilt_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let board = Board::new("orin-nano-super", 1).unwrap();

@@ -1,11 +1,12 @@
 //! Boards in the states that users have shown: edits on a recorded board, and what is right there. Each stands for a kind
 //! of fault, so each is tried on several boards and releases.
 
+use jetpace::calibrate::{self, Settings};
 use jetpace_devfreq::Error;
-use jetpace_devfreq::board::{Board, UserBound};
+use jetpace_devfreq::board::{Board, Bound};
 use jetpace_devfreq::gpu::{self, GpuNode, Way};
 use jetpace_devfreq::guard::Guard;
-use jetpace_devfreq::rails::Total;
+use jetpace_devfreq::rails::{PowerPace, Total};
 use jetpace_devfreq::sim::tree::Tree;
 use jetpace_tables::hw::{GpuClock, PowerOf, RailRole};
 use jetpace_tables::units::Hertz;
@@ -35,7 +36,7 @@ fn hot(name: &str, kind: &str, max: &str) -> Edited {
 
 #[test]
 fn heats_bound_is_never_the_users() {
-    use UserBound::{At, Open, Unknown};
+    use Bound::{At, Open, Unknown};
     for (board, user, cap) in [
         (hot(SUPER, "gpu-throttle-alert", "510000000").mode(2), Open, mhz(1020)),
         (hot(SUPER, "gpu-throttle-alert", "510000000").mode(1), At(mhz(918)), mhz(918)),
@@ -139,6 +140,18 @@ fn a_container_is_told_what_to_mount() {
         let text = missing(&board);
         assert!(text.contains("digest hangs on") && text.contains("mount /etc/nv_tegra_release"), "{name}: {text}");
     }
+    // One of the files alone makes another identity, too, and is named alone.
+    for (name, path) in [
+        ("xavier-nx-r35.5", "/etc/nv_tegra_release"),
+        ("nano-r32.7", "/var/lib/nvpmodel"),
+        ("thor-r38.2", "/etc/nvpmodel.conf"),
+    ] {
+        let board = Edited::new(name).remove(path);
+        assert_ne!(board.board().digest(), Edited::new(name).board().digest(), "{name} {path}");
+        let text = missing(&board);
+        assert!(text.contains(&format!("in a container mount {path} into it")), "{name}: {text}");
+    }
+    assert!(!missing(&Edited::new("tx2-r32.7")).contains("container"));
 }
 
 #[test]
@@ -177,6 +190,10 @@ fn a_locked_clock_and_a_fixed_governor_are_told() {
             assert!(said(&fixed).contains(&format!("governor {governor}, left by someone")), "{}", said(&fixed));
         }
         assert_eq!(Edited::new(name).board().gpu.fixed_governor(), None);
+        assert_eq!(Edited::new(name).board().gpu.stock_governor(), Some("nvhost_podgov"));
+        let other = Edited::new(name).gpu("governor", "simple_ondemand");
+        assert_eq!(other.board().gpu.stock_governor(), None);
+        assert!(said(&other).contains("simple_ondemand, set by someone"), "{}", said(&other));
     }
     let device = "/sys/devices/platform/17000000.ga10b/enable_3d_scaling";
     let off = Edited::new("agx-orin-r35.4").put(device, "0\n");
@@ -325,9 +342,55 @@ fn files_edited_elsewhere_lose_nothing_but_the_bad_part() {
         assert_eq!(found.identity, plain.identity, "{name}");
         assert_eq!(found.digest(), plain.digest(), "{name}");
     }
+    // Half a number is another number.
+    let half = |name: &str, end: &str| {
+        let text = std::fs::read_to_string(Edited::new(name).on_disk("/etc/nvpmodel.conf")).unwrap();
+        let at = text.find(end).unwrap() + end.len();
+        Edited::new(name).put("/etc/nvpmodel.conf", &text[..at])
+    };
+    for (name, end) in
+        [(SUPER, "ID=1 NAME=25W >\nGPU MIN_FREQ 0\nGPU MAX_FREQ 9180"), ("tx2-r32.7", "GPU MAX_FREQ 11220")]
+    {
+        let board = half(name, end);
+        let text = missing(&board);
+        assert!(text.contains("ends in the middle of a line"), "{name}: {text}");
+        assert_eq!(board.board().differs, None, "{name}");
+    }
     let list = Edited::new(SUPER).gpu("available_frequencies", "306000000 408000000 5l0000000 612000000");
     assert_eq!(list.board().gpu.clocks, [306, 408, 612].map(mhz));
     assert!(missing(&list).contains("5l0000000"), "{}", missing(&list));
+}
+
+#[test]
+fn a_node_that_is_gone_or_holds_garbage_is_unknown_and_the_rest_is_told() {
+    for name in ["orin-nx-16gb-r35.3", "nano-r32.7", "thor-r38.2"] {
+        let node = Edited::new(name).board().gpu.node("max_freq").to_string_lossy().into_owned();
+        for board in [
+            Edited::new(name).remove(&node),
+            Edited::new(name).put(&node, ""),
+            Edited::new(name).put(&node, "4080000l0\n"),
+        ] {
+            let gpu = board.board().gpu;
+            assert_eq!((gpu.max, gpu.user), (Bound::Unknown, Bound::Unknown), "{name}");
+            // nvpmodel's mode says what is allowed where the node does not.
+            assert_eq!(gpu.cap, Edited::new(name).board().gpu.cap, "{name}");
+            assert!(missing(&board).contains("max_freq"), "{name}: {}", missing(&board));
+            assert!(said(&board).contains("max_freq does not tell it"), "{name}: {}", said(&board));
+            let tree = board.tree();
+            assert!(left(&tree, None).is_err(), "{name}: a bound that could not be put back was written over");
+            assert!(tree.log().iter().all(|entry| !entry.path.ends_with("max_freq")), "{name}");
+        }
+        let floor = Edited::new(name).gpu("min_freq", "low");
+        assert_eq!((floor.board().gpu.min, floor.board().gpu.is_locked()), (Bound::Unknown, false), "{name}");
+        let governor = Edited::new(name).gpu("governor", "");
+        assert_eq!(governor.board().gpu.stock_governor(), None);
+        assert!(missing(&governor).contains("so none could be put back"), "{name}: {}", missing(&governor));
+        for way in [Way::Userspace, Way::Performance] {
+            assert!(way.lacks(&governor.nodes(), &governor.board().gpu).is_some(), "{name} {way}");
+        }
+    }
+    let unnamed = Edited::new("agx-xavier-r32.7").put("/etc/nv_tegra_release", "R32.7.2\n");
+    assert!(missing(&unnamed).contains("/etc/nv_tegra_release names none"), "{}", missing(&unnamed));
 }
 
 #[test]
@@ -349,6 +412,17 @@ fn a_list_of_170_clocks_is_a_list() {
     let tree = Edited::new("thor-r38.2").gpu("available_frequencies", &list.join(" ")).tree();
     let board = Board::discover(&tree).unwrap();
     assert_eq!(board.gpu.clocks.len(), 170);
+    // Calibration visits as many as a table holds, both ends among them.
+    let measured = calibrate::measured(&board);
+    let highest = board.gpu.clocks.iter().rposition(|clock| *clock <= board.gpu.cap).unwrap();
+    assert_eq!((measured.len(), measured[0], measured[15]), (16, ClockIndex(0), ClockIndex(highest as u8)));
+    assert!(measured.windows(2).all(|pair| pair[0] < pair[1]));
+    let settings = Settings::usual(PowerPace::HWMON);
+    let changes = calibrate::steps(&settings, &measured);
+    let changes = changes.iter().filter(|step| matches!(step, calibrate::Step::Change { .. })).count();
+    assert_eq!(changes, 240 * settings.changes as usize);
+    let few = Edited::new("agx-xavier-r32.7").board();
+    assert_eq!(calibrate::measured(&few).len(), few.gpu.clocks.len());
     let (guard, _) = Guard::take(tree.clone()).unwrap();
     let mut gpu = GpuNode::open(tree.clone(), tree.timer(), &board, &guard, None).unwrap();
     for clock in [0, 84, 169, 12] {

@@ -258,7 +258,7 @@ fn a_panic_that_unwinds_puts_everything_back() {
     });
     assert!(unwound.join().is_err());
     let board = Board::discover(&SysfsRoot::new(folder.path())).unwrap();
-    assert_eq!((board.gpu.min.unwrap(), board.gpu.max.unwrap()), (board.gpu.clocks[0], board.gpu.clocks[1]));
+    assert_eq!((board.gpu.min.at().unwrap(), board.gpu.max.at().unwrap()), (board.gpu.clocks[0], board.gpu.clocks[1]));
     assert!(!SysfsRoot::new(folder.path()).on_disk(Path::new(STATE)).exists());
 }
 
@@ -268,11 +268,11 @@ fn the_panic_hooks_restore_needs_neither_drop_nor_lock() {
     let folder = tempfile::tempdir().unwrap();
     let (nodes, guard, gpu) = held(folder.path());
     let board = Board::discover(&nodes).unwrap();
-    assert_eq!(board.gpu.min, Some(board.gpu.clocks[1]));
+    assert_eq!(board.gpu.min.at(), Some(board.gpu.clocks[1]));
     assert!(matches!(guard::restore(&nodes), Err(jetpace_devfreq::Error::Busy { .. })), "the ordinary one is refused");
     assert!(matches!(guard::restore_own(&nodes).unwrap(), Leftover::Restored(_)));
     let board = Board::discover(&nodes).unwrap();
-    assert_eq!(board.gpu.min, Some(board.gpu.clocks[0]));
+    assert_eq!(board.gpu.min.at(), Some(board.gpu.clocks[0]));
     // What follows an abort is nothing at all.
     std::mem::forget((guard, gpu));
 }

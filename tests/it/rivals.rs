@@ -134,7 +134,7 @@ fn jetson_clocks_and_jtop_leave_no_clock_pinned_by_us() {
                     let log = tree.log();
                     let theirs = log.iter().find(|e| e.who == "jetson_clocks").map(|e| e.text.trim().to_owned());
                     let floor = read(&next, &board.gpu.node("min_freq"));
-                    let found = board.gpu.min.map(|min| min.get().to_string());
+                    let found = board.gpu.min.at().map(|min| min.get().to_string());
                     assert!(Some(&floor) == found.as_ref() || Some(&floor) == theirs.as_ref(), "{floor} {context}");
                 }
             }
@@ -185,7 +185,7 @@ fn a_throttled_bound_is_neither_the_cap_nor_written_back() {
         let low = Hertz::new(510_000_000);
         tree.outside(|outside| outside.throttle(Some(low)));
         let board = Board::discover(&tree).unwrap();
-        assert_eq!((board.gpu.max, board.gpu.cap), (Some(low), Hertz::new(918_000_000)), "nvpmodel's 25W");
+        assert_eq!((board.gpu.max.at(), board.gpu.cap), (Some(low), Hertz::new(918_000_000)), "nvpmodel's 25W");
         let (guard, _) = Guard::take(tree.clone()).unwrap();
         // While it lasts no way can raise the clock to the cap.
         let opened = GpuNode::open(tree.clone(), tree.timer(), &board, &guard, Some(way));

@@ -28,7 +28,7 @@ pub use book::Book;
 pub use observe::Observed;
 pub use steps::{Step, steps};
 pub use surroundings::Surroundings;
-pub use to_file::{Done, Subject};
+pub use to_file::{Done, Subject, measured};
 
 /// How much is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +145,15 @@ pub struct Calibration<B: Bench> {
     pub surroundings: B::Surroundings,
     /// Asked between measurements.
     pub stop: Stop,
+    /// For how long, all in all, it is waited for heat to let the clock go.
+    pub patience: Nanos,
 }
+
+/// Heat's end is waited for so long, all in all: a board that stays hot is measured all the same, and its rows left out.
+pub(super) const PATIENCE: Nanos = Nanos::from_millis(15 * 60_000);
+
+/// How often it is looked whether heat has let go.
+pub(super) const COOLING: Nanos = Nanos::from_millis(1_000);
 
 /// How far a calibration is.
 #[derive(Clone, Copy, Debug)]
@@ -205,10 +213,30 @@ impl<B: Bench> Calibration<B> {
 
     /// Holds a clock and waits until it runs. Whether it is held shows afterwards, when [`Self::spoilt`] looks.
     fn hold(&mut self, clock: ClockIndex) -> Result<(), Failure> {
+        self.wait_for_heat()?;
         // Asleep, the GPU of an R32 board takes no clock.
         self.nudge()?;
         self.gpu.pin(clock).map_err(Failure::failed)?;
         self.wait(SETTLED);
+        Ok(())
+    }
+
+    /// Waits until heat lets the clock go, as long as there is patience left.
+    fn wait_for_heat(&mut self) -> Result<(), Failure> {
+        if self.patience == Nanos::ZERO || !self.surroundings.throttled() {
+            return Ok(());
+        }
+        log::warn!("heat holds the clock down: waiting until it lets go");
+        while self.surroundings.throttled() {
+            if self.patience == Nanos::ZERO {
+                log::warn!("heat has not let go for {PATIENCE}; what is measured under it is left out");
+                return Ok(());
+            }
+            self.go_on()?;
+            self.wait(COOLING);
+            self.patience = self.patience.saturating_sub(COOLING);
+        }
+        log::warn!("heat has let go: going on");
         Ok(())
     }
 
@@ -229,6 +257,8 @@ impl<B: Bench> Calibration<B> {
             return Ok(format!("clock not held: {runs} instead of {wanted}"));
         }
         if self.surroundings.throttled() {
+            // What comes next is not to be spoilt, too.
+            self.wait_for_heat()?;
             return Ok("throttled".to_owned());
         }
         let now = self.surroundings.emc();

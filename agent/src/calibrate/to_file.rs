@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 
-use jetpace_devfreq::board::Board;
+use jetpace_devfreq::board::{Board, Bound};
 use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{Guard, Store, log_foreign};
 use jetpace_devfreq::mem::MemNode;
@@ -12,10 +12,11 @@ use jetpace_devfreq::rails::{PowerPace, Rails, sample_faster};
 use jetpace_devfreq::surroundings::BoardSurroundings;
 use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, PowerOf, Timer};
 use jetpace_tables::sample::{Row, Sweep};
+use jetpace_tables::table::MAX_CLOCKS;
 use jetpace_tables::units::Hertz;
 use jetpace_tables::work::ClockIndex;
 
-use super::{Bench, Book, Calibration, EmcAsk, Progress, Settings};
+use super::{Bench, Book, COOLING, Calibration, EmcAsk, PATIENCE, Progress, Settings};
 use crate::failure::{Failure, Reason};
 use crate::files::sweep::SweepWriter;
 use crate::signals::Stop;
@@ -70,6 +71,16 @@ pub struct Done {
     pub rejected: usize,
 }
 
+/// The clocks of a board that are measured: those up to the cap, and of more than a table holds as many as that, from the lowest
+/// to the highest: every visit of a clock takes its time, and a change is measured for every pair.
+pub fn measured(board: &Board) -> Vec<ClockIndex> {
+    let allowed = board.gpu.clocks.iter().filter(|clock| **clock <= board.gpu.cap).count();
+    let places = allowed.min(MAX_CLOCKS);
+    let place = |i: usize| if places < allowed { (i * (allowed - 1) + (places - 1) / 2) / (places - 1) } else { i };
+    // At most 255 clocks are listed.
+    (0..places).map(|i| ClockIndex(place(i) as u8)).collect()
+}
+
 impl<N, R, Q, T> Subject<N, R, Q, T>
 where
     N: Nodes + Store + Clone,
@@ -82,11 +93,9 @@ where
         Settings::usual(PowerPace::of(&self.board.rails))
     }
 
-    /// The clocks that may be used: those up to the cap.
+    /// The clocks that are measured.
     pub fn clocks(&self) -> Vec<ClockIndex> {
-        let allowed = self.board.gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= self.board.gpu.cap);
-        // At most 255 clocks are listed.
-        allowed.map(|(index, _)| ClockIndex(index as u8)).collect()
+        measured(&self.board)
     }
 
     /// Calibrates into a file; goes on with it where it is there already.
@@ -95,15 +104,17 @@ where
     /// What the machine or the file says, and a signal; the rows measured by then are in the file, and the clocks are
     /// given back.
     pub fn calibrate(
-        self,
+        mut self,
         path: &Path,
         settings: &Settings,
         stop: &Stop,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Done, Failure> {
+        self.wait_for_the_bound(stop)?;
         let rails: Vec<&str> = self.board.rails.iter().map(|rail| rail.name.as_str()).collect();
         let (mut writer, there) = SweepWriter::open(path, &self.head(settings), &rails)?;
         let clocks = self.clocks();
+        self.say_which(&clocks);
         match PowerOf::told_by(self.board.rails.iter().map(|rail| rail.role)) {
             Some((of, _)) if of.is_module() => {}
             Some((of, _)) => {
@@ -131,6 +142,7 @@ where
             timer: self.timer,
             surroundings: BoardSurroundings::new(self.nodes, self.board),
             stop: stop.clone(),
+            patience: PATIENCE,
         };
         let mut done = Done { there: there.rows.len(), measured: 0, rejected: 0 };
         let mut write = |row: &Row| {
@@ -155,6 +167,35 @@ where
         measured?;
         writer.finish()?;
         Ok(done)
+    }
+
+    fn say_which(&self, clocks: &[ClockIndex]) {
+        let all = &self.board.gpu.clocks;
+        if clocks.len() < all.iter().filter(|clock| **clock <= self.board.gpu.cap).count() {
+            let megahertz = |clock: &ClockIndex| all.get(clock.index()).map(|hz| format!("{}", hz.get() as f64 / 1e6));
+            let which: Vec<String> = clocks.iter().filter_map(megahertz).collect();
+            let (some, many) = (clocks.len(), all.len());
+            log::warn!("{some} of {many} clocks are measured, the fit tells of the others: {} MHz", which.join(" "));
+        }
+    }
+
+    /// Where heat hides the user's bound, waits until it lets go: without it neither the clocks to measure nor what is to be
+    /// put back are known.
+    fn wait_for_the_bound(&mut self, stop: &Stop) -> Result<(), Failure> {
+        let hidden = |board: &Board| board.gpu.user == Bound::Unknown && board.gpu.throttled;
+        if !hidden(&self.board) {
+            return Ok(());
+        }
+        log::warn!("heat holds the clock down and hides the user's bound: waiting until it lets go");
+        let until = self.timer.now().saturating_add(PATIENCE);
+        while hidden(&self.board) && self.timer.now() < until {
+            if stop.signal().is_some() {
+                return Err(Failure::failed("interrupted; nothing was measured"));
+            }
+            self.timer.sleep_until(self.timer.now().saturating_add(COOLING));
+            self.board = Board::discover(&self.nodes)?;
+        }
+        Ok(())
     }
 
     /// The memory's clocks to measure at, one after the other; `None` is unlocked.

@@ -242,7 +242,8 @@ where
     Q: BlockRunner,
     T: Timer + Clone,
 {
-    let dry = DryRun::new(subject.nodes.clone(), &subject.board.gpu.devfreq);
+    let gpu = &subject.board.gpu;
+    let dry = DryRun::new(subject.nodes.clone(), &gpu.devfreq).under_heat(gpu);
     let (guard, _) = Guard::take(dry.clone())?;
     if settings.fast_rails {
         dry.comment("power monitors convert as fast as they can");

@@ -1,6 +1,8 @@
 //! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate, while a command runs.
 
 mod events;
+mod holder;
+mod lease;
 mod pace;
 
 use std::ffi::OsString;
@@ -14,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jetpace_devfreq::board::Board;
-use jetpace_devfreq::gpu::{Changed, GpuNode, Heat, Way};
+use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::timer::Monotonic;
@@ -24,12 +26,14 @@ use jetpace_tables::work::ClockIndex;
 
 use crate::args::BoardArg;
 use crate::confine::{self, Cap, Needs};
-use crate::dry_run::ThisMachine;
+use crate::dry_run::DryRun;
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_text, say};
 use crate::runtime::wire;
 use crate::signals::Stop;
 use events::Events;
+use holder::Holder;
+use lease::Lease;
 use pace::Pace;
 
 /// How often the command, the cap and the signals are looked at.
@@ -86,7 +90,7 @@ impl Args {
         let machine = self.board.on_disk()?;
         let root = machine.nodes();
         if self.dry_run {
-            return self.print_writes(&root);
+            return print_text(&self.writes(&root, Monotonic::new())?);
         }
         let stop = Stop::install()?;
         guard::restore_on_panic(root.clone());
@@ -96,12 +100,28 @@ impl Args {
         held
     }
 
-    /// The run without its writes and without the command: the same code, warnings and refusals.
-    fn print_writes(&self, nodes: &ThisMachine) -> Result<(), Failure> {
+    /// The run without its writes and without the command, by the same code: the writes that it would make.
+    ///
+    /// # Errors
+    /// What the run is refused for.
+    pub fn writes<N, T>(&self, nodes: &DryRun<N>, timer: T) -> Result<String, Failure>
+    where
+        N: Nodes + Store + Clone,
+        T: Timer,
+    {
         let board = Board::discover(nodes)?;
-        let dry = nodes.dry(&board.gpu.devfreq);
-        let held = self.hold_on(dry.clone(), &board, Monotonic::new(), None, &|what| dry.comment(what));
-        held.and_then(|()| print_text(&dry.text()))
+        if let Some(socket) = self.lease()? {
+            let start = self.start(&board)?;
+            self.warn(nodes, &board);
+            let lease = Lease::open(&socket, &board)?;
+            let clock = lease.clocks().get(start.unwrap_or(lease.cap()).index()).copied().unwrap_or_default();
+            self.warn_of_cap(start, &lease);
+            let socket = socket.display();
+            return Ok(format!("# the daemon at {socket} is asked for {clock}; no node is written here\n"));
+        }
+        let dry = nodes.dry(&board.gpu.devfreq).under_heat(&board.gpu);
+        self.hold_on(dry.clone(), &board, timer, None, &|what| dry.comment(what))?;
+        Ok(dry.text())
     }
 
     /// Holds the clock of a machine until the command has ended.
@@ -114,7 +134,49 @@ impl Args {
         T: Timer,
     {
         let board = Board::discover(&nodes)?;
-        self.hold_on(nodes, &board, timer, Some(stop), &|_| {})
+        match self.lease()? {
+            Some(socket) => self.hold_leased(&nodes, &board, &socket, stop),
+            None => self.hold_on(nodes, &board, timer, Some(stop), &|_| {}),
+        }
+    }
+
+    /// The socket of a daemon that has the clock; `None` where this process takes it itself.
+    fn lease(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(socket) = self.board.daemon() else { return Ok(None) };
+        Ok(lease::is_offered(&socket)?.then_some(socket))
+    }
+
+    fn hold_leased<N: Nodes>(&self, nodes: &N, board: &Board, socket: &Path, stop: &Stop) -> Result<(), Failure> {
+        let clock = self.start(board)?;
+        self.warn(nodes, board);
+        if self.way.is_some() {
+            log::warn!("--way: the daemon has the clock, by a way of its own");
+        }
+        let mut lease = Lease::open(socket, board)?;
+        let start = clock.unwrap_or(lease.cap());
+        let runs = lease.hold(start)?;
+        self.warn_of_cap(clock, &lease);
+        say(format_args!("GPU at {runs}, leased from the daemon at {}", socket.display()));
+        let events = if self.socket.is_some() { self.listen()? } else { None };
+        self.watch_command(&mut lease, start, events, stop, (board.gpu.throttled, |_: &Lease| {}))
+    }
+
+    fn start(&self, board: &Board) -> Result<Option<ClockIndex>, Failure> {
+        self.clock.map(|clock| listed(board, clock)).transpose()
+    }
+
+    /// Says what holds the clock down, or has locked it.
+    fn warn<N: Nodes>(&self, nodes: &N, board: &Board) {
+        for said in board.bounds_in_words(nodes) {
+            log::warn!("{said}");
+        }
+    }
+
+    fn warn_of_cap(&self, clock: Option<ClockIndex>, held: &impl Holder) {
+        if clock.is_some_and(|clock| clock > held.cap()) {
+            let cap = held.clocks().get(held.cap().index()).copied().unwrap_or_default();
+            log::warn!("the cap is {cap}: held there");
+        }
     }
 
     /// Without `stop` no command runs.
@@ -130,10 +192,8 @@ impl Args {
         N: Nodes + Store + Clone,
         T: Timer,
     {
-        let clock = self.clock.map(|clock| listed(board, clock)).transpose()?;
-        for said in board.bounds_in_words(&nodes) {
-            log::warn!("{said}");
-        }
+        let clock = self.start(board)?;
+        self.warn(&nodes, board);
         let (guard, leftover) = Guard::take(nodes.clone())?;
         if let Leftover::Restored(_) = leftover {
             comment("that was what a killed instance left; from here on the clock is taken");
@@ -143,16 +203,16 @@ impl Args {
         comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
         let start = clock.unwrap_or(gpu.cap());
         let runs = gpu.pin(start)?;
-        if clock.is_some_and(|clock| clock > gpu.cap()) {
-            let cap = gpu.gpu().clocks.get(gpu.cap().index()).copied().unwrap_or_default();
-            log::warn!("the cap is {cap}: held there");
-        }
+        self.warn_of_cap(clock, &gpu);
         let ended = match stop {
             Some(stop) => {
                 say(format_args!("GPU at {runs} by way {}", gpu.way()));
                 // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no
                 // daemon does.
-                self.listen().and_then(|events| self.watch_command(&mut gpu, start, events, stop))
+                let confine = |gpu: &GpuNode<N, T>| self.confine(gpu);
+                self.listen().and_then(|events| {
+                    self.watch_command(&mut gpu, start, events, stop, (board.gpu.throttled, confine))
+                })
             }
             None => Ok(()),
         };
@@ -192,18 +252,15 @@ impl Args {
         }
     }
 
-    fn watch_command<N, T>(
+    fn watch_command<H: Holder>(
         &self,
-        gpu: &mut GpuNode<N, T>,
+        held: &mut H,
         start: ClockIndex,
         mut events: Option<Events>,
         stop: &Stop,
-    ) -> Result<(), Failure>
-    where
-        N: Nodes + Store + Clone,
-        T: Timer,
-    {
-        let mut command = Running::start(&self.command, &self.environment(), self.fps.is_some(), || self.confine(gpu))?;
+        (mut warned, confine): (bool, impl FnOnce(&H)),
+    ) -> Result<(), Failure> {
+        let mut command = Running::start(&self.command, &self.environment(), self.fps.is_some(), || confine(held))?;
         let timer = Monotonic::new();
         let mut pace = self.fps.map(|fps| Pace::new(fps, start));
         let window = self.window();
@@ -211,7 +268,7 @@ impl Args {
         let mut told = None;
         let mut wanted = start;
         let mut lost = Lost::default();
-        let mut hot = None;
+        let mut hot: Option<(String, Nanos)> = None;
         loop {
             if let Some(status) = command.child.try_wait().map_err(|e| command.failure(&e))? {
                 command.drain();
@@ -229,32 +286,34 @@ impl Args {
                 (_, Some(at)) if now.saturating_sub(at) > GRACE => return lost.judge(),
                 _ => {}
             }
-            match gpu.watch() {
-                Ok(Some(Changed::Cap { from, to })) => {
+            match held.look() {
+                Ok(Some((from, to))) => {
                     log::warn!("the cap went from {from} to {to}");
-                    gpu.set(wanted)?;
+                    held.hold(wanted)?;
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(e) => lost.count(&e),
             }
-            if gpu.heat() != hot.as_ref() {
-                let since = |heat: &Heat| gpu_time(gpu.now(), heat.since);
-                match (gpu.heat(), &hot) {
-                    (Some(heat), _) => log::warn!("held down now by {}, for {}", heat.by, since(heat)),
-                    (None, Some(heat)) => log::warn!("no longer held down by {}, after {}", heat.by, since(heat)),
-                    (None, None) => {}
+            let now_hot = held.held_down();
+            match (&now_hot, &hot) {
+                // Told before the clock was taken.
+                (Some(_), None) if std::mem::take(&mut warned) => {}
+                (Some((by, time)), before) if before.as_ref().is_none_or(|(before, _)| before != by) => {
+                    log::warn!("held down now by {by}, for {}", seconds(*time));
                 }
-                hot = gpu.heat().cloned();
+                (None, Some((by, time))) => log::warn!("no longer held down by {by}, after {}", seconds(*time)),
+                _ => {}
             }
+            hot = now_hot;
             if let Some(events) = &mut events {
-                events.look(gpu.gpu().clocks.get(wanted.min(gpu.cap()).index()).copied().unwrap_or_default());
+                events.look(held.clocks().get(wanted.min(held.cap()).index()).copied().unwrap_or_default());
             }
             if let Some(pace) = pace.as_mut().filter(|_| now.saturating_sub(since) >= window) {
                 let frames = Counted::now(command.lines.load(Ordering::Relaxed), events.as_ref());
                 if let Some(frames) = frames.since(counted) {
                     let rate = frames as f64 / now.saturating_sub(since).as_secs_f64();
-                    wanted = pace.judge(rate, gpu.cap());
-                    let runs = gpu.pin(wanted)?;
+                    wanted = pace.judge(rate, held.cap());
+                    let runs = held.hold(wanted)?;
                     log::info!("{rate:.1} frames a second: clock {runs}");
                 }
                 (since, counted) = (now, frames);
@@ -280,15 +339,28 @@ impl Args {
     }
 }
 
-/// Only listed clocks are held; the nearest ones are named.
+/// A list of clocks that is longer is not printed whole.
+const LONGEST_LIST: usize = 20;
+
+/// Only listed clocks are held; the others are named, or of many the nearest.
 fn listed(board: &Board, clock: Hertz) -> Result<ClockIndex, Failure> {
     let clocks = &board.gpu.clocks;
     match clocks.iter().position(|listed| *listed == clock) {
         // At most 255 clocks are listed.
         Some(at) => Ok(ClockIndex(at as u8)),
         None => {
-            let list: Vec<String> = clocks.iter().map(|clock| format!("{}", clock.get() as f64 / 1e6)).collect();
-            Err(Failure::usage(format_args!("{clock} is not available; the clocks are {} MHz", list.join(" "))))
+            let megahertz = |clocks: &[Hertz]| {
+                clocks.iter().map(|clock| format!("{}", clock.get() as f64 / 1e6)).collect::<Vec<_>>().join(" ")
+            };
+            let above = clocks.partition_point(|listed| *listed < clock);
+            let nearest = clocks.get(above.saturating_sub(1)..clocks.len().min(above + 1)).unwrap_or_default();
+            let said = match clocks.len() {
+                ..=LONGEST_LIST => format!("the clocks are {} MHz", megahertz(clocks)),
+                many => {
+                    format!("the nearest of {many} clocks are {} MHz (`jetpace probe` lists all)", megahertz(nearest))
+                }
+            };
+            Err(Failure::usage(format_args!("{clock} is not available; {said}")))
         }
     }
 }
@@ -320,8 +392,8 @@ impl Counted {
 }
 
 /// How long something has lasted, to the second.
-fn gpu_time(now: Nanos, since: Nanos) -> String {
-    format!("{} s", now.saturating_sub(since).get() / 1_000_000_000)
+fn seconds(time: Nanos) -> String {
+    format!("{} s", time.get() / 1_000_000_000)
 }
 
 /// Looks at the nodes that failed: told once, counted, and no success at the end.
@@ -332,7 +404,7 @@ struct Lost {
 }
 
 impl Lost {
-    fn count(&mut self, error: &jetpace_devfreq::Error) {
+    fn count(&mut self, error: &Failure) {
         self.looks += 1;
         if self.first.is_none() {
             log::warn!("{error}; from here on the clock is not known to be held");

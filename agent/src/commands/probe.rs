@@ -1,5 +1,6 @@
 //! `jetpace probe`: what this machine is and has, and what the agent may do to it.
 
+mod access;
 pub mod document;
 
 use jetpace_devfreq::board::Board;
@@ -23,6 +24,12 @@ pub struct Args {
     /// Try each way of fixing the clock by a raise and a lowering; everything is put back
     #[arg(long)]
     test_write: bool,
+    /// Look as this user would: what it may and may not do. For root
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
+    /// Print the shell lines, to be run as root, that let the user have the clock from the daemon, and nothing else
+    #[arg(long, conflicts_with_all = ["json", "test_write"])]
+    fix: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +38,12 @@ pub struct Args {
 impl Args {
     /// Looks, and prints what was found.
     pub fn run(self) -> Result<(), Failure> {
+        if self.fix {
+            return print_text(&access::fix(self.user.as_deref())?);
+        }
+        if let Some(user) = &self.user {
+            access::become_user(user)?;
+        }
         let document = match &self.board {
             #[cfg(feature = "sim")]
             BoardArg::Sim(name) => {
@@ -65,7 +78,8 @@ impl Args {
             }
             false => untried(nodes, &board),
         };
-        Ok(Document::new(nodes, &board, ways))
+        let lease = self.board.daemon().and_then(|socket| access::lease(&socket));
+        Ok(Document::new(nodes, &board, ways, lease))
     }
 }
 
@@ -100,7 +114,8 @@ mod tests {
             }
             boards += 1;
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let args = Args { board: BoardArg::Tree(path.clone()), test_write: false, json: true };
+            let board = BoardArg::Tree(path.clone());
+            let args = Args { board, test_write: false, user: None, fix: false, json: true };
             let document = args.look(&crate::dry_run::ThisMachine::at(&path), Monotonic::new()).unwrap();
             let json = serde_json::to_value(&document).unwrap();
             let top = [
@@ -109,12 +124,14 @@ mod tests {
                 "emc",
                 "format",
                 "gpu",
+                "lease",
                 "missing",
                 "needs",
                 "over_current",
                 "rails",
                 "thermal",
                 "total_power",
+                "user",
             ];
             assert_eq!(keys(&json), top, "{name}");
             assert_eq!(keys(&json["board"]), ["digest", "l4t", "model", "part", "power_mode", "soc"], "{name}");

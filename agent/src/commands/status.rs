@@ -43,10 +43,9 @@ fn no_daemon(socket: &Path, error: &std::io::Error) -> Failure {
             "{}: nobody listens here; start `jetpace serve`, or a `jetpace run` with a table",
             socket.display()
         )),
-        PermissionDenied => Failure::new(
-            Reason::Permission,
-            format_args!("{}: {error}; join the group that the socket belongs to, or ask as root", socket.display()),
-        ),
+        PermissionDenied => {
+            Failure::new(Reason::Permission, format_args!("{}: {error}; {}", socket.display(), wire::JOIN))
+        }
         _ => Failure::file(socket, error),
     }
 }
@@ -72,6 +71,10 @@ impl Args {
         );
         if let Some(seconds) = status["hangs_s"].as_f64() {
             text.push_str(&format!("the GPU's driver hangs: a write or a read has not come back for {seconds:.0} s\n"));
+        }
+        if let Some(by) = status["held_down"].as_str() {
+            let seconds = status["held_down_s"].as_f64().unwrap_or(0.0);
+            text.push_str(&format!("held down by {}, seen for {seconds:.0} s\n", Shown(by)));
         }
         for client in status["clients"].as_array().into_iter().flatten() {
             text.push_str(&format!(

@@ -28,6 +28,11 @@ pub trait WatchedClock: GpuClock<Error: Send> {
     /// Looks at what someone else may have changed, and obeys it. Called off the hot path, every [`LOOK_EVERY`], and
     /// where it matters now which board this is with `whole`.
     fn look(&mut self, whole: bool) -> Result<Look, Self::Error>;
+
+    /// What held the clock down by heat or over-current at the last look.
+    fn held_down(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What a look found.
@@ -303,6 +308,7 @@ impl<C: WatchedClock> Thread<'_, C> {
 fn look<C: WatchedClock>(desk: &Desk, clock: &Mutex<C>, whole: bool) {
     let mut held = lock(clock);
     let looked = desk.watched(|| held.look(whole));
+    desk.set_held_down(held.held_down(), sys::now());
     drop(held);
     match looked {
         Ok(look) => desk.set_look(look),

@@ -271,7 +271,11 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
         }
         let answered = match request {
             Request::Open(image) => return self.open(socket, image, now),
-            Request::Status => wire::answer(socket, 0, &self.status(), None),
+            Request::Status => {
+                // Published is what was seen last; what is so now is seen by whoever asks next.
+                self.hub.look_soon(now);
+                wire::answer(socket, 0, &self.status(), None)
+            }
             Request::Trace { client, from } => {
                 match self.connections.served().find(|c| c.slot == usize::from(client)) {
                     Some(client) => wire::answer(socket, 0, &status::trace(client.published.trace(), from), None),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jetpace_devfreq::board::hex;
 use jetpace_tables::governor::trace::{Event, Fault, Ring};
 use jetpace_tables::governor::{Counters, State};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -20,6 +21,12 @@ struct Document {
     uptime_s: f64,
     clock_hz: Option<Hertz>,
     cap_hz: Option<Hertz>,
+    /// The board's digest: what tables have to be made for.
+    board: Option<String>,
+    /// What holds the clock down by heat or over-current, as last looked at.
+    held_down: Option<String>,
+    /// For how long that was seen.
+    held_down_s: Option<f64>,
     writes: u64,
     write_faults: u64,
     /// For how long a write or a read of the nodes has not come back, where it hangs.
@@ -77,12 +84,16 @@ pub fn document(
     (started, hangs): (Nanos, Option<Duration>),
     clients: Vec<Client>,
 ) -> Vec<u8> {
+    let (held_down, since) = desk.held_down().unzip();
     let document = Document {
         format: 1,
         pid: std::process::id(),
         uptime_s: sys::now().saturating_sub(started).as_secs_f64(),
         clock_hz,
         cap_hz: desk.cap().and_then(|cap| clocks.get(cap.index())).copied(),
+        board: desk.board().map(|board| hex(board.now())),
+        held_down,
+        held_down_s: since.map(|since| sys::now().saturating_sub(since).as_secs_f64()),
         writes: desk.written.writes(),
         write_faults: desk.written.faults(),
         hangs_s: hangs.map(|time| time.as_secs_f64()),

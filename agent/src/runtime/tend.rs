@@ -28,6 +28,8 @@ pub struct BoardClock<N: Nodes + Store + Clone, T> {
     digests: Digests,
     emc: EmcRange,
     looks: u32,
+    /// Changes of nvpmodel's mode that were followed.
+    modes: u32,
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
@@ -38,7 +40,7 @@ impl<N: Nodes + Store + Clone, T: Timer> BoardClock<N, T> {
     pub fn open(nodes: N, timer: T, board: &Board, guard: &Guard<N>, way: Option<Way>) -> Result<Self, Error> {
         let node = GpuNode::open(nodes.clone(), timer, board, guard, way)?;
         let emc = board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&nodes));
-        Ok(Self { node, nodes, board: board.clone(), digests: board.digests(), emc, looks: 0 })
+        Ok(Self { node, nodes, board: board.clone(), digests: board.digests(), emc, looks: 0, modes: 0 })
     }
 
     /// What tables have to be made for, as last looked at.
@@ -89,10 +91,17 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for BoardClock<N, T> {
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> WatchedClock for BoardClock<N, T> {
+    fn held_down(&self) -> Option<&str> {
+        self.node.heat().map(|heat| heat.by.as_str())
+    }
+
     fn look(&mut self, whole: bool) -> Result<Look, Error> {
         self.node.watch()?;
         self.looks = self.looks.wrapping_add(1);
-        if whole || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
+        // nvpmodel has acted: the board is another for tables, too.
+        let acted = self.modes != self.node.mode_changes();
+        self.modes = self.node.mode_changes();
+        if whole || acted || self.looks.is_multiple_of(LOOKS_PER_DISCOVERY) {
             self.board = self.board.look_again(&self.nodes)?;
             self.digests = self.board.digests();
             self.emc = self.board.emc.as_ref().map_or(EmcRange::Free, |emc| emc.range(&self.nodes));

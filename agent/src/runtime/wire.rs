@@ -16,6 +16,10 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recv
 /// Where the daemon listens: in a folder of its own, which containers may have without the daemon's state.
 pub const SOCKET: &str = "/run/jetpace-clients/jetpace.sock";
 
+/// What to do where its socket refuses a user.
+pub const JOIN: &str =
+    "join the group that the socket belongs to (`jetpace probe --fix` prints the lines), or ask as root";
+
 /// Names another socket to programs with libjetpace that name none themselves.
 pub const SOCKET_VARIABLE: &str = "JETPACE_SOCKET";
 

@@ -4,10 +4,9 @@ use std::fmt;
 
 use jetpace_tables::units::Hertz;
 
-/// The user's bound on the GPU's clock: nvpmodel's, or one written by hand. Heat's and over-current's are not in it, and
-/// neither are ours.
+/// A bound on the GPU's clock. That there is none and that it cannot be known are different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserBound {
+pub enum Bound {
     /// There is none.
     Open,
     /// This one.
@@ -16,7 +15,13 @@ pub enum UserBound {
     Unknown,
 }
 
-impl UserBound {
+impl From<Option<Hertz>> for Bound {
+    fn from(bound: Option<Hertz>) -> Self {
+        bound.map_or(Self::Open, Self::At)
+    }
+}
+
+impl Bound {
     /// The bound, where there is one and it is known.
     pub fn at(self) -> Option<Hertz> {
         match self {
@@ -26,7 +31,7 @@ impl UserBound {
     }
 }
 
-impl fmt::Display for UserBound {
+impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("none"),

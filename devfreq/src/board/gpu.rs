@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use jetpace_tables::units::Hertz;
 
-use super::bound::UserBound;
+use super::bound::Bound;
 use super::nvpmodel::PowerMode;
-use super::{DEVFREQ, Identity};
+use super::{DEVFREQ, Identity, STOCK};
 use crate::error::Error;
 use crate::nodes::Nodes;
 use crate::text;
@@ -27,13 +27,14 @@ pub struct Gpu {
     pub governor: String,
     /// `enable_3d_scaling`, where there is such a node: switched off, the stock governor holds the highest clock.
     pub scaling: Option<bool>,
-    /// The floor found; `None` is no floor.
-    pub min: Option<Hertz>,
-    /// What `max_freq` reads; `None` is no bound. From kernel 5.10 on this is the effective bound, heat's among them.
-    pub max: Option<Hertz>,
-    /// The user's bound.
-    pub user: UserBound,
-    /// The highest listed clock within the user's bound, or within what `max_freq` reads where that is not known.
+    /// What `min_freq` reads.
+    pub min: Bound,
+    /// What `max_freq` reads. From kernel 5.10 on this is the effective bound, heat's among them.
+    pub max: Bound,
+    /// The user's bound: nvpmodel's, or one written by hand. Heat's and over-current's are not in it, and neither are ours.
+    pub user: Bound,
+    /// The highest listed clock within the user's bound; where that is not known within what `max_freq` reads, or else
+    /// nvpmodel's mode has.
     pub cap: Hertz,
     /// Whether a cooling device holds the GPU's clock down now.
     pub throttled: bool,
@@ -60,7 +61,12 @@ impl Gpu {
 
     /// Floor and bound are one: the clock does not follow the load.
     pub fn is_locked(&self) -> bool {
-        self.clocks.len() > 1 && self.min.is_some() && self.min == self.max
+        self.clocks.len() > 1 && self.min.at().is_some() && self.min == self.max
+    }
+
+    /// Why the user's bound cannot be known, where it cannot.
+    pub fn why_unknown(&self) -> &'static str {
+        if self.throttled { "while heat holds the clock down" } else { "as max_freq does not tell it" }
     }
 
     /// Why the governor found is not the stock governor at work; `None` where it is.
@@ -72,11 +78,17 @@ impl Gpu {
         }
     }
 
+    /// The stock governor, where it is at work.
+    pub fn stock_governor(&self) -> Option<&str> {
+        let other = self.governor != STOCK && self.governors.iter().any(|governor| governor == STOCK);
+        (!self.governor.is_empty() && !other && self.fixed_governor().is_none()).then_some(self.governor.as_str())
+    }
+
     /// Where nvpmodel's claim and the hardware differ: both. Bounds that jetpace or jetson_clocks hold now say nothing.
     pub(super) fn differs(&self, mode: Option<&PowerMode>) -> Option<String> {
-        let mode = mode.filter(|mode| mode.applied && mode.gpu_max != UserBound::Unknown)?;
+        let mode = mode.filter(|mode| mode.applied && mode.gpu_max != Bound::Unknown && self.max != Bound::Unknown)?;
         let claimed = highest_below(&self.clocks, mode.gpu_max.at());
-        let allowed = highest_below(&self.clocks, self.max);
+        let allowed = highest_below(&self.clocks, self.max.at());
         let lower_by_hand = !self.throttled && !self.is_locked() && self.fixed_governor().is_none();
         let differs = allowed > claimed || allowed < claimed && lower_by_hand;
         differs.then(|| format!("status says {mode} ({claimed}), the hardware allows {allowed}"))
@@ -98,16 +110,33 @@ impl Gpu {
         if !left_out.is_empty() {
             missing.push(format!("{}: left out, no clocks: {}", list.display(), left_out.join(" ")));
         }
-        let governor = text::word(nodes, &devfreq.join("governor"))?;
+        // One node that is gone or holds garbage does not discard the rest: it is named, and unknown.
+        let mut known = |read: Result<Bound, Error>| {
+            read.unwrap_or_else(|e| {
+                missing.push(e.to_string());
+                Bound::Unknown
+            })
+        };
         let governors = text::word(nodes, &devfreq.join("available_governors")).unwrap_or_default();
-        let min = text::bound(nodes, &devfreq.join("min_freq"))?;
+        let min = known(text::bound(nodes, &devfreq.join("min_freq")).map(Bound::from));
         // Looked at before and after: a device that let go, or took hold, in between must not be missed.
         let before = thermal::gpu_throttled(nodes, cooling);
-        let max = text::bound(nodes, &devfreq.join("max_freq"))?;
+        let max = known(text::bound(nodes, &devfreq.join("max_freq")).map(Bound::from));
         let throttled = before || thermal::gpu_throttled(nodes, cooling);
         let shows_heat = shows_heat(nodes, identity);
         let user = user_bound(&clocks, max, throttled && shows_heat, mode);
-        let cap = highest_below(&clocks, if user == UserBound::Unknown { max } else { user.at() });
+        let claimed = mode.filter(|mode| mode.applied).and_then(|mode| mode.gpu_max.at());
+        let cap = highest_below(&clocks, if user == Bound::Unknown { max.at().or(claimed) } else { user.at() });
+        let governor = text::word(nodes, &devfreq.join("governor")).unwrap_or_else(|e| {
+            missing.push(e.to_string());
+            String::new()
+        });
+        if governor.is_empty() {
+            missing.push(format!(
+                "governor: {} names none, so none could be put back",
+                devfreq.join("governor").display()
+            ));
+        }
         Ok(Self {
             governors: governors.split_ascii_whitespace().map(str::to_owned).collect(),
             scaling: text::word(nodes, &device.join("enable_3d_scaling")).ok().map(|on| on != "0"),
@@ -129,17 +158,20 @@ impl Gpu {
 
 /// `reads` is what `max_freq` says; `hot` that a cooling device is at work and shows in it. Then the mode that nvpmodel
 /// says it has set is the user's bound, unless the hardware allows more than that.
-fn user_bound(clocks: &[Hertz], reads: Option<Hertz>, hot: bool, mode: Option<&PowerMode>) -> UserBound {
+fn user_bound(clocks: &[Hertz], reads: Bound, hot: bool, mode: Option<&PowerMode>) -> Bound {
+    if reads == Bound::Unknown {
+        return Bound::Unknown;
+    }
     let top = clocks.last().copied().unwrap_or(Hertz::ZERO);
-    let reads = reads.filter(|reads| *reads < top);
+    let reads = reads.at().filter(|reads| *reads < top);
     match (reads, hot) {
-        (None, _) => UserBound::Open,
-        (Some(reads), false) => UserBound::At(reads),
+        (None, _) => Bound::Open,
+        (Some(reads), false) => Bound::At(reads),
         (Some(reads), true) => match mode.filter(|mode| mode.applied).map(|mode| mode.gpu_max) {
-            Some(UserBound::Open) => UserBound::Open,
-            Some(UserBound::At(bound)) if bound >= top => UserBound::Open,
-            Some(UserBound::At(bound)) if reads <= bound => UserBound::At(bound),
-            _ => UserBound::Unknown,
+            Some(Bound::Open) => Bound::Open,
+            Some(Bound::At(bound)) if bound >= top => Bound::Open,
+            Some(Bound::At(bound)) if reads <= bound => Bound::At(bound),
+            _ => Bound::Unknown,
         },
     }
 }
@@ -236,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_throttled_reading_is_never_the_users_bound() {
-        use UserBound::{At, Open, Unknown};
+        use Bound::{At, Open, Unknown};
         let mhz = |mhz: u64| Hertz::new(mhz * 1_000_000);
         let clocks = [306, 510, 612, 918, 1020].map(mhz);
         let mode = |gpu_max| PowerMode { id: 1, name: None, applied: true, gpu_min: Open, gpu_max };
@@ -251,10 +283,10 @@ mod tests {
             (Some(mhz(510)), true, None, Unknown),
         ] {
             let mode = claim.map(mode);
-            assert_eq!(user_bound(&clocks, reads, hot, mode.as_ref()), user, "{reads:?} {hot} {claim:?}");
+            assert_eq!(user_bound(&clocks, reads.into(), hot, mode.as_ref()), user, "{reads:?} {hot} {claim:?}");
             let default = mode.map(|mode| PowerMode { applied: false, ..mode });
             let unset = if hot && reads < Some(mhz(1020)) { Unknown } else { user };
-            assert_eq!(user_bound(&clocks, reads, hot, default.as_ref()), unset, "a mode that was never set");
+            assert_eq!(user_bound(&clocks, reads.into(), hot, default.as_ref()), unset, "a mode that was never set");
         }
     }
 }

@@ -34,7 +34,7 @@ impl Identity {
         let lacks = [
             ("model: no /proc/device-tree/model", identity.model.is_none()),
             ("module part number: /proc/device-tree/compatible names none", identity.part.is_none()),
-            ("L4T release: no /etc/nv_tegra_release", identity.l4t.is_none()),
+            (no_release(nodes), identity.l4t.is_none()),
         ];
         missing.extend(lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(what, _)| what.to_owned()));
         identity
@@ -78,9 +78,19 @@ fn chip(entry: &str) -> Option<String> {
     (digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| name.to_owned())
 }
 
+const RELEASE: &str = "/etc/nv_tegra_release";
+
+fn no_release<N: Nodes>(nodes: &N) -> &'static str {
+    match nodes.read(Path::new(RELEASE)) {
+        Ok(_) => "L4T release: /etc/nv_tegra_release names none (its line begins \"# R36 (release), REVISION: 4.3\")",
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => "L4T release: no /etc/nv_tegra_release",
+        Err(_) => "L4T release: /etc/nv_tegra_release cannot be read",
+    }
+}
+
 /// `# R36 (release), REVISION: 4.3, ...` is R36.4.3.
 fn release<N: Nodes>(nodes: &N) -> Option<String> {
-    let line = text::word_if_there(nodes, Path::new("/etc/nv_tegra_release"))?;
+    let line = text::word_if_there(nodes, Path::new(RELEASE))?;
     let line = line.lines().find(|line| line.trim_start().starts_with('#'))?.trim_start();
     let major = line.strip_prefix("# R")?.split(' ').next()?;
     let minor = line.split("REVISION: ").nth(1)?.split(',').next()?;

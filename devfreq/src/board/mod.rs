@@ -10,7 +10,7 @@ mod telling;
 
 use std::path::{Path, PathBuf};
 
-pub use bound::UserBound;
+pub use bound::Bound;
 pub use digest::{Digests, hex};
 pub use emc::{Emc, EmcLock, EmcRange};
 pub use gpu::Gpu;
@@ -25,6 +25,9 @@ use crate::thermal::{self, Cooling, OverCurrent, Zone};
 
 /// Where devfreq devices are listed, on every release.
 pub const DEVFREQ: &str = "/sys/class/devfreq";
+
+/// nvgpu's own governor on every release.
+pub(crate) const STOCK: &str = "nvhost_podgov";
 
 /// The governors under which a clock is fixed by a write: of a request, and of the bound.
 pub(crate) const FIXING: [&str; 2] = ["userspace", "performance"];
@@ -76,12 +79,19 @@ impl Board {
             )),
             Some(_) => {}
         }
-        if identity.l4t.is_none() && power_mode.as_ref().is_none_or(|mode| !mode.applied) {
-            missing.push(
-                "identity: the digest hangs on release and power mode; in a container mount /etc/nv_tegra_release, \
-                 /etc/nvpmodel.conf and /var/lib/nvpmodel into it, read-only"
-                    .to_owned(),
-            );
+        let applied = power_mode.as_ref().filter(|mode| mode.applied);
+        let lacks = [
+            ("/etc/nv_tegra_release", identity.l4t.is_none()),
+            ("/etc/nvpmodel.conf", power_mode.as_ref().is_none_or(|mode| mode.name.is_none())),
+            ("/var/lib/nvpmodel", applied.is_none()),
+        ];
+        let lacks: Vec<&str> = lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(path, _)| path).collect();
+        if !lacks.is_empty() {
+            missing.push(format!(
+                "identity: the digest hangs on release and power mode, so it is another where these files are there; in \
+                 a container mount {} into it, read-only",
+                lacks.join(", ")
+            ));
         }
         let (name, other_gpus) = gpu::find(nodes)?;
         let cooling = thermal::cooling(nodes, &name);

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::bound::UserBound;
+use super::bound::Bound;
 use crate::nodes::Nodes;
 use crate::text;
 
@@ -18,9 +18,9 @@ pub struct PowerMode {
     /// Whether nvpmodel's status says that it was set; else it is only the configured default.
     pub applied: bool,
     /// The GPU's floor in it.
-    pub gpu_min: UserBound,
+    pub gpu_min: Bound,
     /// The GPU's bound in it.
-    pub gpu_max: UserBound,
+    pub gpu_max: Bound,
 }
 
 impl fmt::Display for PowerMode {
@@ -52,7 +52,7 @@ pub(crate) fn mode<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Option<Pow
         return None;
     }
     let conf = conf.unwrap_or_default();
-    let conf = conf.trim_start_matches(text::MARK);
+    let conf = whole_lines(conf.trim_start_matches(text::MARK), missing);
     let set = status.as_deref().and_then(status_mode);
     if let (Some(status), None) = (&status, set) {
         let status: String = status.chars().take(40).collect();
@@ -62,6 +62,8 @@ pub(crate) fn mode<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Option<Pow
     let section = mode_section(conf, id, missing);
     if section.name.is_none() {
         missing.push(format!("power mode {id}: {CONF} does not name it"));
+    } else if section.gpu_max == Bound::Unknown {
+        missing.push(format!("power mode {id}: {CONF} does not say the GPU's bound in it (GPU MAX_FREQ)"));
     }
     Some(PowerMode {
         id,
@@ -70,6 +72,16 @@ pub(crate) fn mode<N: Nodes>(nodes: &N, missing: &mut Vec<String>) -> Option<Pow
         gpu_min: section.gpu_min,
         gpu_max: section.gpu_max,
     })
+}
+
+/// Without a last line that was not written to its end: half a number is another number.
+fn whole_lines<'a>(conf: &'a str, missing: &mut Vec<String>) -> &'a str {
+    let (whole, last) = conf.rsplit_once('\n').unwrap_or(("", conf));
+    if last.trim().is_empty() || last.trim_end().ends_with('>') {
+        return conf;
+    }
+    missing.push(format!("{CONF}: ends in the middle of a line, which is left out"));
+    whole
 }
 
 /// `pmode:0002 fmode:fan_mode_quiet`
@@ -84,13 +96,13 @@ fn default_mode(conf: &str) -> Option<u32> {
 
 struct Section {
     name: Option<String>,
-    gpu_min: UserBound,
-    gpu_max: UserBound,
+    gpu_min: Bound,
+    gpu_max: Bound,
 }
 
 /// `< POWER_MODEL ID=2 NAME=15W >` and the lines up to the next tag; the attributes come in either order.
 fn mode_section(conf: &str, id: u32, missing: &mut Vec<String>) -> Section {
-    let mut section = Section { name: None, gpu_min: UserBound::Unknown, gpu_max: UserBound::Unknown };
+    let mut section = Section { name: None, gpu_min: Bound::Unknown, gpu_max: Bound::Unknown };
     let mut lines = conf.lines().enumerate();
     let found = lines.find_map(|(_, line)| {
         let inside = tag(line, "POWER_MODEL")?;
@@ -110,8 +122,8 @@ fn mode_section(conf: &str, id: u32, missing: &mut Vec<String>) -> Section {
             _ => continue,
         };
         match (open, text::parse_hertz(value)) {
-            (true, _) => *bound = UserBound::Open,
-            (false, Some(hz)) => *bound = UserBound::At(hz),
+            (true, _) => *bound = Bound::Open,
+            (false, Some(hz)) => *bound = Bound::At(hz),
             (false, None) => {
                 let line: String = line.trim().chars().take(60).collect();
                 missing.push(format!("{CONF}: line {}: left out, {line:?} names no clock", at + 1));
@@ -147,11 +159,11 @@ mod tests {
                     < POWER_MODEL NAME=MAXN ID=2 >\nGPU MIN_FREQ 0\nGPU MAX_FREQ -1\n< PM_CONFIG DEFAULT=0 >\n";
         assert_eq!(default_mode(conf), Some(0));
         let section = |conf, id| mode_section(conf, id, &mut Vec::new());
-        assert_eq!(section(conf, 0).gpu_max, UserBound::At(Hertz::new(612_000_000)));
+        assert_eq!(section(conf, 0).gpu_max, Bound::At(Hertz::new(612_000_000)));
         assert_eq!(section(conf, 2).name.as_deref(), Some("MAXN"));
-        assert_eq!((section(conf, 2).gpu_max, section(conf, 2).gpu_min), (UserBound::Open, UserBound::Open));
+        assert_eq!((section(conf, 2).gpu_max, section(conf, 2).gpu_min), (Bound::Open, Bound::Open));
         assert_eq!(section(conf, 1).name, None);
-        assert_eq!(section(conf, 1).gpu_max, UserBound::Unknown);
+        assert_eq!(section(conf, 1).gpu_max, Bound::Unknown);
         assert_eq!(status_mode("pmode:0002 fmode:fan_mode_quiet"), Some(2));
     }
 
@@ -161,10 +173,10 @@ mod tests {
                     < POWER_MODEL ID=1 NAME=25W >\r\nGPU MIN_FREQ 30600000O\r\nGPU MAX_FREQ 918000000\r\n";
         let mut missing = Vec::new();
         let section = mode_section(conf.trim_start_matches(text::MARK), 0, &mut missing);
-        assert_eq!((section.name.as_deref(), section.gpu_max), (Some("15W"), UserBound::At(Hertz::new(612_000_000))));
+        assert_eq!((section.name.as_deref(), section.gpu_max), (Some("15W"), Bound::At(Hertz::new(612_000_000))));
         assert!(missing.is_empty());
         let section = mode_section(conf, 1, &mut missing);
-        assert_eq!((section.gpu_min, section.gpu_max), (UserBound::Unknown, UserBound::At(Hertz::new(918_000_000))));
+        assert_eq!((section.gpu_min, section.gpu_max), (Bound::Unknown, Bound::At(Hertz::new(918_000_000))));
         assert!(missing[0].contains("line 6") && missing[0].contains("30600000O"), "{missing:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use jetpace_tables::units::Hertz;
 
-use super::{Board, UserBound};
+use super::{Board, Bound, STOCK};
 use crate::nodes::Nodes;
 use crate::text;
 use crate::thermal;
@@ -15,16 +15,14 @@ impl Board {
         let now = text::hertz(nodes, &gpu.node("cur_freq")).map_or("unknown".to_owned(), |hz| hz.to_string());
         for active in thermal::active(nodes, &self.cooling) {
             said.push(match (active.of_gpu, gpu.shows_heat, gpu.max) {
-                (true, true, Some(max)) => format!("held down now by {active}: at most {max}, the clock is {now}"),
+                (true, true, Bound::At(max)) => format!("held down now by {active}: at most {max}, the clock is {now}"),
                 (true, ..) => format!("held down now by {active}, the clock is {now}"),
                 (false, ..) => format!("{active} is at work; it does not bound the GPU's clock"),
             });
         }
-        if gpu.user == UserBound::Unknown {
-            said.push(
-                "the user's bound cannot be known while heat holds the clock down, so no bound is written now"
-                    .to_owned(),
-            );
+        if gpu.user == Bound::Unknown {
+            let why = gpu.why_unknown();
+            said.push(format!("the user's bound cannot be known {why}, so no bound is written now"));
         }
         if let Some(differs) = &self.differs {
             said.push(format!("{differs}: the hardware counts"));
@@ -34,6 +32,11 @@ impl Board {
         }
         if let Some(fixed) = gpu.fixed_governor() {
             said.push(format!("{fixed}, left by someone: not the stock governor at work; it is put back as found"));
+        } else if gpu.stock_governor().is_none() && !gpu.governor.is_empty() {
+            let other = &gpu.governor;
+            said.push(format!(
+                "governor {other}, set by someone: the stock governor is {STOCK}; it is put back as found"
+            ));
         }
         said.extend(self.lacks_super());
         said

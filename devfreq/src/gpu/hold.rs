@@ -6,7 +6,7 @@ use jetpace_tables::hw::Timer;
 use jetpace_tables::work::ClockIndex;
 
 use super::{Digits, GpuNode, Way};
-use crate::board::UserBound;
+use crate::board::Bound;
 use crate::error::Error;
 use crate::guard::{Store, Written};
 use crate::nodes::{NodeHandle, Nodes};
@@ -102,8 +102,9 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         if !self.way.writes_bound() || !self.gpu.shows_heat {
             return Ok(());
         }
-        if self.user == UserBound::Unknown {
-            return Err(Error::BoundUnknown { tried: format!("{} would write one", self.way) });
+        if self.user == Bound::Unknown {
+            let why = self.gpu.why_unknown();
+            return Err(Error::BoundUnknown { why, tried: format!("{} would write one", self.way) });
         }
         let max = self.gpu.node("max_freq");
         let recorded = self.guard.original(&max).and_then(|text| text::parse_hertz(&text));

@@ -13,7 +13,7 @@ pub use probe::{Tried, try_ways};
 pub use watch::{Changed, Heat};
 pub use way::Way;
 
-use crate::board::{Board, Gpu, UserBound, nvpmodel};
+use crate::board::{Board, Bound, Gpu, nvpmodel};
 use crate::error::Error;
 use crate::guard::{Guard, Store};
 use crate::nodes::Nodes;
@@ -45,13 +45,15 @@ pub struct GpuNode<N: Nodes + Store + Clone, T> {
     hold: Option<Hold<N::Handle>>,
     cap: ClockIndex,
     /// The user's bound, as last known.
-    user: UserBound,
+    user: Bound,
     /// The highest listed clock within it; where it is not known, within what was last read.
     unthrottled: Hertz,
     /// What holds the clock down now by heat, and since when it was seen.
     heat: Option<Heat>,
     /// What nvpmodel says of itself, to see it act.
     mode: String,
+    /// How often it did.
+    mode_changes: u32,
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
@@ -82,6 +84,7 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             unthrottled: gpu.cap,
             heat: None,
             mode: String::new(),
+            mode_changes: 0,
             gpu,
         };
         node.mode = nvpmodel::status(&node.nodes);
@@ -112,6 +115,11 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
     /// What holds the clock down now by heat or over-current, as last looked at.
     pub fn heat(&self) -> Option<&Heat> {
         self.heat.as_ref()
+    }
+
+    /// How often nvpmodel was seen to set another mode.
+    pub fn mode_changes(&self) -> u32 {
+        self.mode_changes
     }
 
     /// What is known of the GPU.
@@ -155,6 +163,10 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for GpuNode<N, T> {
 
     fn pin(&mut self, clock: ClockIndex) -> Result<Hertz, Error> {
         self.clock(clock)?;
+        if self.heat.is_some() {
+            // It may have let go since.
+            self.watch()?;
+        }
         self.set(clock)?;
         let asked_at = self.timer.now();
         let mut reissued = false;
@@ -174,11 +186,11 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuClock for GpuNode<N, T> {
                 if self.watch()?.is_some() && self.clock(clock.min(self.cap))? < wanted {
                     return self.pin(self.cap);
                 }
-                let why = match (&self.heat, runs < wanted) {
-                    (Some(heat), true) => format!(": held down by {}", heat.by),
-                    (None, true) => ": something that no node shows holds it down".to_owned(),
-                    (_, false) => String::new(),
-                };
+                if self.heat.is_some() && runs < wanted {
+                    // Up to 4.9 heat's bound shows nowhere: what runs is what it allows.
+                    return Ok(runs);
+                }
+                let why = if runs < wanted { ": something that no node shows holds it down" } else { "" }.to_owned();
                 return Err(Error::DoesNotFollow {
                     path: self.gpu.node("cur_freq"),
                     wanted,

@@ -6,7 +6,7 @@ use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::work::ClockIndex;
 
 use super::{GpuNode, Way};
-use crate::board::{Board, UserBound};
+use crate::board::{Board, Bound};
 use crate::error::Error;
 use crate::guard::{Guard, Keep, Kind, Store};
 use crate::nodes::Nodes;
@@ -61,7 +61,7 @@ where
         }
         let tried = failures.join("; ");
         Err(match node.user {
-            UserBound::Unknown => Error::BoundUnknown { tried },
+            Bound::Unknown => Error::BoundUnknown { why: node.gpu.why_unknown(), tried },
             _ => Error::NoWay { tried },
         })
     })
@@ -75,9 +75,9 @@ where
     if let Some(why) = way.lacks(&node.nodes, &node.gpu) {
         return Ok(Tried { way, works: Some(false), why });
     }
-    if way.writes_bound() && node.user == UserBound::Unknown {
-        let why = "not tried: it writes the bound, and the user's cannot be known while heat holds the clock down";
-        return Ok(Tried { way, works: None, why: why.to_owned() });
+    if way.writes_bound() && node.user == Bound::Unknown {
+        let why = format!("not tried: it writes the bound, and the user's cannot be known {}", node.gpu.why_unknown());
+        return Ok(Tried { way, works: None, why });
     }
     node.way = way;
     let (low, high) = (ClockIndex(0), node.cap);

@@ -7,7 +7,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::GpuNode;
-use crate::board::{UserBound, highest_below, nvpmodel};
+use crate::board::{Bound, highest_below, nvpmodel};
 use crate::error::Error;
 use crate::guard::Store;
 use crate::nodes::Nodes;
@@ -135,13 +135,14 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
             return None;
         }
         self.mode = mode;
+        self.mode_changes += 1;
         let mode = nvpmodel::mode(&self.nodes, &mut Vec::new()).filter(|mode| mode.applied)?;
-        (mode.gpu_max != UserBound::Unknown).then(|| highest_below(&self.gpu.clocks, mode.gpu_max.at()))
+        (mode.gpu_max != Bound::Unknown).then(|| highest_below(&self.gpu.clocks, mode.gpu_max.at()))
     }
 
     fn adopt_cap(&mut self, cap: Hertz) -> Result<(), Error> {
         let top = self.gpu.clocks.last().copied();
-        self.user = if Some(cap) == top { UserBound::Open } else { UserBound::At(cap) };
+        self.user = if Some(cap) == top { Bound::Open } else { Bound::At(cap) };
         self.unthrottled = cap;
         self.guard.adopt(&self.gpu.node("max_freq"), &cap.get().to_string())
     }

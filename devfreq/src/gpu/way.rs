@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::board::{FIXING, Gpu};
 use crate::guard::{Keep, Kind};
 use crate::nodes::Nodes;
+use crate::text;
 
 /// A way of fixing the GPU's clock, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,6 +76,12 @@ impl Way {
     /// Why it is not there, or `None` where it can be tried. Reads only.
     pub fn lacks<N: Nodes>(self, nodes: &N, gpu: &Gpu) -> Option<String> {
         match self.governor() {
+            Some(name) if self == Self::Userspace && gpu.governor == name && asks_for_nothing(nodes, gpu) => {
+                Some(format!("governor {name} is at work and asks for no clock yet, which could not be put back"))
+            }
+            Some(_) if gpu.governor.is_empty() => {
+                Some("the governor at work is not known, so it could not be put back".to_owned())
+            }
             Some(name) if gpu.governors.iter().any(|governor| governor == name) || gpu.governor == name => None,
             Some(name) => Some(format!("governor {name} is not among the available ones")),
             None if self == Self::Podgov => {
@@ -111,6 +118,11 @@ impl Way {
         }
         keeps
     }
+}
+
+/// Whether `userspace/set_freq` reads `undefined`, as it does until someone writes it. No write brings that back.
+fn asks_for_nothing<N: Nodes>(nodes: &N, gpu: &Gpu) -> bool {
+    text::word(nodes, &gpu.node("userspace/set_freq")).is_ok_and(|asked| text::parse_hertz(&asked).is_none())
 }
 
 impl fmt::Display for Way {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::board::nvpmodel::{self, STATUS};
-use crate::board::{UserBound, highest_below};
+use crate::board::{Bound, highest_below};
 use crate::guard::put_back::{Report, put_back};
 use crate::guard::state::{Entry, Kind, State};
 use crate::nodes::Nodes;
@@ -32,7 +32,7 @@ fn as_of_now<N: Nodes>(nodes: &N, state: &State, mut entries: Vec<Entry>) -> Vec
     }
     // Where the file cannot be read or the mode is not in nvpmodel's configuration, what was found at start stands.
     let mode = nvpmodel::mode(nodes, &mut Vec::new());
-    let Some(mode) = mode.filter(|mode| mode.applied && mode.gpu_max != UserBound::Unknown) else {
+    let Some(mode) = mode.filter(|mode| mode.applied && mode.gpu_max != Bound::Unknown) else {
         return entries;
     };
     for entry in entries.iter_mut().filter(|entry| entry.kind == Kind::Max) {

@@ -4,7 +4,7 @@ use jetpace_tables::names::Shown;
 
 use super::put_back::{Report, put_back};
 use super::state::{ASIDE, Entry, Kind, STATE};
-use crate::board::{Board, FIXING, UserBound, highest_below};
+use crate::board::{Board, Bound, FIXING, highest_below};
 use crate::error::Error;
 use crate::nodes::Nodes;
 use crate::text;
@@ -24,7 +24,7 @@ pub(super) fn bounds_by_nvpmodel<N: Nodes>(nodes: &N) -> Result<Option<Report>, 
         Err(e) => return Err(e),
     };
     let gpu = board.gpu;
-    let mode = board.power_mode.filter(|mode| mode.gpu_max != UserBound::Unknown);
+    let mode = board.power_mode.filter(|mode| mode.gpu_max != Bound::Unknown);
     let (Some(mode), Some(lowest)) = (mode, gpu.clocks.first()) else { return Ok(None) };
     let entry = |node: &str, kind, original: String| -> Result<Entry, Error> {
         let path = gpu.node(node);

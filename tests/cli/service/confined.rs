@@ -154,6 +154,6 @@ fn the_command_of_hold_is_not_confined() {
         "the holder is not confined: {said}"
     );
     let nodes = ["min_freq", "max_freq"].map(|node| fs::read_to_string(devfreq.join(node)).unwrap().trim().to_owned());
-    let found = [gpu.min, gpu.max].map(|bound| bound.map(|bound| bound.get().to_string()).unwrap_or_default());
+    let found = [gpu.min, gpu.max].map(|bound| bound.at().map(|bound| bound.get().to_string()).unwrap_or_default());
     assert_eq!(nodes, found, "confined, it puts back all the same");
 }

@@ -6,6 +6,7 @@ mod container;
 pub mod daemon;
 mod faults;
 mod idle;
+mod lease;
 mod notify;
 mod run;
 mod trace;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use jetpace_devfreq::board::{Board, UserBound};
+use jetpace_devfreq::board::{Board, Bound};
 use jetpace_devfreq::gpu::Tried;
 use jetpace_devfreq::needs::{Need, needs};
 use jetpace_devfreq::nodes::Nodes;
@@ -12,6 +12,8 @@ use jetpace_devfreq::text;
 use jetpace_tables::hw::RailRole;
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
+
+use super::access;
 
 /// FORMATS, `probe --json`.
 #[derive(Debug, Serialize)]
@@ -27,7 +29,11 @@ pub struct Document {
     cpu_governors: Vec<String>,
     thermal: Vec<NodePart>,
     over_current: Vec<NodePart>,
+    /// Who looks.
+    user: String,
     needs: Vec<Need>,
+    /// Whether the daemon sets the clock for this user, in words; `null` where there is none.
+    lease: Option<String>,
     missing: Vec<String>,
 }
 
@@ -50,11 +56,11 @@ struct GpuPart {
     /// The user's bound: a clock, `none` or `unknown`.
     user_bound: BoundPart,
     /// What the nodes hold: floor and bound, heat's and everybody's.
-    min_hz: Option<Hertz>,
-    max_hz: Option<Hertz>,
+    min_hz: BoundPart,
+    max_hz: BoundPart,
     current_hz: Option<Hertz>,
     governor: String,
-    /// `null` where someone has fixed the clock by the governor.
+    /// `null` where someone has fixed the clock by the governor, or chosen another.
     stock_governor: Option<String>,
     /// In permille, while jetpace runs nothing: what else uses the GPU.
     load: Option<u16>,
@@ -72,11 +78,11 @@ enum BoundPart {
 }
 
 impl BoundPart {
-    fn of(bound: UserBound) -> Self {
+    fn of(bound: Bound) -> Self {
         match bound {
-            UserBound::At(hz) => Self::Hertz(hz),
-            UserBound::Open => Self::Word("none"),
-            UserBound::Unknown => Self::Word("unknown"),
+            Bound::At(hz) => Self::Hertz(hz),
+            Bound::Open => Self::Word("none"),
+            Bound::Unknown => Self::Word("unknown"),
         }
     }
 }
@@ -122,7 +128,7 @@ struct NodePart {
 
 impl Document {
     /// Describes a board.
-    pub fn new(nodes: &impl Nodes, board: &Board, ways: Vec<Tried>) -> Self {
+    pub fn new(nodes: &impl Nodes, board: &Board, ways: Vec<Tried>, lease: Option<String>) -> Self {
         let identity = &board.identity;
         let node = |name: &str, path: &Path| NodePart { name: name.to_owned(), path: show(path) };
         let mut missing = board.missing.clone();
@@ -148,11 +154,11 @@ impl Document {
                 clocks_hz: board.gpu.clocks.clone(),
                 cap_hz: board.gpu.cap,
                 user_bound: BoundPart::of(board.gpu.user),
-                min_hz: board.gpu.min,
-                max_hz: board.gpu.max,
+                min_hz: BoundPart::of(board.gpu.min),
+                max_hz: BoundPart::of(board.gpu.max),
                 current_hz: text::hertz(nodes, &board.gpu.node("cur_freq")).ok(),
                 governor: board.gpu.governor.clone(),
-                stock_governor: board.gpu.fixed_governor().is_none().then(|| board.gpu.governor.clone()),
+                stock_governor: board.gpu.stock_governor().map(str::to_owned),
                 load: board.load(nodes),
                 bounds: board.bounds_in_words(nodes),
                 ways: ways.into_iter().map(way_part).collect(),
@@ -168,7 +174,9 @@ impl Document {
             cpu_governors: board.cpu_governors(nodes),
             thermal: board.zones.iter().map(|zone| node(&zone.name, &zone.path)).collect(),
             over_current: board.over_current.iter().map(|counter| node(&counter.name, &counter.path)).collect(),
+            user: access::caller(),
             needs: needs(nodes, board),
+            lease,
             missing,
         }
     }
@@ -236,9 +244,9 @@ impl fmt::Display for Document {
         let clocks: Vec<String> = self.gpu.clocks_hz.iter().map(|hz| format!("{}", hz.get() as f64 / 1e6)).collect();
         writeln!(f, "            clocks {} MHz", clocks.join(" "))?;
         let current = self.gpu.current_hz.map_or_else(|| "unknown".to_owned(), |hz| hz.to_string());
-        writeln!(f, "            cap {}, now {current}, governor {}", self.gpu.cap_hz, self.gpu.governor)?;
-        let or_none = |hz: Option<Hertz>| hz.map_or_else(|| "none".to_owned(), |hz| hz.to_string());
-        let (floor, bound) = (or_none(self.gpu.min_hz), or_none(self.gpu.max_hz));
+        let governor = Some(self.gpu.governor.as_str()).filter(|name| !name.is_empty()).unwrap_or("unknown");
+        writeln!(f, "            cap {}, now {current}, governor {governor}", self.gpu.cap_hz)?;
+        let (floor, bound) = (&self.gpu.min_hz, &self.gpu.max_hz);
         writeln!(f, "            floor {floor}, bound {bound}; the user's bound: {}", self.gpu.user_bound)?;
         if let Some(load) = self.gpu.load.filter(|load| *load > 0) {
             writeln!(f, "            in use by someone: load {} %", f64::from(load) / 10.0)?;
@@ -269,8 +277,14 @@ impl fmt::Display for Document {
         };
         list(f, "thermal", &self.thermal)?;
         list(f, "over-current", &self.over_current)?;
-        for need in &self.needs {
+        for (at, need) in self.needs.iter().enumerate() {
             writeln!(f, "needs       {need}")?;
+            if self.needs.get(at + 1).is_none_or(|next| next.remedy != need.remedy) {
+                writeln!(f, "            for {}: {}", self.user, need.remedy)?;
+            }
+        }
+        if let Some(lease) = &self.lease {
+            writeln!(f, "lease       {lease}")?;
         }
         for what in &self.missing {
             writeln!(f, "missing     {what}")?;

@@ -72,6 +72,8 @@ pub struct Desk {
     io: AtomicU64,
     /// The board as last looked at, and the clock that its memory was locked at.
     board: Mutex<Option<(Digests, EmcRange)>>,
+    /// What holds the clock down by heat, and since when it was seen to.
+    held_down: Mutex<Option<(String, Nanos)>>,
     cap: AtomicU32,
 }
 
@@ -88,6 +90,7 @@ impl Default for Desk {
             look_asked: AtomicBool::new(false),
             io: AtomicU64::new(0),
             board: Mutex::new(None),
+            held_down: Mutex::new(None),
             cap: AtomicU32::new(NO_CAP),
         }
     }
@@ -139,6 +142,21 @@ impl Desk {
     pub fn suits(&self, table: &Table) -> Option<bool> {
         let other = |emc: EmcRange| table.emc().is_some_and(|planned| emc.other_than(planned).is_some());
         self.lock_board().map(|(board, emc)| board.include(table.board()) && !other(emc))
+    }
+
+    /// What holds the clock down by heat or over-current, as last looked at, and since when. Waits as [`Self::board`] does.
+    pub fn held_down(&self) -> Option<(String, Nanos)> {
+        self.held_down.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_held_down(&self, by: Option<&str>, now: Nanos) {
+        let mut held = self.held_down.lock().unwrap_or_else(PoisonError::into_inner);
+        match (by, &mut *held) {
+            (Some(by), Some((before, _))) if before == by => {}
+            (Some(by), Some((before, _))) => by.clone_into(before),
+            (Some(by), none) => *none = Some((by.to_owned(), now)),
+            (None, held) => *held = None,
+        }
     }
 
     /// Asks the control thread to look at the board, also where the GPU is with the stock governor.

@@ -35,6 +35,9 @@ pub struct Hub<C> {
 /// A look at the whole board costs milliseconds; whoever brings tables for another one must not cause more of them.
 const LOOKS_APART: Nanos = Nanos::from_millis(100);
 
+/// The same for whoever asks how the board is.
+const LOOKS_ASKED_APART: Nanos = Nanos::from_millis(900);
+
 #[derive(Default)]
 struct Wishes {
     by_client: [Wish; SLOTS],
@@ -111,6 +114,14 @@ impl<C: GpuClock> Hub<C> {
 
     pub fn desk(&self) -> &Desk {
         self.inline.desk()
+    }
+
+    /// Has the control thread look at the board, where nobody has for a while; asking costs nothing.
+    pub fn look_soon(&self, now: Nanos) {
+        if now.saturating_sub(Nanos::new(self.looked.load(Ordering::Relaxed))) >= LOOKS_ASKED_APART {
+            self.looked.store(now.get(), Ordering::Relaxed);
+            self.desk().ask_to_look();
+        }
     }
 
     pub fn clocks(&self) -> &[Hertz] {
