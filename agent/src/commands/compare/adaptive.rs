@@ -9,13 +9,13 @@ use serde::Serialize;
 
 /// What is planned for.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Limits<'a> {
     /// The deadline and period.
     pub deadline_s: f64,
     /// How many clocks may be measured after the first ones.
     pub more: usize,
-    /// One more margin beside the usual ones.
-    pub margin: Option<f64>,
+    /// By what fractions the predicted time has to stay below it: a plan for each.
+    pub margins: &'a [f64],
 }
 
 /// A clock that was measured, and why.
@@ -41,13 +41,13 @@ pub fn measure<'a>(
     series: &Series,
     points: &'a [Point],
     learn: &Options,
-    limits: Limits,
+    limits: Limits<'_>,
     idle_w: &dyn Fn(Hertz) -> f64,
 ) -> Result<Found<'a>, FitError> {
     let clocks: Vec<Hertz> = points.iter().map(|point| point.gpu_freq_hz).collect();
     let first = spread(&clocks, learn.train.unwrap_or(clocks.len()));
     let mut found = Found { schedule: Vec::new(), chosen: Vec::new() };
-    for margin in super::measured::MARGINS.into_iter().chain(limits.margin) {
+    for &margin in limits.margins {
         let (mut measured, mut schedule) = (first.clone(), Vec::new());
         loop {
             let model = fit(&only(sweep, series, &measured), &Options { train: None, ..learn.clone() })?;

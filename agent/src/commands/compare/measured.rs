@@ -115,7 +115,8 @@ pub fn compare(sweep: &Sweep, learn: Options, ask: &Ask<'_>) -> Result<Compared,
         for &factor in ask.deadlines {
             let Some(mut row) = case.row(factor, ask.margin) else { continue };
             if let Some(more) = ask.adaptive {
-                let limits = adaptive::Limits { deadline_s: row.deadline_s, more, margin: ask.margin };
+                let margins: Vec<f64> = MARGINS.into_iter().chain(ask.margin).collect();
+                let limits = adaptive::Limits { deadline_s: row.deadline_s, more, margins: &margins };
                 let found = adaptive::measure(sweep, series, measured, &learn, limits, &idle)?;
                 let before = row.policies.len() - 2;
                 for (margin, point) in found.chosen {
