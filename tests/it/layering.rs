@@ -17,6 +17,7 @@ const ORDER: [(&str, &[&str]); 2] = [
             "units",
             "work",
             "math",
+            "linear",
             "hw",
             "stats",
             "sample",

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use jetpace_devfreq::board::hex;
 use jetpace_tables::hw::PowerOf;
+#[cfg(feature = "report")]
 use jetpace_tables::model::Model;
 use jetpace_tables::table::{Rung, Table};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -20,8 +21,10 @@ use serde::Serialize;
 use crate::failure::Failure;
 #[cfg(feature = "report")]
 use crate::files::kind::Kind;
+#[cfg(feature = "report")]
+use crate::files::model;
 use crate::files::output::{print_json, print_text};
-use crate::files::{model, table};
+use crate::files::table;
 
 /// Options of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +57,7 @@ impl Args {
                 return Err(Failure::usage(format_args!("{} is {other}; {why}", self.file.display())));
             }
         }
+        #[cfg(feature = "report")]
         if bytes.first() == Some(&b'{') {
             let (model, _) = model::read(&self.file)?;
             return if self.json { print_json(&model) } else { print_text(&of_model(&model)) };
@@ -242,6 +246,7 @@ fn alike(table: &Table, class: usize, block: usize) -> Vec<(String, Steps)> {
     runs.into_iter().map(|(first, last, steps)| (named(first, last), steps)).collect()
 }
 
+#[cfg(feature = "report")]
 fn of_model(model: &Model) -> String {
     let mut text = String::new();
     let board = model.board.as_ref().map_or("no board named", |b| b.name.as_str());
