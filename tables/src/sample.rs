@@ -97,6 +97,8 @@ pub struct Row {
     pub temp: Option<MilliCelsius>,
     /// Why calibration holds the row for wrong; empty where it does not.
     pub rejected: String,
+    /// Why its power and energy were left out, where the row had them; its time counts.
+    pub power_rejected: String,
     /// Power of single rails, by the name in `rail_<name>_w`.
     pub rails: Vec<(String, Milliwatts)>,
     /// Columns that mean nothing to jetpace, kept as they are.

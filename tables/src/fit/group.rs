@@ -47,6 +47,8 @@ pub struct Group {
     pub cpu: Option<Hertz>,
     /// Its lowest and highest clock, where it moved by itself.
     pub cpu_moved: Option<(Hertz, Hertz)>,
+    /// The EMC's and the CPU's clock are recorded, and the same in all rows: nothing but the GPU's clock moved.
+    pub steady: bool,
     pub train: Vec<Point>,
     pub held: Vec<Point>,
 }
@@ -128,6 +130,9 @@ fn usable<'a>(sweep: &'a Sweep, options: &Options, left: &mut Vec<Left>) -> Vec<
         }
         // A row that calibration gave up on may be without a value; any other has one.
         if row.rejected.is_empty() && row.gpu_freq.is_some() && row.latency.is_some() {
+            if !row.power_rejected.is_empty() {
+                left.push(left_out(row, &row.power_rejected));
+            }
             rows.push(row);
         } else {
             left.push(left_out(row, if row.rejected.is_empty() { "no clock or no time" } else { &row.rejected }));
@@ -156,20 +161,22 @@ fn group(name: Name, rows: &[&Row], options: &Options, joint: bool, left: &mut V
         return Err(FitError::OneClock { what: name.text(), clock });
     }
     let is_train = training(&clocks, options, joint)?;
-    let mut group = Group { name, cpu: None, cpu_moved: None, train: Vec::new(), held: Vec::new() };
+    let mut group = Group { name, cpu: None, cpu_moved: None, steady: false, train: Vec::new(), held: Vec::new() };
     for (at, in_training) in clocks.into_iter().zip(is_train) {
         let mut here: Vec<&Row> =
             rows.iter().copied().filter(|row| row.gpu_freq == Some(at.0) && row.emc_freq == at.1).collect();
         if in_training && !options.keep_outliers {
-            slow_repeats(&mut here, left);
+            odd_repeats(&mut here, left);
         }
-        let point = point(at, &here);
+        let point = point(at, &here, left);
         if in_training { group.train.push(point) } else { group.held.push(point) }
     }
     let cpus: Vec<f64> = rows.iter().filter_map(|row| row.cpu_freq).map(Hertz::as_f64).collect();
     let cpu = || rows.iter().filter_map(|row| row.cpu_freq);
     group.cpu_moved = cpu().min().zip(cpu().max()).filter(|(low, high)| low != high);
     group.cpu = (!cpus.is_empty()).then(|| Hertz::new(crate::stats::median(&cpus) as u64));
+    let recorded = |row: &Row| row.emc_freq.zip(row.cpu_freq);
+    group.steady = rows.iter().all(|row| recorded(row).is_some() && recorded(row) == recorded(rows[0]));
     Ok(group)
 }
 
@@ -204,10 +211,13 @@ pub fn spread(clocks: &[Hertz], wanted: usize) -> Vec<Hertz> {
 }
 
 /// A repeat that takes a quarter longer than the others did is not noise of the block: the GPU was throttled, or
-/// something else ran on it.
-const SLOW: f64 = 1.25;
+/// something else ran on it. One that takes as much less ran at another clock.
+const ODD: f64 = 1.25;
 
-fn slow_repeats(rows: &mut Vec<&Row>, left: &mut Vec<Left>) {
+/// Power of one repeat that is so far from the others' is a bad reading.
+const ODD_POWER: f64 = 1.5;
+
+fn odd_repeats(rows: &mut Vec<&Row>, left: &mut Vec<Left>) {
     if rows.len() < 3 {
         return;
     }
@@ -215,22 +225,42 @@ fn slow_repeats(rows: &mut Vec<&Row>, left: &mut Vec<Left>) {
     let usual = crate::stats::median(&times);
     rows.retain(|row| {
         let ratio = row.latency_s().unwrap_or(usual) / usual;
-        if ratio > SLOW {
+        let (what, how) = if ratio > 1.0 { ("throttled or disturbed", "slower") } else { ("clock not held", "faster") };
+        let is_odd = !(ODD.recip()..=ODD).contains(&ratio);
+        if is_odd {
             let why = std::format!(
-                "throttled or disturbed: {:.0} % slower than the median of its {} repeats",
-                (ratio - 1.0) * 100.0,
+                "{what}: {:.0} % {how} than the median of its {} repeats",
+                (ratio - 1.0).abs() * 100.0,
                 times.len()
             );
             left.push(left_out(row, &why));
         }
-        ratio <= SLOW
+        !is_odd
     });
 }
 
-fn point(at: (Hertz, Option<Hertz>), rows: &[&Row]) -> Point {
+/// Powers of a point's rows, without those of three or more that are far from the others'; their rows' times count.
+fn powers(rows: &[&Row], left: &mut Vec<Left>) -> Vec<f64> {
+    let mut powers: Vec<f64> = rows.iter().filter_map(|row| row.power_w()).collect();
+    if powers.len() >= 3 {
+        let usual = crate::stats::median(&powers);
+        let is_odd = |power: f64| !(ODD_POWER.recip()..=ODD_POWER).contains(&(power / usual));
+        for row in rows {
+            if let Some(power) = row.power_w().filter(|power| is_odd(*power)) {
+                let why =
+                    std::format!("power left out: {power:.3} W, where its repeats have {usual:.3}; its time counts");
+                left.push(left_out(row, &why));
+            }
+        }
+        powers.retain(|power| !is_odd(*power));
+    }
+    powers
+}
+
+fn point(at: (Hertz, Option<Hertz>), rows: &[&Row], left: &mut Vec<Left>) -> Point {
     let times: Vec<f64> = rows.iter().filter_map(|row| row.latency_s()).collect();
     let inner: Vec<f64> = rows.iter().filter_map(|row| row.latency_sd).map(Nanos::as_secs_f64).map(|s| s * s).collect();
-    let powers: Vec<f64> = rows.iter().filter_map(|row| row.power_w()).collect();
+    let powers = powers(rows, left);
     Point {
         gpu_freq_hz: at.0,
         emc_freq_hz: at.1,

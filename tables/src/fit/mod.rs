@@ -102,7 +102,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
         return Err(options.min_clock.map_or(FitError::NoBlocks, FitError::AllBelow));
     }
     if !options.keep_outliers {
-        outlier::reject(&mut groups, &mut left);
+        outlier::reject(&mut groups, &mut left, &mut warnings);
     }
     cpu_clocks(&groups, &mut warnings);
     let clocks = sweep.clocks();

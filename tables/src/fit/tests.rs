@@ -286,7 +286,7 @@ fn what_cannot_be_fitted_says_why() {
 fn clocks_that_were_not_what_they_claim_are_left_out() {
     let truth = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.012, c_s: 0.001, q: 4.0 };
     let at = |mhz: u64| truth.time_s(mhz as f64 / 1000.0, 1.0);
-    // The two lowest clocks were never reached: the board ran at 350 MHz there.
+    // The three lowest clocks were never reached: the board ran at 350 MHz there.
     let mut rows: Vec<Row> = MHZ.map(|c| row("b", c, at(c.max(350)), None)).to_vec();
     let model = fit(&sweep(rows.clone()), &Options::default()).unwrap();
     let left: Vec<&str> = model.left_out.iter().map(|left| left.what.as_str()).collect();
@@ -300,6 +300,78 @@ fn clocks_that_were_not_what_they_claim_are_left_out() {
     let [left] = model.left_out.as_slice() else { panic!("{:?}", model.left_out) };
     assert!(left.what.ends_with("at 1000 MHz") && left.why.starts_with("throttled"), "{left:?}");
     assert!(model.series[0].time_fit(Some(TimeForm::SmoothRoofline)).unwrap().quality.mape_fit < 1e-5);
+}
+
+/// What is left out of a sweep of one block whose times are given, with EMC and CPU clock recorded, and with neither.
+fn left_out_of(times: [f64; 10]) -> [(Vec<String>, Vec<String>); 2] {
+    [true, false].map(|recorded| {
+        let rows = MHZ.into_iter().zip(times).map(|(clock, time)| {
+            let row = row("b", clock, time, None);
+            let known = |hz: Hertz| recorded.then_some(hz);
+            Row { emc_freq: known(mhz(1600)), cpu_freq: known(mhz(1500)), ..row }
+        });
+        let model = fit(&sweep(rows.collect()), &Options::default()).unwrap();
+        (model.left_out.iter().map(|left| left.what.clone() + ": " + &left.why).collect(), model.warnings)
+    })
+}
+
+#[test]
+fn a_block_gains_at_most_what_its_clock_does() {
+    let truth = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.012, c_s: 0.001, q: 4.0 };
+    let honest = MHZ.map(|mhz| truth.time_s(mhz as f64 / 1000.0, 1.0));
+    for ((left, warnings), recorded) in left_out_of(honest).into_iter().zip([true, false]) {
+        assert!(left.is_empty() && !warnings.iter().any(|w| w.contains("gains")), "{recorded}: {left:?} {warnings:?}");
+    }
+    // 3.2 times as long at the lowest clock as at the next.
+    let mut times = honest;
+    times[0] = 3.2 * times[1];
+    for (left, _) in left_out_of(times) {
+        assert!(
+            left.len() == 1 && left[0].contains(&std::format!("{}: throttled: 3.20 times", mhz(MHZ[0]))),
+            "{left:?}"
+        );
+    }
+    // 15 % more than the clock, at the lowest one: possible where the memory's clock fell with it.
+    times[0] = 1.15 * times[1] * MHZ[1] as f64 / MHZ[0] as f64;
+    let [(recorded, _), (unknown, warnings)] = left_out_of(times);
+    assert_eq!((recorded.len(), unknown.len()), (1, 0), "{recorded:?} {unknown:?}");
+    assert!(warnings.iter().any(|w| w.contains("gains 15 % more from") && w.contains("kept")), "{warnings:?}");
+}
+
+#[test]
+fn of_clocks_that_contradict_each_other_the_largest_set_is_kept() {
+    let at = |mhz: u64| TimeModel::Additive { w_s: 0.010, c_s: 0.001 }.time_s(mhz as f64 / 1000.0, 1.0);
+    // Above the third clock the board ran at its highest: the three below are honest, and fewer.
+    let mut times = MHZ.map(at);
+    times[3..].fill(at(MHZ[9]));
+    let [(left, _), _] = left_out_of(times);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left.iter().all(|why| why.contains("times as long")), "{left:?}");
+    // Above the seventh: those in between are fewer.
+    let mut times = MHZ.map(at);
+    times[7..].fill(at(2 * MHZ[9]));
+    let [(left, _), _] = left_out_of(times);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left.iter().all(|why| why.contains("the board ran above this one")), "{left:?}");
+}
+
+#[test]
+fn time_and_power_of_a_row_are_judged_apart() {
+    let mut rows = Vec::new();
+    for clock in MHZ {
+        for repeat in 0..3 {
+            rows.push(Row { repeat, ..row("b", clock, 10.0 / clock as f64, Some(3.0)) });
+        }
+    }
+    rows[4].power = Some(Milliwatts::new(9_000));
+    rows[7].power_rejected = "power left out: energy".to_string();
+    rows[7].power = None;
+    rows[10].latency = Some(Nanos::from_secs_f64(0.001));
+    let model = fit(&sweep(rows), &Options::default()).unwrap();
+    let why: Vec<&str> = model.left_out.iter().map(|left| left.why.as_str()).collect();
+    assert_eq!(why.len(), 3, "{why:?}");
+    assert!(why.iter().any(|why| why.contains("9.000 W, where its repeats have 3.000; its time counts")), "{why:?}");
+    assert!(why.iter().any(|why| why.starts_with("clock not held: 96 % faster than the median of its 3")), "{why:?}");
 }
 
 #[test]
@@ -376,7 +448,7 @@ fn what_was_measured_is_predicted_and_a_form_alone_is_itself() {
     let (alone, known) = error(Options { form: Some(TimeForm::SmoothRoofline), ..Options::default() });
     // One run at each clock is no better than runs repeat themselves: 0.7 %.
     assert!(together < 0.007 && alone > 0.02, "{together} {alone}");
-    assert!(unknown < 0.005 && known == 0.0, "{unknown} {known}");
+    assert!(unknown < 0.007 && known == 0.0, "{unknown} {known}");
 }
 
 #[test]

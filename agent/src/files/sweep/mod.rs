@@ -1,6 +1,7 @@
 //! Sweeps as CSV: read with every refusal a person needs, and written row by row while they are measured.
 
 mod read;
+mod readings;
 mod remarks;
 mod write;
 

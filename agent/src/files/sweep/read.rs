@@ -12,14 +12,14 @@ use jetpace_tables::sample::{Key, Kind, Row, Sweep};
 use jetpace_tables::units::{Hertz, Microjoules, MilliCelsius, Milliwatts, Nanos};
 use jetpace_tables::work::Size;
 
-use super::MAGIC;
+use super::{MAGIC, readings};
 use crate::failure::Failure;
 
 /// Columns without which no row means anything.
 const NEEDED: [&str; 5] = ["device", "model", "block", "gpu_freq_hz", "latency_s"];
 
-/// Energy has to be power times time; further apart than this, the units of the three are not what they say.
-const ENERGY_TOLERANCE: f64 = 2.0;
+/// What programs write where a sensor gave nothing.
+const NO_READING: [&str; 9] = ["nan", "-nan", "inf", "n/a", "[n/a]", "na", "null", "none", "-"];
 
 /// Reads a sweep.
 pub fn read(path: &Path) -> Result<Sweep, Failure> {
@@ -35,32 +35,40 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Sweep, Failure> {
             line => format!("{}: line {line}: {why}", path.display()),
         })
     };
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64;
-        refuse(line, &"not UTF-8 text: is this a sweep?")
-    })?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(refuse(0, &"UTF-16 text: save it as CSV in UTF-8"));
+    }
+    // A name in another encoding than UTF-8 stays a name.
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.trim().is_empty() {
         return Err(refuse(0, &"empty: measure it with `jetpace calibrate`"));
     }
     let mut sweep = Sweep::default();
-    let own = text.starts_with("# jetpace-sweep");
-    if own {
-        let first = text.lines().next().unwrap_or_default();
-        head(first, &mut sweep).map_err(|why| refuse(1, &why))?;
+    let first = first_line(text);
+    let own = first.is_some();
+    if let Some((at, first)) = first {
+        head(first, &mut sweep).map_err(|why| refuse(at, &why))?;
         if !text.ends_with('\n') {
             let last = text.lines().count() as u64;
             return Err(refuse(last, &"cut off: run `jetpace calibrate` again with this file, it goes on from here"));
         }
     }
 
-    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).flexible(true).from_reader(bytes);
+    let body = body(text);
+    let before = text[..text.len() - body.len()].matches('\n').count() as u64;
+    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).flexible(true).from_reader(body.as_bytes());
+    let line_of = |error: &csv::Error| before + error.position().map_or(0, csv::Position::line);
     let header = reader.headers().map_err(|e| refuse(line_of(&e), &e))?.clone();
-    let header_line = header.position().map_or(1, |position| position.line());
+    let header_line = before + header.position().map_or(1, |position| position.line());
+    if header.iter().any(|name| name.contains(|c: char| c == '\u{fffd}' || c.is_control())) {
+        return Err(refuse(header_line, &"not text: is this a sweep?"));
+    }
     let columns = Columns::new(&header).map_err(|why| refuse(header_line, &why))?;
     let mut seen: BTreeMap<Key, u64> = BTreeMap::new();
     for record in reader.records() {
         let record = record.map_err(|e| refuse(line_of(&e), &e))?;
-        let line = record.position().map_or(0, |position| position.line());
+        let line = before + record.position().map_or(0, |position| position.line());
         if record.len() != header.len() {
             let why = format!("{} fields where the header names {}: is the line cut off?", record.len(), header.len());
             return Err(refuse(line, &why));
@@ -75,11 +83,34 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Sweep, Failure> {
     if sweep.rows.is_empty() && !own {
         return Err(refuse(0, &"no rows: measure it with `jetpace calibrate`"));
     }
+    readings::judge(&mut sweep).map_err(|(line, why)| refuse(line, &why))?;
     Ok(sweep)
 }
 
-fn line_of(error: &csv::Error) -> u64 {
-    error.position().map_or(0, |position| position.line())
+/// The line that says what a sweep holds for, and its number: the first that says anything, also where a spreadsheet put
+/// it in quotes or filled it up to the width of the table.
+fn first_line(text: &str) -> Option<(u64, &str)> {
+    let (at, line) = text.lines().enumerate().find(|(_, line)| !line.trim().is_empty())?;
+    let line = line.trim_matches(is_decoration);
+    line.starts_with("# jetpace-sweep").then_some((at as u64 + 1, line))
+}
+
+/// What a spreadsheet puts around a line that is no row of its table.
+fn is_decoration(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | ',' | ';')
+}
+
+/// From the line with the names of the columns on.
+fn body(text: &str) -> &str {
+    let mut rest = text;
+    while let Some((line, after)) = rest.split_once('\n') {
+        let bare = line.trim_matches(is_decoration);
+        if !bare.is_empty() && !bare.starts_with('#') {
+            break;
+        }
+        rest = after;
+    }
+    rest
 }
 
 /// The fields of the first line.
@@ -118,7 +149,10 @@ impl Columns {
             }
         }
         match NEEDED.iter().find(|needed| !names.iter().any(|name| name == *needed)) {
-            Some(missing) => Err(format!("no column `{missing}`; a sweep needs {}", NEEDED.join(", "))),
+            Some(missing) => Err(format!(
+                "no column `{missing}`; a sweep needs {}; `jetpace import csv` makes one of another table",
+                NEEDED.join(", ")
+            )),
             None => Ok(Self { names }),
         }
     }
@@ -156,21 +190,24 @@ fn field(row: &mut Row, name: &str, text: &str) -> Result<(), String> {
         "cpu_freq_hz" => row.cpu_freq = clock(text)?,
         "from_hz" => row.from = clock(text)?,
         "to_hz" => row.to = clock(text)?,
+        "latency_s" if is_no_reading(text) => row.rejected = format!("latency_s reads `{text}`"),
+        "power_w" | "energy_j" if is_no_reading(text) => row.power_rejected = format!("{name} reads `{text}`"),
+        // A language model's whole answer takes minutes.
         "latency_s" => {
             row.latency =
-                within(text, 1e-6..=100.0, "outside 1 us..100 s: is it in seconds?")?.map(Nanos::from_secs_f64);
+                within(text, 1e-6..=3600.0, "outside 1 us..3600 s: is it in seconds?")?.map(Nanos::from_secs_f64);
         }
         "latency_sd_s" => {
             row.latency_sd =
-                within(text, 0.0..=100.0, "outside 0..100 s: is it in seconds?")?.map(Nanos::from_secs_f64);
+                within(text, 0.0..=3600.0, "outside 0..3600 s: is it in seconds?")?.map(Nanos::from_secs_f64);
         }
-        "power_w" => {
-            row.power =
-                within(text, 0.0..=1000.0, "outside 0..1000 W: is it in watts?")?.map(Milliwatts::from_watts_f64);
-        }
+        "power_w" => match number(text)? {
+            Some(watts) if !(0.0..=1e9).contains(&watts) => row.power_rejected = format!("power_w reads `{text}`"),
+            watts => row.power = watts.map(Milliwatts::from_watts_f64),
+        },
         "energy_j" => {
-            row.energy = within(text, 0.0..=100_000.0, "outside 0..100000 J: is it in joules?")?
-                .map(Microjoules::from_joules_f64);
+            row.energy =
+                within(text, 0.0..=1e6, "outside 0..1000000 J: is it in joules?")?.map(Microjoules::from_joules_f64);
         }
         "temp_c" => {
             row.temp = within(text, -100.0..=200.0, "outside -100..200 degrees Celsius")?
@@ -205,7 +242,7 @@ fn check(row: &Row) -> Result<(), String> {
             }
             Kind::Idle => {
                 need(row.gpu_freq.is_some(), "gpu_freq_hz")?;
-                need(row.power.is_some(), "power_w")?;
+                need(row.power.is_some() || !row.power_rejected.is_empty(), "power_w")?;
             }
             Kind::Settle | Kind::Stall | Kind::Write => {
                 need(row.from.is_some() && row.to.is_some(), "from_hz and to_hz")?;
@@ -213,15 +250,12 @@ fn check(row: &Row) -> Result<(), String> {
             }
         }
     }
-    if let (Some(latency), Some(power), Some(energy)) = (row.latency_s(), row.power_w(), row.energy) {
-        let (expected, energy) = (latency * power, energy.as_joules_f64());
-        if energy > expected * ENERGY_TOLERANCE || energy < expected / ENERGY_TOLERANCE {
-            return Err(format!(
-                "energy_j {energy} is not power_w x latency_s = {expected:.3e}: is one of them in another unit?"
-            ));
-        }
-    }
     Ok(())
+}
+
+/// A sensor that gave nothing, or zero where nothing is zero: one bad reading costs its row, not the sweep.
+fn is_no_reading(text: &str) -> bool {
+    NO_READING.iter().any(|word| text.eq_ignore_ascii_case(word)) || text.parse::<f64>().is_ok_and(|value| value == 0.0)
 }
 
 fn number(text: &str) -> Result<Option<f64>, String> {
@@ -280,14 +314,9 @@ mod tests {
         for (row, said) in [
             ("tx2,net,b,114.75,,0.5,5.5,,,", "line 3: gpu_freq_hz `114.75` is outside 1e7..1e10 Hz"),
             ("tx2,net,b,114750000,1866,0.5,5.5,,,", "line 3: emc_freq_hz `1866` is outside"),
-            ("tx2,net,b,114750000,,500,5.5,,,", "line 3: latency_s `500` is outside 1 us..100 s"),
+            ("tx2,net,b,114750000,,5000,5.5,,,", "line 3: latency_s `5000` is outside 1 us..3600 s"),
             ("tx2,net,b,114750000,,-0.5,5.5,,,", "line 3: latency_s `-0.5` is outside"),
-            ("tx2,net,b,114750000,,0,5.5,,,", "line 3: latency_s `0` is outside"),
-            ("tx2,net,b,114750000,,NaN,5.5,,,", "line 3: latency_s `NaN` is not a finite number"),
-            ("tx2,net,b,114750000,,0.5,inf,,,", "line 3: power_w `inf` is not a finite number"),
-            ("tx2,net,b,114750000,,0.5,5500,,,", "line 3: power_w `5500` is outside 0..1000 W"),
-            ("tx2,net,b,114750000,,0.5,-1,,,", "line 3: power_w `-1` is outside"),
-            ("tx2,net,b,114750000,,0.5,5.5,2750,,", "line 3: energy_j 2750 is not power_w x latency_s"),
+            ("tx2,net,b,114750000,,0.5,5.5,2750,,", "line 3: energy_j is 1000 times power_w x latency_s"),
             ("tx2,net,b,114750000,,fast,5.5,,,", "line 3: latency_s `fast` is not a number"),
             ("tx2,net,b,114750000,,,5.5,,,", "line 3: a row of kind `block` needs latency_s"),
             ("tx2,net,b,114750000,,0.5", "line 3: 6 fields where the header names 10"),
@@ -310,13 +339,54 @@ mod tests {
             ("# jetpace-sweep 2 board=ab\n", "line 1: a sweep of another format"),
             ("# jetpace-sweep 1 clocks=fast\n", "line 1: `clocks=fast` is not a list of clocks"),
             ("# jetpace-sweep 1 board=ab\ndevice,model,block,gpu_freq_hz,latency_s\na,b,c,1", "line 3: cut off"),
-            ("\u{7f}ELF", "no column `device`"),
+            ("\u{7f}ELF", "line 1: not text"),
         ] {
             let message = parsed(text).unwrap_err();
             assert!(message.contains(said), "{text:?}: {message}");
         }
-        let message = parse(b"device,\xff\n", Path::new("s.csv")).unwrap_err().to_string();
-        assert!(message.contains("line 1: not UTF-8"), "{message}");
+        for (bytes, said) in [
+            (&b"\0,\0\n"[..], "line 1: not text"),
+            (b"\xff\xfed\0e\0", "UTF-16"),
+            (b"device,\xff\n", "line 1: not text"),
+        ] {
+            let message = parse(bytes, Path::new("s.csv")).unwrap_err().to_string();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_editors_and_spreadsheets_put_around_a_sweep_loses_nothing() {
+        let rows = "device,model,block,gpu_freq_hz,latency_s\na,net,b,306000000,0.1\n";
+        let first = "# jetpace-sweep 1 board=00ff clocks=306000000,612000000 name=x";
+        for text in [
+            format!("\u{feff}{first}\n{rows}"),
+            format!("{first}\r\n{}", rows.replace('\n', "\r\n")),
+            format!("\n  {first} \n\n{rows}"),
+            format!("\"{first}\",,,\n{rows}"),
+            format!("{first},,,\n{rows}\n"),
+        ] {
+            let sweep = parsed(&text).unwrap();
+            assert_eq!((sweep.board.as_deref(), sweep.field("name")), (Some("00ff"), Some("x")), "{text:?}");
+            assert_eq!((sweep.clocks().len(), sweep.rows.len()), (2, 1), "{text:?}");
+        }
+        let sweep =
+            parse(b"device,model,block,gpu_freq_hz,latency_s\nJ\xfcrgen,n,b,3e8,0.1\n", Path::new("s")).unwrap();
+        assert_eq!(sweep.rows[0].device, "J\u{fffd}rgen");
+        let refused = parsed(&format!("\n{first}\n# x\n{rows}a,net,b,1,0.1\n")).unwrap_err();
+        assert!(refused.contains("line 6: gpu_freq_hz `1`"), "{refused}");
+    }
+
+    #[test]
+    fn a_reading_that_is_none_costs_its_row_at_most() {
+        for (text, left) in [("NaN", true), ("0", true), ("[N/A]", true), ("-0.2", true), ("0.25", false)] {
+            let time = text.trim_start_matches('-');
+            let sweep = parsed(&format!("{HEADER}tx2,net,b,114750000,,{time},5.5,,,\n")).unwrap();
+            assert_eq!(!sweep.rows[0].rejected.is_empty(), left && time == text, "{text}: {:?}", sweep.rows[0]);
+            let sweep = parsed(&format!("{HEADER}tx2,net,b,114750000,,0.1,{text},,,\n")).unwrap();
+            let row = &sweep.rows[0];
+            assert_eq!((row.rejected.is_empty(), row.latency.is_some()), (true, true), "{row:?}");
+            assert_eq!((!row.power_rejected.is_empty(), row.power.is_none()), (left, left), "{row:?}");
+        }
     }
 
     #[test]
