@@ -12,7 +12,9 @@ use jetpace::runtime::remote::Remote;
 use jetpace::runtime::wire::SOCKET_VARIABLE;
 use jetpace_tables::work::{BlockId, Size};
 
-const FRAMES: usize = 30;
+use super::formats::agree;
+
+const FRAMES: usize = 60;
 
 /// Not a test by itself: the user's program. Runs frames of a fixed work as fast as it can, tells them where there is
 /// someone to tell, and prints the middling frame's time on the GPU.
@@ -77,6 +79,22 @@ fn hold_runs_a_program_at_a_clock_of_the_live_board() {
 fn hold_counts_the_frames_that_a_program_tells_the_library() {
     let (_, told) = held(&["--fps", "5"]);
     assert_eq!(told, FRAMES as u64);
+}
+
+#[test]
+fn hold_finds_the_clock_that_a_deadline_calls_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("held.json");
+    // 6 ms at the highest clock, and 20 at the lowest: a deadline that this machine's noise does not reach.
+    let line = ["--deadline", "5s", "--frames-from", "lib", "--before", "100ms", "--json", file.to_str().unwrap()];
+    let (_, told) = held(&line);
+    let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    agree("`hold --deadline --json`", std::slice::from_ref(&document));
+    assert_eq!((told, document["held"]["late"].as_u64()), (FRAMES as u64, Some(0)));
+    let frames = |stretch: &str| document[stretch]["frames"].as_u64().unwrap();
+    assert_eq!(frames("held") + frames("before"), FRAMES as u64, "{document}");
+    let clocks = document["clocks"].as_array().unwrap();
+    assert!(clocks.iter().any(|ran| ran["clock_hz"] == 306_000_000), "{document}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod commands;
 mod faults;
 mod feedback;
 mod frozen;
+mod hold_deadline;
 mod kernel_cases;
 mod killed;
 mod layering;
