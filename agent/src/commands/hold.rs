@@ -297,7 +297,12 @@ impl Args {
         needs.caps.push(Cap::Kill);
         let socket = self.socket.as_deref().unwrap_or(Path::new(wire::SOCKET));
         needs.files.extend(socket.parent().map(Path::to_owned));
+        let before = needs.files.len();
         needs.files.extend(self.whole.folders());
+        if needs.files.len() > before {
+            // What is asked for may be a user's folder, where root by itself is anybody.
+            needs.caps.push(Cap::DacOverride);
+        }
         confine::apply(&needs);
     }
 }
