@@ -282,9 +282,9 @@ fn what_one_run_saw_is_where_the_next_begins() {
     let program = &PROGRAMS[2];
     let first = run(program, program.phases, Policy::Deadline);
     let next = run_knowing(&first.seen, program, program.phases, Policy::Deadline);
-    let (top, found) = (first.clocks[0], *first.clocks.last().unwrap());
+    let (top, found) = (*first.clocks.iter().max().unwrap(), *first.clocks.last().unwrap());
     assert!(found < top, "{:?}", first.clocks);
-    // The first frame begins while the clock settles.
-    assert!(next.clocks[1..].iter().all(|clock| *clock == found), "{:?}", next.clocks);
-    assert!(next.late(0..) <= 7 && next.joules < first.joules);
+    // Until the clock has settled the lowest one runs, where finding out the way has left it.
+    assert!(next.clocks.iter().all(|clock| *clock <= found), "{:?}", next.clocks);
+    assert!(next.late(0..) <= 7 && next.joules < first.joules, "{} late", next.late(0..));
 }
