@@ -1,7 +1,8 @@
 //! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate or a deadline, while a command runs.
 
+#[cfg_attr(not(feature = "report"), path = "hold/no_deadline.rs")]
 pub mod deadline;
-mod events;
+pub mod events;
 mod fps;
 mod lines;
 mod lost;
@@ -50,7 +51,8 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// The clock to hold, one of the available ones
-    #[arg(long, required_unless_present_any = ["fps", "deadline"], conflicts_with = "fps")]
+    #[cfg_attr(feature = "report", arg(long, required_unless_present_any = ["fps", "deadline"], conflicts_with = "fps"))]
+    #[cfg_attr(not(feature = "report"), arg(long, required_unless_present = "fps", conflicts_with = "fps"))]
     clock: Option<Hertz>,
     /// Hold the lowest clock that keeps so many frames a second; a frame is one that the command tells libjetpace, or
     /// where it tells none a line on its stdout
@@ -60,7 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH", conflicts_with = "clock")]
     socket: Option<PathBuf>,
     /// With --fps: how long frames are counted before the rate is judged; by default for 100 frames and at least 2 s
-    #[arg(long, value_name = "TIME", requires = "fps", conflicts_with = "deadline")]
+    #[cfg_attr(feature = "report", arg(long, value_name = "TIME", requires = "fps", conflicts_with = "deadline"))]
+    #[cfg_attr(not(feature = "report"), arg(long, value_name = "TIME", requires = "fps"))]
     window: Option<Nanos>,
     #[command(flatten)]
     whole: deadline::Options,
@@ -178,10 +181,8 @@ impl Args {
 
     /// What counts the command's lines, where they may be frames.
     fn counter(&self) -> Option<Counter> {
-        match self.whole.lines() {
-            Some(pattern) => Some(Counter::new(pattern)),
-            None => self.fps.filter(|_| !self.whole.is_wanted()).map(|_| Counter::default()),
-        }
+        let by_rate = self.fps.filter(|_| !self.whole.is_wanted());
+        self.whole.counter().or(by_rate.map(|_| Counter::default()))
     }
 
     /// What the command finds: the board's own, and where libjetpace is to look.

@@ -19,7 +19,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::ClockIndex;
 
 use super::events::Events;
-use super::lines::Pattern;
+use super::lines::Counter;
 use crate::failure::Failure;
 use crate::files::kind::{self, Kind};
 use crate::files::output::{say, write_file};
@@ -104,11 +104,11 @@ impl Options {
         }
     }
 
-    /// What lines have to hold that may be frames; `None` where none are.
-    pub fn lines(&self) -> Option<Option<Pattern>> {
+    /// What counts lines that may be frames; `None` where none are.
+    pub fn counter(&self) -> Option<Counter> {
         match &self.frames_from {
-            Some(FramesFrom::Stdout(pattern)) => Some(pattern.clone()),
-            None if self.is_wanted() => Some(None),
+            Some(FramesFrom::Stdout(pattern)) => Some(Counter::new(pattern.clone())),
+            None if self.is_wanted() => Some(Counter::default()),
             _ => None,
         }
     }
