@@ -96,7 +96,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
 ];
 
 /// Documents that other tests hold against FORMATS: those that need a daemon or a recorded board, and what takes long.
-const ELSEWHERE: [&str; 4] = ["probe", "status", "trace", "compare"];
+const ELSEWHERE: [&str; 5] = ["probe", "status", "trace", "compare", "hold"];
 
 #[test]
 fn every_field_that_is_printed_is_named_and_none_besides() {

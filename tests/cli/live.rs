@@ -10,9 +10,12 @@ use jetpace::machine::GPU_VARIABLE;
 use jetpace::runtime::page::What;
 use jetpace::runtime::remote::Remote;
 use jetpace::runtime::wire::SOCKET_VARIABLE;
+use jetpace_tables::sample::Kind;
 use jetpace_tables::work::{BlockId, Size};
 
-const FRAMES: usize = 30;
+use super::formats::agree;
+
+const FRAMES: usize = 60;
 
 /// Not a test by itself: the user's program. Runs frames of a fixed work as fast as it can, tells them where there is
 /// someone to tell, and prints the middling frame's time on the GPU.
@@ -77,6 +80,59 @@ fn hold_runs_a_program_at_a_clock_of_the_live_board() {
 fn hold_counts_the_frames_that_a_program_tells_the_library() {
     let (_, told) = held(&["--fps", "5"]);
     assert_eq!(told, FRAMES as u64);
+}
+
+#[test]
+fn hold_finds_the_clock_that_a_deadline_calls_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("held.json");
+    // 6 ms at the highest clock, and 20 at the lowest: a deadline that this machine's noise does not reach.
+    let line = ["--deadline", "5s", "--frames-from", "lib", "--before", "100ms", "--json", file.to_str().unwrap()];
+    let (_, told) = held(&line);
+    let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    agree("`hold --deadline --json`", std::slice::from_ref(&document));
+    assert_eq!((told, document["held"]["late"].as_u64()), (FRAMES as u64, Some(0)));
+    let frames = |stretch: &str| document[stretch]["frames"].as_u64().unwrap();
+    assert_eq!(frames("held") + frames("before"), FRAMES as u64, "{document}");
+    let clocks = document["clocks"].as_array().unwrap();
+    assert!(clocks.iter().any(|ran| ran["clock_hz"] == 306_000_000), "{document}");
+}
+
+#[test]
+fn calibrate_measures_a_program_of_ones_own_to_a_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let run = |arguments: &[&str]| {
+        let output = jetpace(folder.path(), arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // It ends after every 60 frames, and is started again.
+    let command = format!("'{}' --exact live::program --nocapture >&2", env::current_exe().unwrap().display());
+    let calibrate = |command: &str, clocks: &str| {
+        let line = ["calibrate", "--board", "live:orin-nano-super", "--cmd", command, "--clocks", clocks];
+        run(&[&line[..], &["--frames", "80", "-o", &file("sweep.csv")]].concat())
+    };
+    let (code, said) = calibrate(&command, "306MHz,1020MHz");
+    assert_eq!(code, Some(0), "{said}");
+    let sweep = jetpace::files::sweep::read(Path::new(&file("sweep.csv"))).unwrap();
+    let rows = |kind: Kind| sweep.rows.iter().filter(move |row| row.kind == kind);
+    assert_eq!((rows(Kind::Frame).count(), rows(Kind::Idle).count()), (160, 2));
+    let [slow, fast] = rows(Kind::Block).collect::<Vec<_>>()[..] else { panic!("{said}") };
+    // 3.3 times as long by the clocks; this machine's noise is in both.
+    assert!(slow.latency_s() > fast.latency_s().map(|time| 1.3 * time), "{slow:?} {fast:?}");
+    assert!(slow.power < fast.power && slow.power > rows(Kind::Idle).next().unwrap().power, "{slow:?} {fast:?}");
+    let before = std::fs::read(file("sweep.csv")).unwrap();
+    for (command, code, said) in [("false", 1, "ended with exit status: 1 at 612 MHz"), ("true", 4, "told no frame")] {
+        let (ended, words) = calibrate(command, "306MHz,612MHz");
+        assert!(ended == Some(code) && words.contains(said), "{ended:?} {words}");
+        assert_eq!(std::fs::read(file("sweep.csv")).unwrap(), before, "what was measured is kept");
+    }
+    assert_eq!(calibrate(&command, "306MHz,510MHz,1020MHz").0, Some(0), "it goes on where it was");
+    let (code, said) = run(&["fit", &file("sweep.csv"), "-o", &file("model.json")]);
+    assert_eq!(code, Some(0), "{said}");
+    let plan = ["plan", &file("model.json"), "--deadline", "5s", "--settle", "8ms", "--stall", "0.1ms"];
+    let (code, said) = run(&[&plan[..], &["-o", &file("table.jpt")]].concat());
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod dry_run;
 mod faults;
 mod feedback;
 mod frozen;
+mod hold_deadline;
 mod kernel_cases;
 mod killed;
 mod layering;

@@ -26,6 +26,7 @@ use crate::signals::Stop;
 
 pub use book::Book;
 pub use observe::Observed;
+pub use power::Mean;
 pub use steps::{Step, steps};
 pub use surroundings::Surroundings;
 pub use to_file::{Done, Subject, measured};

@@ -1,5 +1,10 @@
 //! `jetpace calibrate`: what a network's blocks take and draw at every clock, into a sweep.
 
+#[cfg(feature = "report")]
+mod process;
+#[cfg(feature = "report")]
+mod program;
+
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,23 +29,36 @@ use crate::signals::Stop;
 /// The network in whose times changes of the clock are seen: its last block is very short.
 const PROBE: &str = "vgg19-32";
 
+/// How often a program of one's own is looked at.
+#[cfg(feature = "report")]
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Whole frames of it at each clock, where no other number is asked for.
+#[cfg(feature = "report")]
+const OWN_FRAMES: u32 = 100;
+
 /// Options of `calibrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where: `auto` (this machine) or `sim:NAME` (a virtual board)
+    /// Where: `auto` (this machine), `sim:NAME` (a virtual board), or with --cmd `live:NAME` (the same on disk)
     #[arg(long, default_value = "auto", value_name = "BOARD")]
     board: BoardArg,
     /// The network
-    #[cfg_attr(feature = "cuda", arg(long, required_unless_present = "plan", value_name = "NET", value_parser = crate::args::networks()))]
-    #[cfg_attr(not(feature = "cuda"), arg(long, required = true, value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(all(feature = "cuda", feature = "report"), arg(long, required_unless_present_any = ["plan", "cmd"], value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(all(feature = "cuda", not(feature = "report")), arg(long, required_unless_present = "plan", value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(all(not(feature = "cuda"), feature = "report"), arg(long, required_unless_present = "cmd", conflicts_with = "cmd", value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "report")), arg(long, required = true, value_name = "NET", value_parser = crate::args::networks()))]
     net: Option<String>,
+    #[cfg(feature = "report")]
+    #[command(flatten)]
+    own: program::Options,
     #[cfg(feature = "cuda")]
     #[command(flatten)]
     precompiled: crate::cuda::Precompiled,
     /// The sweep; where it is there already, calibration goes on with it
     #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Whole frames to measure, over all clocks together
+    /// Whole frames to measure, over all clocks together; with --cmd at each clock
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     frames: Option<u32>,
     /// Frames to time as a whole besides, for how late one in a hundred is; by default 25 times as many
@@ -81,6 +99,11 @@ pub struct Args {
 impl Args {
     /// Measures.
     pub fn run(self) -> Result<(), Failure> {
+        #[cfg(feature = "report")]
+        if let (Some(command), Some(path)) = (self.own.command(), &self.output) {
+            let frames = self.frames.unwrap_or(OWN_FRAMES) as usize;
+            return self.own.measure(command, &self.board, path, frames);
+        }
         let network = self.network()?;
         match &self.board {
             board @ (BoardArg::Tree(_) | BoardArg::Live(_)) => Err(Failure::usage(format_args!(

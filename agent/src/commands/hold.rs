@@ -1,24 +1,27 @@
-//! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate, while a command runs.
+//! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate or a deadline, while a command runs.
 
-mod events;
+#[cfg_attr(not(feature = "report"), path = "hold/no_deadline.rs")]
+pub mod deadline;
+pub mod events;
+mod fps;
 mod holder;
 mod lease;
-mod pace;
+mod lines;
+mod lost;
+pub mod pace;
+mod running;
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
+use jetpace_devfreq::Error;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
 use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails::Rails;
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::hw::{GpuClock, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
@@ -32,18 +35,15 @@ use crate::files::output::{print_text, say};
 use crate::runtime::wire;
 use crate::signals::Stop;
 use events::Events;
+use fps::Keeper;
 use holder::Holder;
 use lease::Lease;
-use pace::Pace;
+use lines::Counter;
+use lost::Lost;
+use running::Running;
 
 /// How often the command, the cap and the signals are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// How long a frame rate is counted before it is judged, at least.
-const SHORTEST_WINDOW: Nanos = Nanos::from_millis(2_000);
-
-/// How many frames it is counted over, at least: one more or less must be within what the pace tolerates.
-const FRAMES_A_WINDOW: f64 = 100.0;
 
 /// How long a command that was told to stop may take before the clocks are put back without it.
 const GRACE: Nanos = Nanos::from_millis(5_000);
@@ -55,18 +55,22 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// The clock to hold, one of the available ones
-    #[arg(long, required_unless_present = "fps", conflicts_with = "fps")]
+    #[cfg_attr(feature = "report", arg(long, required_unless_present_any = ["fps", "deadline"], conflicts_with = "fps"))]
+    #[cfg_attr(not(feature = "report"), arg(long, required_unless_present = "fps", conflicts_with = "fps"))]
     clock: Option<Hertz>,
     /// Hold the lowest clock that keeps so many frames a second; a frame is one that the command tells libjetpace, or
     /// where it tells none a line on its stdout
     #[arg(long)]
     fps: Option<f64>,
-    /// With --fps: where programs with libjetpace look for the daemon; by default the daemon's own place
-    #[arg(long, value_name = "PATH", requires = "fps")]
+    /// With --fps and --deadline: where programs with libjetpace look for the daemon; by default the daemon's own place
+    #[arg(long, value_name = "PATH", conflicts_with = "clock")]
     socket: Option<PathBuf>,
     /// With --fps: how long frames are counted before the rate is judged; by default for 100 frames and at least 2 s
-    #[arg(long, value_name = "TIME", requires = "fps")]
+    #[cfg_attr(feature = "report", arg(long, value_name = "TIME", requires = "fps", conflicts_with = "deadline"))]
+    #[cfg_attr(not(feature = "report"), arg(long, value_name = "TIME", requires = "fps"))]
     window: Option<Nanos>,
+    #[command(flatten)]
+    whole: deadline::Options,
     /// Take this way of fixing the clock instead of the cheapest that works
     #[arg(long)]
     way: Option<Way>,
@@ -81,12 +85,16 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+/// Says which clock is to be held, and sets it, by what the command has told: its lines and events.
+type Choose<'a, H> = &'a mut dyn FnMut(&mut H, u64, Option<&mut Events>) -> Result<ClockIndex, Error>;
+
 impl Args {
     /// Holds the clock until the command ends.
     pub fn run(mut self) -> Result<(), Failure> {
         if self.fps.is_some_and(|fps| !fps.is_finite() || fps <= 0.0) {
             return Err(Failure::usage("--fps takes a number above 0"));
         }
+        self.whole.check()?;
         let machine = self.board.on_disk()?;
         let root = machine.nodes();
         if self.dry_run {
@@ -111,6 +119,7 @@ impl Args {
     {
         let board = Board::discover(nodes)?;
         if let Some(socket) = self.lease()? {
+            self.deadline_is_not_leased(&socket)?;
             let start = self.start(&board)?;
             self.warn(nodes, &board);
             let lease = Lease::open(&socket, &board)?;
@@ -146,7 +155,21 @@ impl Args {
         Ok(lease::is_offered(&socket)?.then_some(socket))
     }
 
+    /// A deadline is held by whoever has the clock, as it is lowered and raised many times a second.
+    fn deadline_is_not_leased(&self, socket: &Path) -> Result<(), Failure> {
+        if !self.whole.is_wanted() {
+            return Ok(());
+        }
+        let why = format!(
+            "--deadline takes the clock itself, and the daemon at {} has it: as root, stop the daemon and run hold, or let \
+             the program follow a table through the daemon",
+            socket.display()
+        );
+        Err(Failure::new(Reason::Permission, why))
+    }
+
     fn hold_leased<N: Nodes>(&self, nodes: &N, board: &Board, socket: &Path, stop: &Stop) -> Result<(), Failure> {
+        self.deadline_is_not_leased(socket)?;
         let clock = self.start(board)?;
         self.warn(nodes, board);
         if self.way.is_some() {
@@ -158,7 +181,8 @@ impl Args {
         self.warn_of_cap(clock, &lease);
         say(format_args!("GPU at {runs}, leased from the daemon at {}", socket.display()));
         let events = if self.socket.is_some() { self.listen()? } else { None };
-        self.watch_command(&mut lease, start, events, stop, (board.gpu.throttled, |_: &Lease| {}))
+        let command = Running::start(&self.command, &self.environment(), self.counter(), || {})?;
+        self.watch_command(&mut lease, command, start, events, stop, board.gpu.throttled, None)
     }
 
     fn start(&self, board: &Board) -> Result<Option<ClockIndex>, Failure> {
@@ -199,8 +223,9 @@ impl Args {
             comment("that was what a killed instance left; from here on the clock is taken");
         }
         comment("which way of fixing the clock works");
-        let mut gpu = GpuNode::open(nodes, timer, board, &guard, self.way)?;
-        comment(if clock.is_some() { "the clock" } else { "the first clock; with --fps it is lowered from there" });
+        let rails = Rails::new(nodes.clone(), Monotonic::new(), board.rails.clone());
+        let mut gpu = GpuNode::open(nodes, timer, board, &guard, self.way.or(self.whole.way()))?;
+        comment(if clock.is_some() { "the clock" } else { "the first clock; it is lowered from there" });
         let start = clock.unwrap_or(gpu.cap());
         let runs = gpu.pin(start)?;
         self.warn_of_cap(clock, &gpu);
@@ -209,9 +234,25 @@ impl Args {
                 say(format_args!("GPU at {runs} by way {}", gpu.way()));
                 // Listened before the command starts, so that it finds the socket at once; the lock is ours, so no
                 // daemon does.
-                let confine = |gpu: &GpuNode<N, T>| self.confine(gpu);
                 self.listen().and_then(|events| {
-                    self.watch_command(&mut gpu, start, events, stop, (board.gpu.throttled, confine))
+                    let program = self.command.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+                    let mut deadline =
+                        self.whole.start(&mut gpu, self.fps, rails, board, &program.to_string_lossy())?;
+                    let (environment, counter) = (self.environment(), self.counter());
+                    let command = Running::start(&self.command, &environment, counter, || self.confine(&gpu))?;
+                    let ended = match &mut deadline {
+                        None => self.watch_command(&mut gpu, command, start, events, stop, board.gpu.throttled, None),
+                        Some(deadline) => {
+                            let start = deadline.wanted();
+                            let mut choose = |gpu: &mut GpuNode<N, T>, lines, events: Option<&mut Events>| {
+                                deadline.look(gpu, lines, events).map(|()| deadline.wanted())
+                            };
+                            let choose = Some(&mut choose as Choose<'_, _>);
+                            self.watch_command(&mut gpu, command, start, events, stop, board.gpu.throttled, choose)
+                        }
+                    };
+                    let told = deadline.map_or(Ok(()), deadline::Holder::end);
+                    ended.and(told)
                 })
             }
             None => Ok(()),
@@ -224,14 +265,20 @@ impl Args {
         ended
     }
 
-    fn window(&self) -> Nanos {
-        let frames = Nanos::from_secs_f64(FRAMES_A_WINDOW / self.fps.unwrap_or(FRAMES_A_WINDOW));
-        self.window.unwrap_or(frames.max(SHORTEST_WINDOW))
+    /// Whether frames are counted.
+    fn counts(&self) -> bool {
+        self.fps.is_some() || self.whole.is_wanted()
+    }
+
+    /// What counts the command's lines, where they may be frames.
+    fn counter(&self) -> Option<Counter> {
+        let by_rate = self.fps.filter(|_| !self.whole.is_wanted());
+        self.whole.counter().or(by_rate.map(|_| Counter::default()))
     }
 
     /// What the command finds: the board's own, and where libjetpace is to look.
     fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        let socket = self.socket.clone().or_else(|| self.board.socket()).filter(|_| self.fps.is_some());
+        let socket = self.socket.clone().or_else(|| self.board.socket()).filter(|_| self.counts());
         self.board.environment().into_iter().chain(socket.map(|path| (wire::SOCKET_VARIABLE, path))).collect()
     }
 
@@ -239,7 +286,7 @@ impl Args {
     fn listen(&self) -> Result<Option<Events>, Failure> {
         let (path, named) = match (&self.socket, self.board.socket()) {
             (Some(path), _) => (path.clone(), true),
-            (None, Some(path)) if self.fps.is_some() => (path, false),
+            (None, Some(path)) if self.counts() => (path, false),
             _ => return Ok(None),
         };
         match Events::listen(&path) {
@@ -252,26 +299,39 @@ impl Args {
         }
     }
 
+    /// Holds the clock until the command has ended; `choose` says which, where it is not the one to start with or the
+    /// rate's.
+    #[allow(clippy::too_many_arguments)] // each from another place
     fn watch_command<H: Holder>(
         &self,
         held: &mut H,
+        mut command: Running,
         start: ClockIndex,
         mut events: Option<Events>,
         stop: &Stop,
-        (mut warned, confine): (bool, impl FnOnce(&H)),
+        mut warned: bool,
+        mut choose: Option<Choose<'_, H>>,
     ) -> Result<(), Failure> {
-        let mut command = Running::start(&self.command, &self.environment(), self.fps.is_some(), || confine(held))?;
         let timer = Monotonic::new();
-        let mut pace = self.fps.map(|fps| Pace::new(fps, start));
-        let window = self.window();
-        let (mut since, mut counted) = (timer.now(), Counted::Lines(0));
+        let fps = self.fps.filter(|_| choose.is_none());
+        let mut keeper = fps.map(|fps| Keeper::new(fps, self.window, start, timer.now()));
         let mut told = None;
         let mut wanted = start;
         let mut lost = Lost::default();
         let mut hot: Option<(String, Nanos)> = None;
         loop {
-            if let Some(status) = command.child.try_wait().map_err(|e| command.failure(&e))? {
+            let ended = command.ended()?;
+            if let Some(events) = &mut events {
+                events.look(held.clocks().get(wanted.min(held.cap()).index()).copied().unwrap_or_default());
+            }
+            if let Some(status) = ended {
                 command.drain();
+                // What it told last.
+                if let Some(choose) = &mut choose
+                    && let Err(e) = choose(held, command.lines(), events.as_mut())
+                {
+                    lost.count(&e);
+                }
                 return command.judge(status, stop).and_then(|()| lost.judge());
             }
             for signal in stop.to_pass_on() {
@@ -305,18 +365,17 @@ impl Args {
                 _ => {}
             }
             hot = now_hot;
-            if let Some(events) = &mut events {
-                events.look(held.clocks().get(wanted.min(held.cap()).index()).copied().unwrap_or_default());
-            }
-            if let Some(pace) = pace.as_mut().filter(|_| now.saturating_sub(since) >= window) {
-                let frames = Counted::now(command.lines.load(Ordering::Relaxed), events.as_ref());
-                if let Some(frames) = frames.since(counted) {
-                    let rate = frames as f64 / now.saturating_sub(since).as_secs_f64();
-                    wanted = pace.judge(rate, held.cap());
-                    let runs = held.hold(wanted)?;
-                    log::info!("{rate:.1} frames a second: clock {runs}");
+            let lines = command.lines();
+            if let Some(choose) = &mut choose {
+                match choose(held, lines, events.as_mut()) {
+                    Ok(clock) => wanted = clock,
+                    Err(e) => lost.count(&e),
                 }
-                (since, counted) = (now, frames);
+            }
+            if let Some(keeper) = &mut keeper
+                && let Some(clock) = keeper.look(now, held, lines, events.as_ref())?
+            {
+                wanted = clock;
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -335,6 +394,12 @@ impl Args {
         needs.caps.push(Cap::Kill);
         let socket = self.socket.as_deref().unwrap_or(Path::new(wire::SOCKET));
         needs.files.extend(socket.parent().map(Path::to_owned));
+        let before = needs.files.len();
+        needs.files.extend(self.whole.folders());
+        if needs.files.len() > before {
+            // What is asked for may be a user's folder, where root by itself is anybody.
+            needs.caps.push(Cap::DacOverride);
+        }
         confine::apply(&needs);
     }
 }
@@ -365,171 +430,9 @@ fn listed(board: &Board, clock: Hertz) -> Result<ClockIndex, Failure> {
     }
 }
 
-/// Frames so far, and what told them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counted {
-    /// The command's lines.
-    Lines(u64),
-    /// Programs with libjetpace. Once one has ended a frame lines are no frames any more: a program may print some.
-    Events(u64),
-}
-
-impl Counted {
-    fn now(lines: u64, events: Option<&Events>) -> Self {
-        match events.map_or(0, Events::frames) {
-            0 => Self::Lines(lines),
-            frames => Self::Events(frames),
-        }
-    }
-
-    /// Frames since `before`; `None` in the window in which events took the place of lines.
-    fn since(self, before: Self) -> Option<u64> {
-        match (self, before) {
-            (Self::Lines(now), Self::Lines(before)) | (Self::Events(now), Self::Events(before)) => Some(now - before),
-            _ => None,
-        }
-    }
-}
-
 /// How long something has lasted, to the second.
 fn seconds(time: Nanos) -> String {
     format!("{} s", time.get() / 1_000_000_000)
-}
-
-/// Looks at the nodes that failed: told once, counted, and no success at the end.
-#[derive(Debug, Default)]
-struct Lost {
-    first: Option<String>,
-    looks: u64,
-}
-
-impl Lost {
-    fn count(&mut self, error: &Failure) {
-        self.looks += 1;
-        if self.first.is_none() {
-            log::warn!("{error}; from here on the clock is not known to be held");
-            self.first = Some(error.to_string());
-        }
-    }
-
-    fn judge(&self) -> Result<(), Failure> {
-        match &self.first {
-            None => Ok(()),
-            Some(first) => {
-                Err(Failure::failed(format_args!("the clock was not held to the end: {first} ({} looks)", self.looks)))
-            }
-        }
-    }
-}
-
-/// The command at work.
-struct Running {
-    name: OsString,
-    child: Child,
-    lines: Arc<AtomicU64>,
-    /// Passes its output on; `None` where that goes out by itself.
-    reader: Option<JoinHandle<()>>,
-    passed: Arc<AtomicU64>,
-}
-
-/// A command that cannot be started ends as a shell says it: not found, or not executable.
-const NOT_FOUND: u8 = 127;
-const NOT_EXECUTABLE: u8 = 126;
-
-/// Output that a command has left in its pipe is passed on until none has come for so many looks: a child of its own may
-/// hold the pipe open.
-const QUIET_LOOKS: u32 = 10;
-
-impl Running {
-    /// Starts the command, and calls `started` before anything else is.
-    fn start(
-        command: &[OsString],
-        environment: &[(&str, PathBuf)],
-        count: bool,
-        started: impl FnOnce(),
-    ) -> Result<Self, Failure> {
-        let [name, arguments @ ..] = command else {
-            return Err(Failure::usage("no command to run"));
-        };
-        let mut start = Command::new(name);
-        start.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
-        if count {
-            start.stdout(Stdio::piped());
-        }
-        let mut child = start.spawn().map_err(|e| {
-            let code = if e.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
-            Failure::new(Reason::Command(code), format_args!("{}: {e}", name.display()))
-        })?;
-        let (lines, passed) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let reader = child.stdout.take().map(|stdout| {
-            let (lines, passed) = (Arc::clone(&lines), Arc::clone(&passed));
-            thread::spawn(move || pass_on(stdout, &lines, &passed))
-        });
-        started();
-        Ok(Self { name: name.clone(), child, lines, reader, passed })
-    }
-
-    fn failure(&self, error: &std::io::Error) -> Failure {
-        Failure::failed(format_args!("{}: {error}", self.name.display()))
-    }
-
-    /// Hands a signal on. One from the terminal has reached the command already; twice does no harm.
-    fn tell(&self, signal: i32) {
-        let (Ok(pid), Ok(signal)) = (i32::try_from(self.child.id()), nix::sys::signal::Signal::try_from(signal)) else {
-            return;
-        };
-        // A command that has just ended is told nothing.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
-    }
-
-    /// Waits for the rest of the output of a command that has ended.
-    fn drain(&mut self) {
-        let Some(reader) = self.reader.take() else { return };
-        let (mut seen, mut quiet) = (0, 0);
-        while !reader.is_finished() && quiet < QUIET_LOOKS {
-            let now = self.passed.load(Ordering::Relaxed);
-            quiet = if now == seen { quiet + 1 } else { 0 };
-            seen = now;
-            thread::sleep(LOOK_EVERY);
-        }
-    }
-
-    /// The command's own status, or that of its signal as a shell says it.
-    fn judge(&self, status: std::process::ExitStatus, stop: &Stop) -> Result<(), Failure> {
-        if status.success() || stop.signal().is_some() {
-            return Ok(());
-        }
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-        let message = format_args!("{} ended with {status}", self.name.display());
-        Err(Failure::new(Reason::Command(u8::try_from(code).unwrap_or(1)), message))
-    }
-}
-
-impl Drop for Running {
-    /// Where holding failed the command does not run on at whatever clock comes.
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.tell(signal_hook::consts::SIGTERM);
-        }
-    }
-}
-
-/// Passes the command's output on and counts its lines, however long they are. Ends with the command's stdout.
-fn pass_on(mut stdout: impl Read, lines: &AtomicU64, passed: &AtomicU64) {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = match stdout.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length) => buffer.get(..length).unwrap_or_default(),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(_) => return,
-        };
-        lines.fetch_add(read.iter().filter(|byte| **byte == b'\n').count() as u64, Ordering::Relaxed);
-        // A closed stdout of ours is no reason to stop counting.
-        let mut out = std::io::stdout();
-        let _ = out.write_all(read).and_then(|()| out.flush());
-        passed.fetch_add(read.len() as u64, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]
@@ -537,15 +440,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    #[test]
-    fn a_program_that_tells_frames_and_prints_lines_is_counted_once() {
-        let (lines, more_lines) = (Counted::Lines(10), Counted::Lines(40));
-        let (events, more_events) = (Counted::Events(7), Counted::Events(67));
-        assert_eq!(more_lines.since(lines), Some(30));
-        assert_eq!(events.since(more_lines), None, "the window of the change says nothing");
-        assert_eq!(more_events.since(events), Some(60));
-    }
 
     /// A board, a command that does nothing for a while, and `program` beside it with the socket's path.
     #[cfg(feature = "sim")]

@@ -18,11 +18,12 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 28] = [
+const EXAMPLES: [(&str, &str); 29] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
     ("calibrate", "calibrate --board sim:orin-nano --net resnet152 -o sweep.csv"),
+    ("calibrate", "calibrate --cmd ./camera -o sweep.csv"),
     ("run", "run --board sim:orin-nano --table table.jpt --frames 1000"),
     ("hold", "hold --clock 612MHz -- ./camera"),
     ("selftest", "selftest -o result.json"),

@@ -27,6 +27,8 @@ pub enum Kind {
     Picture,
     /// `selftest -o`.
     Selftest,
+    /// `hold --json`.
+    Held,
 }
 
 /// The first line of a frame log.
@@ -53,6 +55,7 @@ impl Kind {
             text if text.starts_with("<svg") || text.starts_with("<?xml") => Some(Self::Picture),
             text if text.starts_with('{') && key("f_ref_hz") => Some(Self::Model),
             text if text.starts_with('{') && key("at_ns") => Some(Self::Trace),
+            text if text.starts_with('{') && key("held") && key("deadline_s") => Some(Self::Held),
             text if text.starts_with('{') && key("checks") => Some(Self::Selftest),
             _ if first == FRAME_LOG => Some(Self::FrameLog),
             _ if first == FRONT => Some(Self::Front),
@@ -73,6 +76,7 @@ impl fmt::Display for Kind {
             Self::Front => "a front of plans",
             Self::Picture => "a picture",
             Self::Selftest => "a selftest's result",
+            Self::Held => "what a held deadline came to",
         })
     }
 }

@@ -127,6 +127,13 @@ impl<N: Nodes + Store + Clone, T: Timer> GpuNode<N, T> {
         &self.gpu
     }
 
+    /// The part of the last moments in which the GPU was busy, 0 to 1; `None` where its driver does not tell. Drivers
+    /// bring it up to date while the stock governor polls.
+    pub fn load(&self) -> Option<f64> {
+        let permille = text::integer(&self.nodes, &self.gpu.device.join("load")).ok()?;
+        Some(permille.clamp(0, 1000) as f64 / 1000.0)
+    }
+
     fn clock(&self, index: ClockIndex) -> Result<Hertz, Error> {
         let count = self.gpu.clocks.len();
         self.gpu.clocks.get(index.index()).copied().ok_or(Error::NotListed { index: index.index(), count })

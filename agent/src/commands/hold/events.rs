@@ -16,9 +16,23 @@ use crate::runtime::daemon::MAX_CLIENTS;
 use crate::runtime::listen::Listener;
 use crate::runtime::map::Mapping;
 use crate::runtime::page::{Figures, Page, Reader, SLOTS, State, What};
+use crate::runtime::sys;
 use crate::runtime::wire::{self, Request};
 
+/// Frames that are kept until they are taken: no honest program ends more between two looks.
+const MOST_ENDED: usize = 1_000;
+
+/// A frame that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// When it started, on the monotonic clock.
+    pub start: Nanos,
+    /// From its start to its end.
+    pub busy: Nanos,
+}
+
 /// What answers programs that look for the daemon.
+#[derive(Debug)]
 pub struct Events {
     listener: Listener,
     /// For programs that bring no table: one block, named `frame`.
@@ -26,16 +40,21 @@ pub struct Events {
     callers: Vec<OwnedFd>,
     clients: Vec<Client>,
     frames: u64,
+    /// Those that ended since they were last taken.
+    ended: Vec<Frame>,
     lost: bool,
     buffer: Vec<u8>,
 }
 
 /// A program that is counted.
+#[derive(Debug)]
 struct Client {
     socket: OwnedFd,
     page: Mapping<Page>,
     reader: Reader,
     frames: u64,
+    /// When the frame that runs started, by the program's word.
+    started: Option<Nanos>,
 }
 
 impl Events {
@@ -54,6 +73,7 @@ impl Events {
             callers: Vec::new(),
             clients: Vec::new(),
             frames: 0,
+            ended: Vec::new(),
             lost: false,
             buffer: vec![0; wire::LONGEST],
         })
@@ -62,6 +82,11 @@ impl Events {
     /// Frames that ended so far, of all programs together.
     pub fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// Frames with their times that ended since this was last called, as many as are kept.
+    pub fn take_frames(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Takes what has come since the last look; never waits. `clock` is what the programs are told that runs.
@@ -79,9 +104,11 @@ impl Events {
         for socket in std::mem::take(&mut self.callers) {
             self.hear(socket);
         }
-        let (frames, buffer) = (&mut self.frames, &mut self.buffer);
+        let (ended, buffer) = (&mut self.ended, &mut self.buffer);
         self.clients.retain_mut(|client| {
-            let honest = client.count(frames, clock);
+            let before = client.frames;
+            let honest = client.count(ended, clock);
+            self.frames += client.frames - before;
             honest && is_there(&client.socket, buffer)
         });
         if !self.lost && self.clients.iter().any(|client| client.page.lost() > 0) {
@@ -114,20 +141,28 @@ impl Events {
         let (page, fd) = Mapping::create().map_err(|e| (libc::ENOMEM, e.to_string()))?;
         let (answered, socket) = (wire::answer(socket, 0, image, Some(std::os::fd::AsFd::as_fd(&fd))), socket);
         let socket = answered.and_then(|()| socket.try_clone()).map_err(|e| (libc::EIO, e.to_string()))?;
-        self.clients.push(Client { socket, page, reader: Reader::default(), frames: 0 });
+        self.clients.push(Client { socket, page, reader: Reader::default(), frames: 0, started: None });
         Ok(())
     }
 }
 
 impl Client {
     /// Counts what it said, a ring's length at most; false where no honest program says that.
-    fn count(&mut self, frames: &mut u64, clock: Hertz) -> bool {
+    fn count(&mut self, ended: &mut Vec<Frame>, clock: Hertz) -> bool {
         for _ in 0..SLOTS {
             match self.reader.next(&self.page) {
                 Ok(Some(event)) => {
-                    let ended = u64::from(event.what == What::FrameEnd);
-                    self.frames += ended;
-                    *frames += ended;
+                    // The program's clock is believed as far as it can be true.
+                    let at = event.at.min(sys::now());
+                    match event.what {
+                        What::FrameStart => self.started = Some(at),
+                        What::BlockStart(..) => {}
+                        What::FrameEnd => {
+                            self.frames += 1;
+                            let start = self.started.take().filter(|_| ended.len() < MOST_ENDED);
+                            ended.extend(start.map(|start| Frame { start, busy: at.saturating_sub(start) }));
+                        }
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => {

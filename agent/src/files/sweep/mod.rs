@@ -7,9 +7,7 @@ mod write;
 
 pub use read::{parse, read};
 pub use remarks::remarks;
-pub use write::SweepWriter;
-#[cfg(feature = "report")]
-pub use write::whole;
+pub use write::{SweepWriter, whole};
 
 /// What the first line of a sweep that jetpace wrote begins with.
 const MAGIC: &str = "# jetpace-sweep 1";

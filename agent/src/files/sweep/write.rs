@@ -63,7 +63,6 @@ impl SweepWriter {
 }
 
 /// A whole sweep as text.
-#[cfg(feature = "report")]
 pub fn whole(sweep: &Sweep) -> String {
     let rows: String = sweep.rows.iter().map(|row| line(row, &[])).collect();
     start(sweep, &[]) + &rows

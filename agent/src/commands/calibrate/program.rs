@@ -1,0 +1,317 @@
+//! `calibrate --cmd`: whole frames of a program of one's own at every clock, and their power. The program tells its frames
+//! as it does under `hold --deadline`; it is started and stopped here, at each clock anew.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::GpuNode;
+use jetpace_devfreq::guard::{self, Guard};
+use jetpace_devfreq::rails::Rails;
+use jetpace_devfreq::timer::Monotonic;
+use jetpace_tables::hw::GpuClock;
+use jetpace_tables::sample::{Kind, Row, Sweep};
+use jetpace_tables::stats;
+use jetpace_tables::units::{Hertz, Microjoules, Milliwatts, Nanos};
+use jetpace_tables::work::ClockIndex;
+
+use super::process::Process;
+use crate::args::BoardArg;
+use crate::calibrate::Mean;
+use crate::commands::hold::deadline::source::{Frame, FramesFrom, Source};
+use crate::commands::hold::events::Events;
+use crate::dry_run::ThisMachine;
+use crate::failure::{Failure, Reason};
+use crate::files::sweep::SweepWriter;
+use crate::runtime::{sys, wire};
+use crate::signals::Stop;
+
+/// Frames that are left out at first: caches and the clock settle.
+const FIRST: usize = 5;
+/// How long idle power is read.
+const IDLE: Nanos = Nanos::from_millis(2_000);
+/// A program that tells no frame for so long is waited for no more.
+const SILENCE: Nanos = Nanos::from_millis(30_000);
+/// Clocks that are measured where none are named.
+const CLOCKS: usize = 6;
+/// A conversion of the power monitor lies before its reading.
+const CONVERSION: Nanos = Nanos::from_millis(7);
+/// So few readings within frames are no power of them.
+const LEAST_READINGS: usize = 5;
+/// The program's only block.
+const BLOCK: &str = "frame";
+
+/// Options of `calibrate --cmd`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Measure whole frames of a program of your own instead of a network; the shell starts it, at each clock anew
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["dry_run", "weights", "sizes", "late", "spacing", "passes", "changes", "emc", "fast_rails"])]
+    cmd: Option<String>,
+    /// With --cmd: what tells frames: lib, or unix:PATH for datagrams, each a frame's busy time (78.2ms)
+    #[arg(long, value_name = "SOURCE", requires = "cmd", default_value = "lib", value_parser = timed)]
+    frames_from: FramesFrom,
+    /// With --cmd: the clocks; by default six from the lowest to the cap
+    #[arg(long, value_name = "CLOCKS", requires = "cmd", value_delimiter = ',')]
+    clocks: Vec<Hertz>,
+    /// With --cmd: the program's name in the sweep
+    #[arg(long, value_name = "NAME", requires = "cmd", default_value = "program")]
+    model: String,
+    /// With --cmd: where programs with libjetpace look for the daemon; by default the daemon's own place
+    #[arg(long, value_name = "PATH", requires = "cmd")]
+    socket: Option<PathBuf>,
+}
+
+fn timed(text: &str) -> Result<FramesFrom, String> {
+    match text.parse()? {
+        FramesFrom::Stdout(_) => Err("lines tell no frame's time; lib and unix:PATH do".to_owned()),
+        told => Ok(told),
+    }
+}
+
+/// What is used at every clock.
+struct Bench<'a> {
+    device: String,
+    gpu: GpuNode<ThisMachine, Monotonic>,
+    rails: Rails<ThisMachine, Monotonic>,
+    events: Events,
+    source: Source,
+    environment: Vec<(&'static str, PathBuf)>,
+    stop: &'a Stop,
+}
+
+impl Options {
+    /// The command, where one is to be measured.
+    pub fn command(&self) -> Option<&str> {
+        self.cmd.as_deref()
+    }
+
+    /// Measures so many frames at each clock.
+    ///
+    /// # Errors
+    /// Where the clock cannot be held, or the program tells no frames; what was measured stays in the file.
+    pub fn measure(&self, command: &str, on: &BoardArg, path: &Path, frames: usize) -> Result<(), Failure> {
+        let machine = on.on_disk()?;
+        let nodes = machine.nodes();
+        let board = Board::discover(&nodes)?;
+        let clocks = self.clocks(&board)?;
+        let (mut sweep, there) = SweepWriter::open(path, &self.head(&board, on), &[])?;
+        let done: BTreeSet<Hertz> =
+            there.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.gpu_freq).collect();
+        let socket = self.socket.clone().or_else(|| on.socket()).unwrap_or_else(|| PathBuf::from(wire::SOCKET));
+        let mut environment = on.environment();
+        environment.push((wire::SOCKET_VARIABLE, socket.clone()));
+        let stop = Stop::install()?;
+        guard::restore_on_panic(nodes.clone());
+        let (guard, _) = Guard::take(nodes.clone())?;
+        let gpu = GpuNode::open(nodes.clone(), Monotonic::new(), &board, &guard, None)?;
+        let mut bench = Bench {
+            device: device(&board),
+            gpu,
+            rails: Rails::new(nodes, Monotonic::new(), board.rails.clone()),
+            events: Events::listen(&socket).map_err(|e| Failure::file(&socket, &e))?,
+            source: Source::open(Some(self.frames_from.clone()))?,
+            environment,
+            stop: &stop,
+        };
+        let mut medians = Vec::new();
+        let measured = clocks.iter().filter(|(_, clock)| !done.contains(clock)).try_for_each(|(at, clock)| {
+            let rows = self.at_clock(&mut bench, command, *at, *clock, frames)?;
+            medians
+                .extend(rows.iter().find(|row| row.kind == Kind::Block).and_then(|row| Some((*clock, row.latency?))));
+            rows.iter().try_for_each(|row| sweep.append(row))
+        });
+        // Put back whatever came of it; what could not be weighs more.
+        bench.gpu.release()?;
+        drop(bench);
+        guard::log_foreign(&guard.restore()?);
+        stop.die();
+        measured?;
+        not_synchronised(&medians);
+        sweep.finish()
+    }
+
+    fn clocks(&self, board: &Board) -> Result<Vec<(ClockIndex, Hertz)>, Failure> {
+        let listed = &board.gpu.clocks;
+        if let Some(strange) = self.clocks.iter().find(|clock| !listed.contains(clock)) {
+            let list: Vec<String> = listed.iter().map(Hertz::to_string).collect();
+            return Err(Failure::usage(format_args!("{strange} is not available; the clocks are {}", list.join(", "))));
+        }
+        // At most 255 clocks are listed.
+        let all = listed.iter().enumerate().map(|(at, clock)| (ClockIndex(at as u8), *clock));
+        let all: Vec<_> = all.filter(|(_, clock)| *clock <= board.gpu.cap).collect();
+        if !self.clocks.is_empty() {
+            return Ok(all.into_iter().filter(|(_, clock)| self.clocks.contains(clock)).collect());
+        }
+        let last = all.len().saturating_sub(1);
+        let spread: BTreeSet<usize> = (0..CLOCKS).map(|i| (i * last + (CLOCKS - 1) / 2) / (CLOCKS - 1)).collect();
+        Ok(spread.into_iter().filter_map(|at| all.get(at).copied()).collect())
+    }
+
+    /// The sweep's first line.
+    fn head(&self, board: &Board, on: &BoardArg) -> Sweep {
+        let evidence = if *on == BoardArg::Auto { "jetson" } else { "virtual" };
+        let clocks: Vec<String> = board.gpu.clocks.iter().map(|clock| clock.get().to_string()).collect();
+        let fields = [
+            ("name", device(board)),
+            ("net", self.model.clone()),
+            ("evidence", evidence.to_owned()),
+            ("boundaries", "none".to_owned()),
+            ("clocks", clocks.join(",")),
+        ];
+        let fields = fields.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        Sweep { board: Some(board.digest()), fields, rows: Vec::new() }
+    }
+
+    /// One clock's rows: idle power, single frames, and what they come to.
+    fn at_clock(
+        &self,
+        bench: &mut Bench<'_>,
+        command: &str,
+        at: ClockIndex,
+        clock: Hertz,
+        wanted: usize,
+    ) -> Result<Vec<Row>, Failure> {
+        let runs = bench.gpu.pin(at)?;
+        if runs != clock {
+            return Err(Failure::failed(format_args!("{clock} cannot be held: {runs} runs")));
+        }
+        let device = bench.device.clone();
+        let row = |kind: Kind| Row {
+            kind,
+            device: device.clone(),
+            model: self.model.clone(),
+            gpu_freq: Some(clock),
+            ..Row::default()
+        };
+        let idle = Row { power: bench.idle()?, ..row(Kind::Idle) };
+        let (frames, power) = bench.frames(command, clock, wanted)?;
+        let seconds: Vec<f64> = frames.iter().map(|frame| frame.busy.as_secs_f64()).collect();
+        let mean = stats::mean(&seconds);
+        let block = Row {
+            block: BLOCK.to_owned(),
+            latency: Some(Nanos::from_secs_f64(mean)),
+            latency_sd: Some(Nanos::from_secs_f64(stats::sd(&seconds))),
+            power,
+            energy: power.map(|power| Microjoules::from_joules_f64(power.as_watts_f64() * mean)),
+            samples: u32::try_from(frames.len()).ok(),
+            ..row(Kind::Block)
+        };
+        eprintln!("{clock}: {:.3} ms a frame, {} frames", mean * 1e3, frames.len());
+        let single = frames.iter().enumerate();
+        let single = single.map(|(at, frame)| Row { repeat: at as u32, latency: Some(frame.busy), ..row(Kind::Frame) });
+        // Without a rail that tells there is no row of idle power.
+        Ok(idle.power.is_some().then_some(idle).into_iter().chain(single).chain([block]).collect())
+    }
+}
+
+impl Bench<'_> {
+    /// Power with nothing to do.
+    fn idle(&mut self) -> Result<Option<Milliwatts>, Failure> {
+        let mut mean = Mean::new(&self.rails);
+        let until = sys::now().saturating_add(IDLE);
+        while sys::now() < until {
+            self.go_on()?;
+            mean.read(&mut self.rails)?;
+            thread::sleep(super::LOOK_EVERY);
+        }
+        Ok(mean.total(&self.rails))
+    }
+
+    fn go_on(&self) -> Result<(), Failure> {
+        match self.stop.signal() {
+            Some(_) => Err(Failure::failed("stopped; the same command goes on from there")),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the program until it has told so many frames; where it ends before, again. Their power is the mean of the
+    /// readings within them.
+    fn frames(
+        &mut self,
+        command: &str,
+        clock: Hertz,
+        wanted: usize,
+    ) -> Result<(Vec<Frame>, Option<Milliwatts>), Failure> {
+        let (mut frames, mut readings) = (Vec::new(), Vec::new());
+        // What a program told at the clock before.
+        self.events.look(clock);
+        drop(self.source.hear(0, Some(&mut self.events)));
+        while frames.len() < FIRST + wanted {
+            let before = frames.len();
+            let mut process = Process::start(command, &self.environment)?;
+            let mut heard_at = sys::now();
+            let status = loop {
+                self.go_on()?;
+                let ended = process.ended()?;
+                self.events.look(clock);
+                let heard = self.source.hear(0, Some(&mut self.events)).frames;
+                if !heard.is_empty() {
+                    heard_at = sys::now();
+                }
+                frames.extend(heard);
+                if frames.len() >= FIRST + wanted {
+                    break None;
+                }
+                if ended.is_some() {
+                    break ended;
+                }
+                if sys::now().saturating_sub(heard_at) > SILENCE {
+                    let how = "does it open libjetpace, or send datagrams (--frames-from unix:PATH)?";
+                    return Err(wrong(format_args!("no frame for {SILENCE} at {clock}: {how}")));
+                }
+                let mut now = Mean::new(&self.rails);
+                now.read(&mut self.rails)?;
+                readings.extend(now.total(&self.rails).map(|power| (sys::now(), power)));
+                thread::sleep(super::LOOK_EVERY);
+            };
+            match status {
+                Some(status) if !status.success() => {
+                    return Err(Failure::failed(format_args!("the program ended with {status} at {clock}")));
+                }
+                Some(_) if frames.len() == before => {
+                    return Err(wrong(format_args!("the program ended at {clock} and told no frame")));
+                }
+                _ => {}
+            }
+        }
+        let within = |at: Nanos| {
+            let began = |frame: &Frame| frame.start.saturating_add(CONVERSION) <= at;
+            frames.iter().any(|frame| began(frame) && at <= frame.start.saturating_add(frame.busy))
+        };
+        let inside: Vec<f64> =
+            readings.iter().filter(|(at, _)| within(*at)).map(|(_, power)| power.as_watts_f64()).collect();
+        let power = match inside.len() {
+            0..LEAST_READINGS if readings.is_empty() => None,
+            0..LEAST_READINGS => {
+                log::warn!(
+                    "{clock}: frames are shorter than the power monitor's readings: gaps between them are in the power"
+                );
+                Some(stats::mean(&readings.iter().map(|(_, power)| power.as_watts_f64()).collect::<Vec<_>>()))
+            }
+            _ => Some(stats::mean(&inside)),
+        };
+        Ok((frames.split_off(FIRST), power.map(Milliwatts::from_watts_f64)))
+    }
+}
+
+fn device(board: &Board) -> String {
+    board.identity.model.clone().unwrap_or_else(|| "jetson".to_owned())
+}
+
+fn wrong(why: std::fmt::Arguments<'_>) -> Failure {
+    Failure::new(Reason::Calibration, why)
+}
+
+/// A program that does not wait for its GPU tells times that no clock changes.
+fn not_synchronised(medians: &[(Hertz, Nanos)]) {
+    if let (Some((low, slow)), Some((high, fast))) = (medians.first(), medians.last())
+        && low < high
+        && slow.as_secs_f64() < fast.as_secs_f64() * 1.03
+    {
+        eprintln!(
+            "warning: a frame is as fast at {low} as at {high}: end it behind a synchronisation with the GPU \
+             (cudaStreamSynchronize, torch.cuda.synchronize), or it is bound by something else than the GPU"
+        );
+    }
+}
