@@ -48,6 +48,7 @@ pub enum Command {
     #[cfg(feature = "report")]
     Import(commands::import::Args),
     /// Fit a model of time and power to a sweep
+    #[cfg(feature = "report")]
     Fit(commands::fit::Args),
     /// Plan a table from a model: the clock of every block under a deadline
     Plan(commands::plan::Args),
@@ -104,6 +105,7 @@ impl Command {
             Self::Compare(args) => args.run(),
             #[cfg(feature = "report")]
             Self::Import(args) => args.run(),
+            #[cfg(feature = "report")]
             Self::Fit(args) => args.run(),
             Self::Plan(args) => args.run(),
             Self::Inspect(args) => args.run(),

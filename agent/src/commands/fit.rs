@@ -1,8 +1,6 @@
 //! `jetpace fit`: from a sweep to a model.
 
-#[cfg(feature = "report")]
 mod desk;
-#[cfg(feature = "report")]
 mod explain;
 
 use std::fmt::Write as _;
@@ -19,7 +17,7 @@ use crate::files::sweep;
 /// Warnings in the summary.
 const WARNINGS: usize = 2;
 
-/// Options of `fit`. The static release has no room for what is done at a desk.
+/// Options of `fit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The sweep that `calibrate` measured, or a published one
@@ -30,7 +28,6 @@ pub struct Args {
     /// Write over files that would be left alone: an input, or a file of another kind
     #[arg(long)]
     force: bool,
-    #[cfg(feature = "report")]
     #[command(flatten)]
     desk: desk::Desk,
     /// Say more: a line for every block, row left out and warning
@@ -48,10 +45,7 @@ impl Args {
             may_write(path, Kind::Model, &[&self.sweep], self.force)?;
         }
         let sweep = sweep::read(&self.sweep)?;
-        #[cfg(feature = "report")]
         let options = self.desk.options();
-        #[cfg(not(feature = "report"))]
-        let options = jetpace_tables::fit::Options::default();
         let model = while_working("fitting ...", || fit(&sweep, &options))
             .map_err(|e| Failure::usage(format_args!("{}: {e}", self.sweep.display())))?;
         for remark in sweep::remarks(&sweep) {
@@ -66,10 +60,7 @@ impl Args {
         } else if !self.json {
             eprintln!("no model is written: -o MODEL does that");
         }
-        #[cfg(feature = "report")]
-        return self.desk.tell(&model, self.json);
-        #[cfg(not(feature = "report"))]
-        if self.json { crate::files::output::print_json(&model) } else { Ok(()) }
+        self.desk.tell(&model, self.json)
     }
 }
 

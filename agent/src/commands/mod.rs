@@ -9,6 +9,7 @@ pub mod compare;
 pub mod completions;
 #[cfg(all(feature = "report", feature = "sim"))]
 pub mod demo;
+#[cfg(feature = "report")]
 pub mod fit;
 pub mod hold;
 #[cfg(feature = "report")]

@@ -15,7 +15,7 @@ use crate::commands::plan::RISK;
 use crate::failure::{Failure, Reason};
 use crate::files::output::print_json;
 
-/// Options that the static release has no room for.
+/// What is asked of a fit at a desk.
 #[derive(Debug, clap::Args)]
 pub struct Desk {
     /// Fit on N clocks of each series, evenly spread with both ends in, and hold the others out
