@@ -116,7 +116,9 @@ fn calibrate_measures_a_program_of_ones_own_to_a_plan() {
     assert_eq!(code, Some(0), "{said}");
     let sweep = jetpace::files::sweep::read(Path::new(&file("sweep.csv"))).unwrap();
     let rows = |kind: Kind| sweep.rows.iter().filter(move |row| row.kind == kind);
-    assert_eq!((rows(Kind::Frame).count(), rows(Kind::Idle).count()), (160, 2));
+    // All that are told in the last look count.
+    assert!(rows(Kind::Frame).count() >= 160, "{said}");
+    assert_eq!(rows(Kind::Idle).count(), 2, "{said}");
     let [slow, fast] = rows(Kind::Block).collect::<Vec<_>>()[..] else { panic!("{said}") };
     // 3.3 times as long by the clocks; this machine's noise is in both.
     assert!(slow.latency_s() > fast.latency_s().map(|time| 1.3 * time), "{slow:?} {fast:?}");

@@ -165,13 +165,15 @@ fn a_selftest_speaks_plainly_and_fails_where_something_that_matters_differs() {
     copied(&boards, &copy);
     let tree = copy.to_str().unwrap();
     command(folder.path(), &["selftest", "--board", tree, "--rounds", "2"]).assert().success();
-    // A bound that is none of the clocks: what was assumed of bounds is not so there.
-    let bound = copy.join("sys/class/devfreq/17000000.gpu/max_freq");
-    fs::write(fs::canonicalize(bound).unwrap(), "611000000\n").unwrap();
+    // A bound that is none of the clocks is told, and no more: a Nano's 5 W mode has one. A floor above it is not so anywhere.
+    let node = |name: &str| fs::canonicalize(copy.join("sys/class/devfreq/17000000.gpu").join(name)).unwrap();
+    fs::write(node("max_freq"), "611000000\n").unwrap();
+    command(folder.path(), &["selftest", "--board", tree, "--rounds", "2"]).assert().success();
+    fs::write(node("min_freq"), "714000000\n").unwrap();
     let output = command(folder.path(), &["selftest", "--board", tree, "--rounds", "2"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("bound-listed"), "{said}");
+    assert!(said.contains("DIFFERS bound-listed") && said.contains("DIFFERS floor-below-bound"), "{said}");
     // The result is there all the same.
     assert!(String::from_utf8(output.stdout).unwrap().contains("\"checks\""));
 }

@@ -44,8 +44,8 @@ fn short(board: &Board) -> Settings {
         frames: 200,
         late: 0,
         spacing: Nanos::from_millis(20),
-        // The median of two would be the worse one, and one spike too much.
-        passes: 3,
+        // One burst may be as long as two passes over the blocks at a clock.
+        passes: 5,
         changes: 3,
         ..subject(board).settings()
     }
