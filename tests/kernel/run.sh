@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 kernel=$1 agent=$2 cases=$3
 # TCG, as KVM is seldom there and no test measures time. The timeout is for a kernel that hangs.
-qemu=(timeout 300 qemu-system-aarch64 -machine virt,gic-version=3 -accel "tcg,thread=multi" -cpu cortex-a72 -smp 2
+qemu=(timeout 900 qemu-system-aarch64 -machine virt,gic-version=3 -accel "tcg,thread=multi" -cpu cortex-a72 -smp 2
     -m 512 -nodefaults -display none -no-reboot -serial stdio -monitor none)
 
 "${qemu[@]}" -machine "dumpdtb=$kernel/virt.dtb" 2>/dev/null
