@@ -14,6 +14,8 @@ extern crate std;
 pub mod fit;
 pub mod governor;
 pub mod hw;
+#[cfg(feature = "std")]
+mod linear;
 mod math;
 pub mod model;
 pub mod names;

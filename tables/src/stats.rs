@@ -112,6 +112,9 @@ pub fn normal_quantile(p: f64) -> f64 {
     if p < 0.5 { -z } else { z }
 }
 
+/// The two-sided 95 % quantile of the normal distribution.
+pub const NORMAL95: f64 = 1.959_964;
+
 /// The two-sided 95 % quantile of Student's t. Exact table up to 10 degrees of freedom, then a series in 1/n that is
 /// within 0.002 of the table (Abramowitz and Stegun 26.7.5, two terms).
 pub fn student95(degrees: usize) -> f64 {
@@ -120,7 +123,7 @@ pub fn student95(degrees: usize) -> f64 {
         0 => f64::INFINITY,
         1..=10 => TABLE[degrees - 1],
         n => {
-            let (z, n) = (1.959_964_f64, n as f64);
+            let (z, n) = (NORMAL95, n as f64);
             z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
         }
     }

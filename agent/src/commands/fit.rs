@@ -165,11 +165,16 @@ fn all(model: &Model) -> String {
 
 fn line(series: &Series) -> String {
     let emc = series.emc_freq_hz.map_or(String::new(), |emc| format!(", EMC {emc}"));
+    let cpu = match series.cpu_freq_hz {
+        Some(_) if series.cpu_moving => ", CPU moving".to_owned(),
+        Some(cpu) => format!(", CPU {cpu}"),
+        None => String::new(),
+    };
     let size = if series.size.0 == 1 { String::new() } else { format!(", size {}", series.size.0) };
     let time = series.time_fit(None).map_or(String::new(), |fit| said("time", fit.model.form().name(), &fit.quality));
     let power =
         series.power_fit(None).map_or(String::new(), |fit| said("power", fit.model.form().name(), &fit.quality));
-    format!("{} {}{size}{emc}: {} clocks{time}{power}", series.model, series.block, series.clocks)
+    format!("{} {}{size}{emc}{cpu}: {} clocks{time}{power}", series.model, series.block, series.clocks)
 }
 
 fn said(what: &str, form: &str, quality: &Quality) -> String {

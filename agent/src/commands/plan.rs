@@ -178,8 +178,10 @@ impl Args {
         if let Some(board) = &self.board {
             board::set(&mut model, board, &self.model)?;
         }
-        #[cfg(not(feature = "report"))]
-        let _ = &mut model;
+        // Where it was measured at no such clock, a warning says so below.
+        if let Some(clock) = self.cpu_clock {
+            model.keep_cpu_clock(clock);
+        }
         if model.board.is_none() && self.output.is_some() {
             eprintln!(
                 "warning: {}: its sweep names no board, so no board will follow the table; name one with --board, or \

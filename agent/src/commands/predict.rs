@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jetpace_tables::model::{BlockModel, Model};
+use jetpace_tables::stats::NORMAL95;
 use jetpace_tables::units::Hertz;
 use jetpace_tables::work::Size;
 use serde::Serialize;
@@ -52,6 +53,9 @@ struct Row<'a> {
     time_s: f64,
     power_w: Option<f64>,
     energy_j: Option<f64>,
+    /// The 95 % intervals of a run measured there; `None` where a form is taken as it is.
+    time_ci95_s: Option<[f64; 2]>,
+    power_ci95_w: Option<[f64; 2]>,
     extrapolated: bool,
     blocks: Vec<BlockRow<'a>>,
 }
@@ -69,7 +73,11 @@ struct BlockRow<'a> {
 impl Args {
     /// Predicts and prints.
     pub fn run(self) -> Result<(), Failure> {
-        let (model, _) = model::read(&self.model)?;
+        let (mut model, _) = model::read(&self.model)?;
+        // Where it was measured at no such clock, a warning says so below.
+        if let Some(clock) = self.cpu_clock {
+            model.keep_cpu_clock(clock);
+        }
         let (name, emc_freq_hz, blocks) = model::network(&model, self.net.as_deref(), self.emc)?;
         let clocks = match self.clock {
             Some(clock) => vec![clock],
@@ -105,7 +113,15 @@ fn row<'a>(blocks: &[BlockModel<'a>], clock_hz: Hertz, size: Option<Size>) -> Ro
     let time_s = rows.iter().map(|row| row.time_s).sum();
     let energy_j: Option<f64> = rows.iter().map(|row| row.energy_j).sum();
     let extrapolated = blocks.iter().any(|block| !block.covers(clock_hz));
-    Row { clock_hz, time_s, power_w: energy_j.map(|joules| joules / time_s), energy_j, extrapolated, blocks: rows }
+    let power_w = energy_j.map(|joules| joules / time_s);
+    // Blocks of one board err together, so their deviations add up by their share of the time.
+    let together = |sd: &dyn Fn(&BlockModel<'a>) -> Option<f64>| -> Option<f64> {
+        blocks.iter().zip(&rows).map(|(block, row)| Some(sd(block)? * row.time_s / time_s)).sum()
+    };
+    let interval = |value: f64, sd: f64| [value * (-NORMAL95 * sd).exp(), value * (NORMAL95 * sd).exp()];
+    let time_ci95_s = together(&|block| block.fresh(clock_hz)).map(|sd| interval(time_s, sd));
+    let power_ci95_w = together(&|block| block.power_fresh(clock_hz)).zip(power_w).map(|(sd, w)| interval(w, sd));
+    Row { clock_hz, time_s, power_w, energy_j, time_ci95_s, power_ci95_w, extrapolated, blocks: rows }
 }
 
 fn warnings(

@@ -51,9 +51,9 @@ pub fn crossing(fit: &TimeFit) -> Option<f64> {
 pub fn voltage_ci95(model: &Model) -> Option<[[f64; 2]; 2]> {
     let reference = Reference { f_hz: model.f_ref_hz.as_f64(), emc_hz: model.emc_ref_hz.map(Hertz::as_f64) };
     let obs = |series: &Series| -> Vec<Obs> {
-        let Some(time) = series.time_fit(None) else { return Vec::new() };
+        let Some(time) = model.time_of(series) else { return Vec::new() };
         let points = series.points.iter();
-        points.filter_map(|point| super::powers::observed(point, &time.model, reference)).collect()
+        points.filter_map(|point| super::powers::observed(point, &time, reference)).collect()
     };
     let powered = || model.series.iter().filter_map(|series| Some((series, series.power_fit(None)?)));
     let form = powered().next()?.1.model.form();
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn effects_add_up_and_change_hands_at_the_crossing() {
         let model = TimeModel::SmoothRoofline { w_s: 0.010, m_s: 0.020, c_s: 0.001, q: 4.0 };
-        let fit = TimeFit { model, default: true, quality: Quality::default() };
+        let fit = TimeFit { model, default: true, weight: 1.0, quality: Quality::default() };
         assert_eq!(crossing(&fit), Some(0.5));
         let effects = effects(&fit, [0.1, 0.5, 1.0]);
         let [w, m, c, q] = effects.as_slice() else { panic!("{effects:?}") };

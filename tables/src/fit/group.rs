@@ -1,5 +1,6 @@
 //! From rows to series: repeats averaged, training clocks apart from those held out.
 
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -19,6 +20,8 @@ pub struct Name {
     pub size: Size,
     /// `None` where it is unknown or moves with the GPU's clock, and for a series over all of them.
     pub emc: Option<Hertz>,
+    /// `None` where it is unknown, was the same throughout, or moved by itself.
+    pub cpu: Option<Hertz>,
 }
 
 impl Name {
@@ -31,6 +34,9 @@ impl Name {
         if let Some(emc) = self.emc {
             text.push_str(&std::format!(", EMC {emc}"));
         }
+        if let Some(cpu) = self.cpu {
+            text.push_str(&std::format!(", CPU {cpu}"));
+        }
         text
     }
 }
@@ -40,6 +46,8 @@ impl Name {
 pub struct Group {
     pub name: Name,
     pub cpu: Option<Hertz>,
+    /// Its lowest and highest clock, where it moved by itself.
+    pub cpu_moved: Option<(Hertz, Hertz)>,
     pub train: Vec<Point>,
     pub held: Vec<Point>,
 }
@@ -61,6 +69,7 @@ pub fn groups(
             block: row.block.clone(),
             size: row.size,
             emc: if joint { None } else { row.emc_freq },
+            cpu: None,
         };
         match named.iter_mut().find(|(known, _)| *known == name) {
             Some((_, rows)) => rows.push(row),
@@ -77,7 +86,36 @@ pub fn groups(
     } else {
         super::emc::settle_moving(&mut named, left, warnings);
     }
+    let named = named.into_iter().flat_map(|(name, rows)| per_cpu_clock(name, rows, left)).collect::<Vec<_>>();
     named.into_iter().map(|(name, rows)| group(name, &rows, options, joint, left)).collect()
+}
+
+/// A series for each CPU clock, where the CPU's clock was set: one repeat at one GPU clock was measured at several. A clock
+/// that moves by itself has one per repeat.
+fn per_cpu_clock<'a>(name: Name, rows: Vec<&'a Row>, left: &mut Vec<Left>) -> Vec<(Name, Vec<&'a Row>)> {
+    let mut seen: BTreeMap<_, Hertz> = BTreeMap::new();
+    let was_set = rows.iter().any(|row| {
+        let Some(cpu) = row.cpu_freq else { return false };
+        *seen.entry((row.gpu_freq, row.emc_freq, row.repeat)).or_insert(cpu) != cpu
+    });
+    if !was_set {
+        return std::vec![(name, rows)];
+    }
+    let mut by_clock: BTreeMap<Option<Hertz>, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        by_clock.entry(row.cpu_freq).or_default().push(row);
+    }
+    let several = |rows: &[&Row]| rows.iter().any(|row| row.gpu_freq != rows[0].gpu_freq);
+    let (whole, single): (Vec<_>, Vec<_>) = by_clock.into_iter().partition(|(_, rows)| several(rows));
+    if whole.is_empty() {
+        return std::vec![(name, single.into_iter().flat_map(|(_, rows)| rows).collect())];
+    }
+    for (cpu, rows) in single {
+        let clock = cpu.map_or_else(|| "not told".to_string(), |cpu| cpu.to_string());
+        let why = std::format!("another CPU clock ({clock}), at which the block was measured at no other GPU clock");
+        left.extend(rows.iter().map(|row| left_out(row, &why)));
+    }
+    whole.into_iter().map(|(cpu, rows)| (Name { cpu, ..name.clone() }, rows)).collect()
 }
 
 fn usable<'a>(sweep: &'a Sweep, options: &Options, left: &mut Vec<Left>) -> Vec<&'a Row> {
@@ -116,7 +154,7 @@ fn group(name: Name, rows: &[&Row], options: &Options, joint: bool, left: &mut V
         return Err(FitError::OneClock { what: name.text(), clock });
     }
     let is_train = training(&clocks, options, joint)?;
-    let mut group = Group { name, cpu: None, train: Vec::new(), held: Vec::new() };
+    let mut group = Group { name, cpu: None, cpu_moved: None, train: Vec::new(), held: Vec::new() };
     for (at, in_training) in clocks.into_iter().zip(is_train) {
         let mut here: Vec<&Row> =
             rows.iter().copied().filter(|row| row.gpu_freq == Some(at.0) && row.emc_freq == at.1).collect();
@@ -127,6 +165,8 @@ fn group(name: Name, rows: &[&Row], options: &Options, joint: bool, left: &mut V
         if in_training { group.train.push(point) } else { group.held.push(point) }
     }
     let cpus: Vec<f64> = rows.iter().filter_map(|row| row.cpu_freq).map(Hertz::as_f64).collect();
+    let cpu = || rows.iter().filter_map(|row| row.cpu_freq);
+    group.cpu_moved = cpu().min().zip(cpu().max()).filter(|(low, high)| low != high);
     group.cpu = (!cpus.is_empty()).then(|| Hertz::new(crate::stats::median(&cpus) as u64));
     Ok(group)
 }
@@ -147,10 +187,18 @@ fn training(clocks: &[(Hertz, Option<Hertz>)], options: &Options, joint: bool) -
     let Some(wanted) = options.train.filter(|wanted| *wanted < gpu.len()) else {
         return Ok(std::vec![true; clocks.len()]);
     };
-    // In whole numbers: floor((2 i (n-1) + (N-1)) / (2 (N-1))).
-    let (last, spans) = (gpu.len() - 1, wanted - 1);
-    let chosen: Vec<Hertz> = (0..wanted).map(|i| gpu[(2 * i * last + spans) / (2 * spans)]).collect();
+    let chosen = spread(&gpu, wanted);
     Ok(clocks.iter().map(|(gpu, _)| chosen.contains(gpu)).collect())
+}
+
+/// So many of some ascending clocks, evenly spread over the list with both ends in; all where there are no more.
+pub fn spread(clocks: &[Hertz], wanted: usize) -> Vec<Hertz> {
+    if wanted >= clocks.len() || wanted < 2 {
+        return clocks.to_vec();
+    }
+    // In whole numbers: floor((2 i (n-1) + (N-1)) / (2 (N-1))).
+    let (last, spans) = (clocks.len() - 1, wanted - 1);
+    (0..wanted).map(|i| clocks[(2 * i * last + spans) / (2 * spans)]).collect()
 }
 
 /// A repeat that takes a quarter longer than the others did is not noise of the block: the GPU was throttled, or

@@ -2,6 +2,8 @@
 
 use std::vec::Vec;
 
+use crate::linear::{cholesky, forward};
+
 const STEPS: usize = 60;
 
 /// The parameters within `bounds` (low, high) that make the sum of squared residuals least near `start`, and that sum.
@@ -102,37 +104,6 @@ fn gauss<const N: usize>(mut matrix: [[f64; N]; N], mut right: [f64; N]) -> Opti
         solution[row] = (right[row] - known) / matrix[row][row];
     }
     solution.iter().all(|value| value.is_finite()).then_some(solution)
-}
-
-/// The lower factor of a symmetric matrix of any size; `None` where it is singular.
-pub fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
-    let n = matrix.len();
-    let mut factor = std::vec![std::vec![0.0; n]; n];
-    for i in 0..n {
-        for j in 0..=i {
-            let sum = matrix[i][j] - dot(&factor[i][..j], &factor[j][..j]);
-            if i == j {
-                // Relative to the diagonal, so that "singular" does not depend on the parameters' units.
-                if sum <= 1e-12 * matrix[i][i] {
-                    return None;
-                }
-                factor[i][i] = sum.sqrt();
-            } else {
-                factor[i][j] = sum / factor[j][j];
-            }
-        }
-    }
-    Some(factor)
-}
-
-/// y of L y = right, for a lower factor L. The square of its length is right . (L L^T)^-1 . right.
-pub fn forward(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
-    let mut y: Vec<f64> = Vec::with_capacity(right.len());
-    for (row, r) in factor.iter().zip(right) {
-        let known = dot(&row[..y.len()], &y);
-        y.push((r - known) / row[y.len()]);
-    }
-    y
 }
 
 /// The diagonal of the inverse of a symmetric matrix; `None` where it is singular.

@@ -1,12 +1,14 @@
 //! From a sweep to a model: relative least squares with coefficients that are not negative, bounded and deterministic.
 //!
-//! Time forms are fitted per series, power forms with one V(f) for the device. The form that plans is chosen by
-//! leaving each training clock out in turn; held-out clocks are looked at once, for the report, when everything is
-//! fitted.
+//! Time forms are fitted per series, power forms with one V(f) for the device. What plans is their average, weighed by
+//! leaving each training clock out in turn and corrected by what was measured; held-out clocks are looked at once, for
+//! the report, when everything is fitted.
 
+pub mod adaptive;
 mod bursts;
 mod changes;
 mod emc;
+mod evidence;
 pub mod explain;
 mod group;
 mod late;
@@ -16,7 +18,6 @@ mod outlier;
 mod power;
 mod powers;
 mod quality;
-mod select;
 mod sized;
 pub mod suggest;
 #[cfg(test)]
@@ -28,11 +29,12 @@ use std::collections::BTreeSet;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::model::{BoardId, DeviceConstants, FORMAT, Model, Series};
+use crate::model::{BoardId, DeviceConstants, FORMAT, Model, PowerForm, Series, TimeForm};
 use crate::sample::{Kind, Sweep};
 use crate::units::Hertz;
 
 use group::Group;
+pub use group::spread;
 use times::Timed;
 
 /// What to fit on.
@@ -46,6 +48,10 @@ pub struct Options {
     pub emc_joint: bool,
     /// The training points (GPU clock, EMC clock) of those; empty for all.
     pub train_points: Vec<(Hertz, Hertz)>,
+    /// Plan with this time form alone, as it is.
+    pub form: Option<TimeForm>,
+    /// Plan with this power form alone.
+    pub power_form: Option<PowerForm>,
     /// Use every row that calibration did not reject, also those that no block can have produced at their clock: for
     /// judging what was fitted on others.
     pub keep_outliers: bool,
@@ -98,7 +104,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
     if !options.keep_outliers {
         outlier::reject(&mut groups, &mut left);
     }
-    cpu_clocks(&groups, sweep, &mut warnings);
+    cpu_clocks(&groups, &mut warnings);
     let clocks = sweep.clocks();
     let f_ref_hz = clocks.last().copied().unwrap_or(Hertz::ZERO);
     let emc_ref_hz = sweep.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.emc_freq).max();
@@ -107,16 +113,20 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
     }
     let reference = times::Reference { f_hz: f_ref_hz.as_f64(), emc_hz: emc_ref_hz.map(Hertz::as_f64) };
 
-    let timed: Vec<Timed> = groups.into_iter().map(|group| times::single(group, reference)).collect();
-    let (voltage, mut powers) = powers::fit(&timed, reference);
-    let mut series: Vec<Series> =
-        timed.iter().zip(&mut powers).map(|(timed, power)| timed.series(std::mem::take(power))).collect();
+    let (timed, time_process): (Vec<Timed>, _) = times::single(groups, reference, options.form);
+    let powers = powers::fit(&timed, reference, options.power_form, options.form.is_none());
+    let (voltage, power_process, mut powers) = (powers.voltage, powers.process, powers.fits);
+    let mut series: Vec<Series> = timed
+        .iter()
+        .zip(&mut powers)
+        .map(|(timed, (fits, scale))| timed.series(std::mem::take(fits), *scale))
+        .collect();
     let groups: Vec<Group> = timed.into_iter().map(|timed| timed.group).collect();
     let sized = sized::fit(&groups, reference.f_hz, &voltage);
     let emc_base = powers::emc_base(&series);
     if options.emc_joint {
         for group in group::groups(sweep, options, true, &mut Vec::new(), &mut warnings)? {
-            series.push(times::joint(group, reference).series(Vec::new()));
+            series.push(times::joint(group, reference).series(Vec::new(), 1.0));
         }
     }
 
@@ -131,7 +141,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
         power_of: sweep.power_of(),
         clocks_hz: clocks,
         series,
-        device_constants: DeviceConstants { voltage, emc_base },
+        device_constants: DeviceConstants { voltage, emc_base, time_process, power_process },
         sized,
         idle: changes::idle(sweep, &mut left),
         settle: changes::changes(sweep, Kind::Settle, &mut left),
@@ -153,16 +163,17 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
 }
 
 /// The part of a block's time that does not depend on the GPU's clock is launching, and that depends on the CPU's.
-fn cpu_clocks(groups: &[Group], sweep: &Sweep, warnings: &mut Vec<String>) {
-    let measured: BTreeSet<Hertz> =
-        sweep.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.cpu_freq).collect();
-    if let Some((low, high)) = measured.first().zip(measured.last()).filter(|(low, high)| low != high) {
-        warnings.push(std::format!(
-            "the CPU clock moved between {low} and {high} while blocks were measured: lock it, as the launch-bound part \
-             of {} blocks depends on it",
-            groups.len()
-        ));
-    }
+fn cpu_clocks(groups: &[Group], warnings: &mut Vec<String>) {
+    let moving = || groups.iter().filter(|group| group.cpu_moved.is_some());
+    let Some((low, high)) = moving().filter_map(|group| group.cpu_moved).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    else {
+        return;
+    };
+    warnings.push(std::format!(
+        "the CPU clock moved between {low} and {high} while blocks were measured: lock it, as the launch-bound part of {} \
+         blocks depends on it",
+        moving().count()
+    ));
 }
 
 fn one_device(sweep: &Sweep) -> Result<(), FitError> {

@@ -6,20 +6,28 @@
 
 use std::vec::Vec;
 
+use super::evidence::{self, LeftOut};
 use super::power::{self, Obs};
 use super::quality::{errors, quality};
-use super::select::{Candidate, inside, select};
-use super::times::{Reference, Timed};
-use crate::model::{EmcBase, Point, PowerFit, PowerForm, PowerModel, Series, TimeModel, Voltage};
+use super::times::{Reference, Timed, heaviest};
+use crate::math;
+use crate::model::{Corrected, EmcBase, Point, PowerFit, PowerForm, PowerModel, Process, Series, TimeModel, Voltage};
 use crate::stats::mean;
 use crate::units::Hertz;
+
+/// How far each form is believed before the sweep is looked at, in the order of [`PowerForm::ALL`]. On each of the measured
+/// devices `voltage-activity`'s error at clocks between the training clocks is the smallest (TX2 0.8 %, V100 1.1 %, A100
+/// 2.6 %), or as small as any; `cubic` is 50 % off.
+const PRIOR: [f64; PowerForm::ALL.len()] = [0.001, 0.019, 0.18, 0.3, 0.5];
+
+/// What power forms leave over on those devices.
+const PROCESS: Process = Process { sd: 0.03, length: 0.6, noise: 0.01 };
 
 /// Knee and slope: with fewer clocks left than a form's parameters and these, leaving one out judges the prior of V(f)
 /// and not the form.
 const SHAPE: usize = 2;
 
-/// The form that plans where the data does not object. On each of the three measured devices its error at clocks
-/// between the training clocks is the smallest (TX2 0.8 %, V100 1.1 %, A100 2.6 %), or as small as any.
+/// The form that plans where there are too few clocks to judge.
 const USUAL: PowerForm = PowerForm::VoltageActivity;
 
 /// The one of two parameters, for two or three clocks.
@@ -40,14 +48,26 @@ impl View {
     }
 }
 
-/// Fits the power forms of all series; one list per series, empty where it has fewer than two points of power.
-pub fn fit(timed: &[Timed], reference: Reference) -> (Voltage, Vec<Vec<PowerFit>>) {
+/// What was fitted: V(f) as the form with the most weight sees it, per series a list (empty where it has fewer than two
+/// points of power) and how many times the process its residuals are, and the process that they share.
+pub struct Powers {
+    pub voltage: Voltage,
+    pub fits: Vec<(Vec<PowerFit>, f64)>,
+    pub process: Option<Process>,
+}
+
+/// Fits the power forms of all series; `form` alone plans where it is given.
+pub fn fit(timed: &[Timed], reference: Reference, form: Option<PowerForm>, corrected: bool) -> Powers {
     let training = |without: Option<Hertz>| -> Vec<Vec<Obs>> {
         timed.iter().map(|timed| obs(timed, &timed.group.train, reference, without)).collect()
     };
     let full = training(None);
     if full.iter().all(|points| points.len() < 2) {
-        return (Voltage::PRIOR, timed.iter().map(|_| Vec::new()).collect());
+        return Powers {
+            voltage: Voltage::PRIOR,
+            fits: timed.iter().map(|_| (Vec::new(), 1.0)).collect(),
+            process: None,
+        };
     }
     let mut clocks: Vec<Hertz> = timed.iter().flat_map(|timed| &timed.group.train).map(|p| p.gpu_freq_hz).collect();
     clocks.sort_unstable();
@@ -61,84 +81,97 @@ pub fn fit(timed: &[Timed], reference: Reference) -> (Voltage, Vec<Vec<PowerFit>
             View { full: seen, without: rests.iter().map(without).collect() }
         }
     });
-
-    // The form that plans is the device's, as V(f) is: chosen over all series.
-    let few = clocks.len() <= USUAL.parameters();
-    let usual = PowerForm::ALL.iter().position(|form| *form == if few { USUAL_FEW } else { USUAL }).unwrap_or(0);
-    let mut default = usual;
-    if clocks.len() > USUAL.parameters() + SHAPE {
-        let outside = PowerForm::ALL.iter().zip(&views).map(|(form, view)| {
-            let all = timed.iter().enumerate().flat_map(|(i, timed)| lofo(*form, view, timed, i, &rests, reference));
-            inside(&all.collect::<Vec<_>>())
-        });
-        let outside: Vec<Vec<f64>> = outside.collect();
-        let candidates: Vec<Candidate<'_>> = PowerForm::ALL
-            .iter()
-            .zip(&outside)
-            .map(|(form, lofo)| Candidate { parameters: form.parameters(), lofo })
-            .collect();
-        default = select(&candidates, usual);
-    }
+    let lefts: Vec<Vec<LeftOut>> =
+        timed.iter().enumerate().map(|(i, timed)| left_out(&views, timed, i, &rests, reference)).collect();
+    let process = (form.is_none() && corrected).then(|| evidence::process(&lefts, &PRIOR, PROCESS));
+    let usual = if clocks.len() <= USUAL.parameters() { USUAL_FEW } else { USUAL };
+    let only = |wanted: PowerForm| PowerForm::ALL.map(|form| if form == wanted { 1.0 } else { 0.0 }).to_vec();
+    // The forms that plan are the device's, as V(f) is: weighed over all series.
+    let weights = match (form, process) {
+        (Some(form), _) => only(form),
+        (None, Some(process)) if clocks.len() > USUAL.parameters() + SHAPE => {
+            let judged: Vec<&[LeftOut]> = lefts.iter().map(Vec::as_slice).collect();
+            evidence::weights(&judged, &PRIOR, 4, process)
+        }
+        _ => only(usual),
+    };
+    let default = heaviest(&weights);
 
     let fits = timed.iter().enumerate().map(|(i, timed)| {
         if full[i].len() < 2 {
-            return Vec::new();
+            return (Vec::new(), 1.0);
         }
+        let scale = process.map_or(1.0, |process| evidence::scale(&lefts[i], &weights, process));
+        let process = process.map(|process| process.scaled(scale));
+        let models: Vec<PowerModel> =
+            PowerForm::ALL.iter().zip(&views).map(|(form, view)| power::fit(*form, &full[i], &view.full)).collect();
+        let says = |k: usize, o: &Obs| models[k].power_w(o.x, o.t, &views[k].full);
         let points: Vec<((f64, f64), f64)> = full[i].iter().map(|o| ((o.x, o.t), o.p)).collect();
         let held = obs(timed, &timed.group.held, reference, None);
-        let fit = |(k, form): (usize, PowerForm)| {
-            let view = &views[k];
-            let model = power::fit(form, &full[i], &view.full);
-            let outside = lofo(form, view, timed, i, &rests, reference);
-            let outside: Vec<f64> = outside.into_iter().map(|(_, error)| error).collect();
-            let held = errors(held.iter().map(|o| (model.power_w(o.x, o.t, &view.full), o.p)));
-            let predict = |model: &PowerModel, (x, t): &(f64, f64)| model.power_w(*x, *t, &view.full);
-            let quality = quality(model, &points, predict, &outside, &held);
-            PowerFit { model, voltage: view.full, default: k == default, quality }
+        let measured: Vec<(f64, f64)> = full[i].iter().map(|o| (math::ln(o.x), o.p)).collect();
+        let together =
+            Corrected::new(weights.iter().copied().enumerate(), process, &measured, |k, j| says(*k, &full[i][j]));
+        let fit = |(k, model): (usize, &PowerModel)| {
+            let alone: Vec<f64> = lefts[i]
+                .iter()
+                .map(|left| left.forms[k].as_ref().map(|(_, out)| (math::exp(-out) - 1.0).abs()))
+                .collect::<Option<_>>()
+                .unwrap_or_default();
+            let outside = errors(held.iter().map(|o| (says(k, o), o.p)));
+            let predict = |model: &PowerModel, (x, t): &(f64, f64)| model.power_w(*x, *t, &views[k].full);
+            let mut quality = quality(*model, &points, predict, &alone, &outside);
+            if let Some(process) = process.filter(|_| k == default) {
+                let value = |o: &Obs| together.value(math::ln(o.x), |k| says(*k, o));
+                let sd = |o: &Obs| math::hypot(process.noise, together.variance(math::ln(o.x), |k| says(*k, o)).sqrt());
+                let pairs = |points: &[Obs]| errors(points.iter().map(|o| (value(o), o.p)));
+                quality.correct(&pairs(&full[i]), &evidence::errors(&lefts[i], &weights, process), &pairs(&held));
+                quality.cover(held.iter().map(|o| (value(o), o.p, sd(o))));
+            }
+            PowerFit { model: *model, voltage: views[k].full, default: k == default, weight: weights[k], quality }
         };
-        PowerForm::ALL.into_iter().enumerate().map(fit).collect()
+        (models.iter().enumerate().map(fit).collect(), scale)
     });
-    (views[default].full, fits.collect())
+    Powers { voltage: views[default].full, fits: fits.collect(), process }
 }
 
-/// Relative errors of one series' points, each predicted without its clock; empty where too few points are left.
-fn lofo(
-    form: PowerForm,
-    view: &View,
+/// Every clock of one series left out, under every form.
+fn left_out(
+    views: &[View],
     timed: &Timed,
     series: usize,
     rests: &[(Hertz, Vec<Vec<Obs>>)],
     reference: Reference,
-) -> Vec<(Hertz, f64)> {
-    let mut outside = Vec::new();
-    for (clock, rest) in rests {
-        let voltage = view.without(*clock);
-        let at = |point: &&Point| point.gpu_freq_hz == *clock && point.power_w.is_some();
-        let left: Vec<Point> = timed.group.train.iter().filter(at).copied().collect();
-        if left.is_empty() {
-            continue;
-        }
-        if rest[series].len() < form.parameters() {
-            return Vec::new();
-        }
+) -> Vec<LeftOut> {
+    let of_clock = |(clock, rest): &(Hertz, Vec<Vec<Obs>>)| {
+        let rest = &rest[series];
+        let point = timed.group.train.iter().find(|point| point.gpu_freq_hz == *clock)?;
         // Neither the time nor the power of this clock is known to what predicts it.
-        let Some((_, time)) = timed.without.iter().find(|(without, _)| without == clock) else {
-            return Vec::new();
+        let (_, time) = timed.without.iter().find(|(without, _)| without == clock)?;
+        let out = observed(point, time, reference)?;
+        let judge = |(form, view): (&PowerForm, &View)| {
+            if rest.len() < form.parameters() {
+                return None;
+            }
+            let voltage = view.without(*clock);
+            let model = power::fit(*form, rest, voltage);
+            let residual = |o: &Obs| math::ln(o.p / model.power_w(o.x, o.t, voltage).max(f64::MIN_POSITIVE));
+            Some((rest.iter().map(residual).collect(), residual(&out)))
         };
-        let model = power::fit(form, &rest[series], voltage);
-        let observed = left.iter().filter_map(|point| observed(point, time, reference));
-        let found = errors(observed.map(|o| (model.power_w(o.x, o.t, voltage), o.p)));
-        outside.extend(found.into_iter().map(|error| (*clock, error)));
-    }
-    outside
+        Some(LeftOut {
+            at: rest.iter().map(|o| math::ln(o.x)).collect(),
+            out_at: math::ln(out.x),
+            forms: PowerForm::ALL.iter().zip(views).map(judge).collect(),
+        })
+    };
+    rests.iter().filter_map(of_clock).collect()
 }
 
-/// A series' points of power, with the time that its default form gives them; without a clock, with the time that was
-/// fitted without it.
+/// A series' points of power, with the time that is planned with; without a clock, with the time that was fitted without
+/// it.
 fn obs(timed: &Timed, points: &[Point], reference: Reference, without: Option<Hertz>) -> Vec<Obs> {
     let time = without
         .and_then(|clock| timed.without.iter().find(|(left, _)| *left == clock))
-        .map_or(&timed.model, |(_, model)| model);
+        .map_or(&timed.time, |(_, time)| time);
     points
         .iter()
         .filter(|point| Some(point.gpu_freq_hz) != without)
@@ -146,11 +179,11 @@ fn obs(timed: &Timed, points: &[Point], reference: Reference, without: Option<He
         .collect()
 }
 
-pub(super) fn observed(point: &Point, time: &TimeModel, reference: Reference) -> Option<Obs> {
+pub(super) fn observed(point: &Point, time: &Corrected<TimeModel>, reference: Reference) -> Option<Obs> {
     let o = reference.obs(point);
     // A reading of 0 W has no relative error.
     let p = point.power_w.filter(|watts| *watts > 0.0)?;
-    Some(Obs { x: o.x, t: time.time_s(o.x, o.e), p })
+    Some(Obs { x: o.x, t: time.value(math::ln(o.x), |form| form.time_s(o.x, o.e)), p })
 }
 
 /// What each EMC clock adds to the busy base power over the lowest one: the mean over blocks that were measured at

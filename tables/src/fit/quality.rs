@@ -5,8 +5,9 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::marquardt::inverse_diagonal;
+use crate::math;
 use crate::model::{Params, PowerModel, Quality, TimeModel};
-use crate::stats::{mean, student95};
+use crate::stats::{NORMAL95, mean, student95};
 
 /// What both kinds of model have in common here.
 pub trait Fitted: Copy {
@@ -61,6 +62,26 @@ pub fn quality<M: Fitted, P>(
     };
     intervals(model, points, predict, &mut quality);
     quality
+}
+
+impl Quality {
+    /// Makes these the errors of what plans, and keeps the form's own.
+    pub fn correct(&mut self, fit: &[f64], lofo: &[f64], held: &[f64]) {
+        let some = |errors: &[f64]| (!errors.is_empty()).then(|| mean(errors));
+        self.mape_alone = self.mape_heldout.or(self.mape_lofo);
+        self.mape_fit = mean(fit);
+        self.mape_lofo = some(lofo);
+        self.mape_heldout = some(held);
+        self.worst_heldout = held.iter().copied().max_by(f64::total_cmp);
+    }
+
+    /// Counts how many points lie within their 95 % interval: (predicted, measured, relative standard deviation).
+    pub fn cover(&mut self, points: impl Iterator<Item = (f64, f64, f64)>) {
+        let inside: Vec<f64> = points
+            .map(|(predicted, measured, sd)| f64::from(u8::from(math::ln(measured / predicted).abs() <= NORMAL95 * sd)))
+            .collect();
+        self.covered95 = (!inside.is_empty()).then(|| mean(&inside));
+    }
 }
 
 /// Linearised intervals: s^2 (J^T J)^-1 at the solution, over the parameters that are not at their bound.

@@ -15,11 +15,14 @@ use crate::work::Size;
 /// Fits every block that was measured at two sizes or more.
 pub fn fit(groups: &[Group], f_ref_hz: f64, voltage: &Voltage) -> Vec<SizedBlock> {
     let mut blocks: Vec<SizedBlock> = Vec::new();
-    for group in groups {
+    // Where the CPU's clock was set, at the highest, as blocks are looked up.
+    let cpu = groups.iter().map(|group| group.name.cpu).max().flatten();
+    for group in groups.iter().filter(|group| group.name.cpu == cpu) {
         let name = &group.name;
         let same = |other: &&Group| {
             let other = &other.name;
-            (&other.device, &other.model, &other.block, other.emc) == (&name.device, &name.model, &name.block, name.emc)
+            (&other.device, &other.model, &other.block, other.emc, other.cpu)
+                == (&name.device, &name.model, &name.block, name.emc, name.cpu)
         };
         let done = blocks.iter().any(|block| {
             (&block.device, &block.model, &block.block, block.emc_freq_hz)

@@ -3,8 +3,8 @@
 
 use std::vec::Vec;
 
-use super::marquardt::{cholesky, forward};
 use super::quality::{Fitted, moved};
+use crate::math;
 use crate::model::{Model, Series, TimeModel};
 use crate::units::Hertz;
 
@@ -22,64 +22,64 @@ pub struct Suggestion {
 /// A frame: its blocks' series, and the clock that each runs at.
 pub type PlannedFrame<'a> = Vec<(&'a Series, Hertz)>;
 
-/// One block's parameters: how well they are known, and what predictions make of them.
+/// What is known of one block's time, over the board's clocks and those that it was measured at.
 struct Known<'a> {
     series: &'a Series,
-    /// The inverse of their covariance.
-    information: Vec<Vec<f64>>,
-    /// For each clock of the board: the prediction's relative change per unit of each parameter.
-    slopes: Vec<Vec<f64>>,
-    /// For each clock of the board: the time.
+    clocks: Vec<Hertz>,
+    /// At each clock: the time.
     times: Vec<f64>,
+    /// Between each two clocks: the covariance of what the predictions may be off, relative.
+    covariance: Vec<Vec<f64>>,
     noise: f64,
 }
 
 /// The `count` best clocks, the second given the first and so on: each makes the variance of a frame's predicted time,
-/// averaged over the frames that are planned, least (the fits linearised at their parameters, each parameter known
-/// beforehand to within itself). Blocks count with their share of the frame. Where nothing is planned all blocks are one
-/// frame, at each of the board's clocks. Clocks measured already are candidates too.
+/// averaged over the frames that are planned, least. What is not known is the default form's parameters (linearised; each
+/// known beforehand to within itself) and what the form leaves over, which is the device's process. Blocks count with
+/// their share of the frame. Where nothing is planned all blocks are one frame, at each of the board's clocks. Clocks
+/// measured already are candidates too.
 pub fn suggest(model: &Model, count: usize, planned: &[PlannedFrame<'_>]) -> Vec<Suggestion> {
     let mut known: Vec<Known<'_>> =
         model.series.iter().filter(|series| !series.is_joint()).filter_map(|series| Known::of(model, series)).collect();
     let frames = match planned {
-        [] => (0..model.clocks_hz.len()).map(|at| (0..known.len()).map(|block| (block, at)).collect()).collect(),
-        planned => planned.iter().map(|frame| in_places(frame, &known, &model.clocks_hz)).collect::<Vec<Vec<_>>>(),
+        [] => {
+            let frame =
+                |clock: &Hertz| known.iter().enumerate().filter_map(|(b, k)| Some((b, k.place(*clock)?))).collect();
+            model.clocks_hz.iter().map(frame).collect()
+        }
+        planned => planned.iter().map(|frame| in_places(frame, &known)).collect::<Vec<Vec<_>>>(),
     };
     let mut found = Vec::new();
     for _ in 0..count {
         let now = spread(&known, &frames, None);
-        let then = (0..model.clocks_hz.len()).map(|at| (at, spread(&known, &frames, Some(at))));
-        let Some((at, then)) = then.min_by(|a, b| a.1.total_cmp(&b.1)) else { break };
+        let then = model.clocks_hz.iter().map(|clock| (*clock, spread(&known, &frames, Some(*clock))));
+        let Some((clock_hz, then)) = then.min_by(|a, b| a.1.total_cmp(&b.1)) else { break };
         for block in &mut known {
-            block.information = block.with(at);
+            block.learn(clock_hz);
         }
-        found.push(Suggestion { clock_hz: model.clocks_hz[at], sd_now: now.sqrt(), sd_then: then.sqrt() });
+        found.push(Suggestion { clock_hz, sd_now: now.sqrt(), sd_then: then.sqrt() });
     }
     found
 }
 
 /// Blocks and clocks by their places; a block of which nothing is known does not count.
-fn in_places(frame: &PlannedFrame<'_>, known: &[Known<'_>], clocks: &[Hertz]) -> Vec<(usize, usize)> {
+fn in_places(frame: &PlannedFrame<'_>, known: &[Known<'_>]) -> Vec<(usize, usize)> {
     let place = |(series, clock): &(&Series, Hertz)| {
         let block = known.iter().position(|block| core::ptr::eq(block.series, *series))?;
-        Some((block, clocks.iter().position(|listed| listed == clock)?))
+        Some((block, known[block].place(*clock)?))
     };
     frame.iter().filter_map(place).collect()
 }
 
 /// Mean over frames of their time's relative variance, with one more measurement at a clock.
-fn spread(known: &[Known<'_>], frames: &[Vec<(usize, usize)>], more: Option<usize>) -> f64 {
-    let factors: Vec<_> = known
-        .iter()
-        .map(|block| cholesky(&more.map_or_else(|| block.information.clone(), |at| block.with(at))))
-        .collect();
+fn spread(known: &[Known<'_>], frames: &[Vec<(usize, usize)>], more: Option<Hertz>) -> f64 {
+    let places: Vec<Option<usize>> = known.iter().map(|block| block.place(more?)).collect();
     let relative = |frame: &Vec<(usize, usize)>| {
         let (mut variance, mut total) = (0.0, 0.0);
         for &(block, at) in frame {
-            let (Some(factor), block) = (&factors[block], &known[block]) else { continue };
-            let relative: f64 = forward(factor, &block.slopes[at]).iter().map(|y| y * y).sum();
-            variance += relative * block.times[at].powi(2);
-            total += block.times[at];
+            let time = known[block].times[at];
+            variance += known[block].variance(at, places[block]) * time * time;
+            total += time;
         }
         if total > 0.0 { variance / (total * total) } else { 0.0 }
     };
@@ -89,36 +89,52 @@ fn spread(known: &[Known<'_>], frames: &[Vec<(usize, usize)>], more: Option<usiz
 impl<'a> Known<'a> {
     fn of(model: &Model, series: &'a Series) -> Option<Self> {
         let fit = series.time_fit(None)?;
-        let reference = model.f_ref_hz.as_f64();
-        let slopes = |clock: Hertz| slopes(fit.model, clock.as_f64() / reference);
-        // Known beforehand: each parameter to within itself, one that is 0 not at all uncertain.
-        let n = slopes(model.f_ref_hz).len();
-        let mut information: Vec<Vec<f64>> =
-            (0..n).map(|i| (0..n).map(|j| if i == j { 1.0 } else { 0.0 }).collect()).collect();
-        let noise = series.time_sd.max(1e-4);
-        for point in &series.points {
-            add(&mut information, &slopes(point.gpu_freq_hz), noise);
-        }
-        Some(Self {
+        let mut clocks: Vec<Hertz> =
+            model.clocks_hz.iter().copied().chain(series.points.iter().map(|point| point.gpu_freq_hz)).collect();
+        clocks.sort_unstable();
+        clocks.dedup();
+        let relative = |clock: &Hertz| clock.as_f64() / model.f_ref_hz.as_f64();
+        let slopes: Vec<Vec<f64>> = clocks.iter().map(|clock| slopes(fit.model, relative(clock))).collect();
+        let process = model.device_constants.time_process.map(|process| process.scaled(series.time_scale));
+        let covariance = |a: usize, b: usize| {
+            let form: f64 = slopes[a].iter().zip(&slopes[b]).map(|(a, b)| a * b).sum();
+            let place = |i: usize| math::ln(relative(&clocks[i]));
+            form + process.map_or(0.0, |process| process.covariance(place(a), place(b)))
+        };
+        let all = 0..clocks.len();
+        let mut known = Self {
             series,
-            information,
-            slopes: model.clocks_hz.iter().map(|clock| slopes(*clock)).collect(),
-            times: model.clocks_hz.iter().map(|clock| fit.model.time_s(clock.as_f64() / reference, 1.0)).collect(),
-            noise,
-        })
+            times: clocks.iter().map(|clock| fit.model.time_s(relative(clock), 1.0)).collect(),
+            covariance: all.clone().map(|a| all.clone().map(|b| covariance(a, b)).collect()).collect(),
+            noise: process.map_or(series.time_sd.max(1e-4), |process| process.noise),
+            clocks,
+        };
+        for point in &series.points {
+            known.learn(point.gpu_freq_hz);
+        }
+        Some(known)
     }
 
-    fn with(&self, at: usize) -> Vec<Vec<f64>> {
-        let mut information = self.information.clone();
-        add(&mut information, &self.slopes[at], self.noise);
-        information
+    fn place(&self, clock: Hertz) -> Option<usize> {
+        self.clocks.iter().position(|known| *known == clock)
     }
-}
 
-fn add(information: &mut [Vec<f64>], slopes: &[f64], noise: f64) {
-    for (row, a) in information.iter_mut().zip(slopes) {
-        for (cell, b) in row.iter_mut().zip(slopes) {
-            *cell += a * b / (noise * noise);
+    /// Relative variance of the predicted time at a clock, were it measured at one more.
+    fn variance(&self, at: usize, more: Option<usize>) -> f64 {
+        let gain =
+            |more: usize| self.covariance[at][more].powi(2) / (self.covariance[more][more] + self.noise * self.noise);
+        (self.covariance[at][at] - more.map_or(0.0, gain)).max(0.0)
+    }
+
+    /// What a measurement at a clock teaches of all.
+    fn learn(&mut self, clock: Hertz) {
+        let Some(here) = self.place(clock) else { return };
+        let seen = self.covariance[here].clone();
+        let total = seen[here] + self.noise * self.noise;
+        for (row, a) in self.covariance.iter_mut().zip(&seen) {
+            for (cell, b) in row.iter_mut().zip(&seen) {
+                *cell -= a * b / total;
+            }
         }
     }
 }

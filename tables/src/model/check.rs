@@ -9,7 +9,7 @@ use crate::names;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadModel {
     /// Another version of the document.
-    #[error("format {0}, where this jetpace reads format 1: fit the sweep again")]
+    #[error("format {0}, where this jetpace reads formats 1 and 2: fit the sweep again")]
     Format(u32),
     /// Something is missing.
     #[error("no {0}: fit the sweep again")]
@@ -30,7 +30,7 @@ impl Model {
     pub fn check(&self) -> Result<(), BadModel> {
         let bad =
             |what: String, value: &dyn core::fmt::Display| BadModel::Value { what, value: std::format!("{value}") };
-        if self.format != FORMAT {
+        if !(1..=FORMAT).contains(&self.format) {
             return Err(BadModel::Format(self.format));
         }
         if self.series.is_empty() {
@@ -57,13 +57,35 @@ impl Model {
         let voltage = self.device_constants.voltage;
         number("v_knee", voltage.knee)?;
         number("v_slope", voltage.slope)?;
+        let constants = &self.device_constants;
+        for process in [&constants.time_process, &constants.power_process].into_iter().flatten() {
+            for (what, value) in [("sd", process.sd), ("length", process.length), ("noise", process.noise)] {
+                number(&std::format!("{what} of a process"), value)?;
+                if value == 0.0 {
+                    return Err(bad(std::format!("{what} of a process"), &value));
+                }
+            }
+        }
         for series in &self.series {
             let name = std::format!("{} {}", series.model, series.block);
             if series.time_fit(None).is_none() {
                 return Err(BadModel::Missing("default time form in a series"));
             }
             number(&std::format!("{name}: time_sd"), series.time_sd)?;
+            for (what, scale) in [("time_scale", series.time_scale), ("power_scale", series.power_scale)] {
+                number(&std::format!("{name}: {what}"), scale)?;
+                if scale == 0.0 {
+                    return Err(bad(std::format!("{name}: {what}"), &scale));
+                }
+            }
+            for point in &series.points {
+                let positive = point.time_s.is_finite() && point.time_s > 0.0 && point.gpu_freq_hz.get() > 0;
+                if !positive || point.power_w.is_some_and(|watts| !watts.is_finite()) {
+                    return Err(bad(std::format!("{name}: a point at {}", point.gpu_freq_hz), &point.time_s));
+                }
+            }
             for fit in &series.time {
+                number(&std::format!("{name}: weight of {}", fit.model.form()), fit.weight)?;
                 let mut model = fit.model;
                 for (param, value) in &model.params() {
                     number(&std::format!("{name}: {} {param}", fit.model.form()), **value)?;
@@ -74,6 +96,7 @@ impl Model {
                 }
             }
             for fit in &series.power {
+                number(&std::format!("{name}: weight of {}", fit.model.form()), fit.weight)?;
                 let mut model = fit.model;
                 for (param, value) in &model.params() {
                     number(&std::format!("{name}: {} {param}", fit.model.form()), **value)?;

@@ -7,13 +7,18 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::form::{PowerModel, TimeModel, Voltage};
+use super::process::Process;
 use crate::hw::PowerOf;
 use crate::stats::{LEVELS, Spread};
 use crate::units::Hertz;
 use crate::work::Size;
 
-/// The version of the document.
-pub const FORMAT: u32 = 1;
+fn same() -> f64 {
+    1.0
+}
+
+/// The version of the document. Version 1 knew one form per series and no process of what it leaves over; it is read still.
+pub const FORMAT: u32 = 2;
 
 /// A model of one device: every block's time and power against the clock, and what changing clocks costs.
 ///
@@ -85,6 +90,12 @@ pub struct DeviceConstants {
     /// Power that the memory adds at each of its clocks, over the lowest; empty where one was measured.
     #[serde(default)]
     pub emc_base: Vec<EmcBase>,
+    /// What time forms leave over; `None`: forms are taken as they are.
+    #[serde(default)]
+    pub time_process: Option<Process>,
+    /// What power forms leave over.
+    #[serde(default)]
+    pub power_process: Option<Process>,
 }
 
 /// Power that the memory adds at one of its clocks.
@@ -109,18 +120,27 @@ pub struct Series {
     pub size: Size,
     /// The memory's clock; `None` where it is unknown, or where the series is over all of them.
     pub emc_freq_hz: Option<Hertz>,
-    /// The CPU clock that the clock-independent part was measured at.
+    /// The CPU clock that the clock-independent part was measured at; the median where it moved by itself.
     #[serde(default)]
     pub cpu_freq_hz: Option<Hertz>,
+    /// Whether the CPU's clock moved by itself.
+    #[serde(default)]
+    pub cpu_moving: bool,
     /// How many GPU clocks were measured, held-out ones included.
     pub clocks: usize,
     /// Every form, simplest first.
     pub time: Vec<TimeFit>,
     /// Every form, simplest first; empty where power was not measured.
     pub power: Vec<PowerFit>,
-    /// Relative standard deviation of single executions about the default form.
+    /// Relative standard deviation of single executions about their mean.
     #[serde(default)]
     pub time_sd: f64,
+    /// How many times the device's process of time this series' residuals and noise are.
+    #[serde(default = "same")]
+    pub time_scale: f64,
+    /// The same of power.
+    #[serde(default = "same")]
+    pub power_scale: f64,
     /// What was fitted: the mean over repeats at each training clock.
     #[serde(default)]
     pub points: Vec<Point>,
@@ -147,8 +167,12 @@ pub struct TimeFit {
     /// Form and parameters.
     #[serde(flatten)]
     pub model: TimeModel,
-    /// The form that planning uses.
+    /// The form with the most weight. Its errors are those of what plans: all forms by their weights, corrected by the
+    /// process; every other form's are its own.
     pub default: bool,
+    /// Its part in what plans; of one series they add up to 1. All 0 where the default form plans alone.
+    #[serde(default)]
+    pub weight: f64,
     /// Errors, intervals, warnings.
     #[serde(flatten)]
     pub quality: Quality,
@@ -163,8 +187,12 @@ pub struct PowerFit {
     /// V(f) as this form sees it: one for all series of the device, but another for each form.
     #[serde(flatten)]
     pub voltage: Voltage,
-    /// The form that planning uses.
+    /// The form with the most weight. Its errors are those of what plans: all forms by their weights, corrected by the
+    /// process; every other form's are its own.
     pub default: bool,
+    /// Its part in what plans; of one series they add up to 1. All 0 where the default form plans alone.
+    #[serde(default)]
+    pub weight: f64,
     /// Errors, intervals, warnings.
     #[serde(flatten)]
     pub quality: Quality,
@@ -183,6 +211,12 @@ pub struct Quality {
     pub mape_heldout: Option<f64>,
     /// The largest over the held-out points.
     pub worst_heldout: Option<f64>,
+    /// Of the default form, its own errors without the other forms and the process: held out, else left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mape_alone: Option<f64>,
+    /// Of the default form, the share of held-out points within the 95 % interval of their prediction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered95: Option<f64>,
     /// What the data does not determine.
     pub warnings: Vec<String>,
 }

@@ -2,7 +2,8 @@
 
 use std::vec::Vec;
 
-use super::document::{ChangeTime, Model, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
+use super::corrected::Corrected;
+use super::document::{ChangeTime, Model, Point, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
 use super::form::{PowerForm, PowerModel, TimeForm, TimeModel, Voltage, smooth_max};
 use crate::math;
 use crate::units::Hertz;
@@ -29,11 +30,33 @@ impl Model {
         clocks
     }
 
-    /// A network's blocks at one EMC clock, in the order in which they run.
+    /// The CPU clocks at which a network was measured, ascending.
+    pub fn cpu_clocks(&self, network: &str) -> Vec<Hertz> {
+        let of_network = self.series.iter().filter(|series| series.model == network && !series.is_joint());
+        let mut clocks: Vec<_> = of_network.filter_map(|series| series.cpu_freq_hz).collect();
+        clocks.sort_unstable();
+        clocks.dedup();
+        clocks
+    }
+
+    /// Keeps the series of one CPU clock, and those that do not tell theirs; `false`, and nothing changed, where no
+    /// series was measured at it.
+    pub fn keep_cpu_clock(&mut self, clock: Hertz) -> bool {
+        let here = self.series.iter().any(|series| series.cpu_freq_hz == Some(clock));
+        if here {
+            self.series.retain(|series| series.cpu_freq_hz.is_none_or(|cpu| cpu == clock));
+        }
+        here
+    }
+
+    /// A network's blocks at one EMC clock, in the order in which they run; each at the highest CPU clock that it was
+    /// measured at.
     pub fn blocks(&self, network: &str, emc: Option<Hertz>) -> Vec<BlockModel<'_>> {
         let mut blocks: Vec<BlockModel<'_>> = Vec::new();
-        for series in &self.series {
-            let wanted = series.model == network && series.emc_freq_hz == emc && !series.is_joint();
+        let here = |series: &&Series| series.model == network && series.emc_freq_hz == emc && !series.is_joint();
+        for series in self.series.iter().filter(here) {
+            let others = self.series.iter().filter(here).filter(|other| other.block == series.block);
+            let wanted = others.map(|other| other.cpu_freq_hz).max() == Some(series.cpu_freq_hz) || series.cpu_moving;
             if wanted && !blocks.iter().any(|block| block.series.block == series.block) {
                 blocks.extend(BlockModel::new(self, series));
             }
@@ -55,6 +78,18 @@ impl Model {
             }
             (low, high) => low.or(high).map(|idle| idle.power_w),
         }
+    }
+
+    /// The time of a series: its forms by their weights, corrected by its points.
+    pub(crate) fn time_of(&self, series: &Series) -> Option<Corrected<TimeModel>> {
+        series.time_fit(None)?;
+        let forms = planning(series.time.iter().map(|fit| (fit.model, fit.weight, fit.default)));
+        let x = |i: usize| series.points[i].gpu_freq_hz.as_f64() / self.f_ref_hz.as_f64();
+        let measured: Vec<(f64, f64)> =
+            series.points.iter().enumerate().map(|(i, point)| (math::ln(x(i)), point.time_s)).collect();
+        let process = self.device_constants.time_process.filter(|_| !series.is_joint());
+        let process = process.map(|process| process.scaled(series.time_scale));
+        Some(Corrected::new(forms, process, &measured, |form, i| form.time_s(x(i), 1.0)))
     }
 
     /// The settle time of a change: measured for it, else for the change nearest to it in ratios of clocks.
@@ -120,13 +155,13 @@ fn affine([at_zero, per_unit]: [f64; 2], size: Size) -> f64 {
 }
 
 /// One block of a model, ready to be asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockModel<'a> {
     /// The series behind it; of a block with several sizes, the first one measured.
     pub series: &'a Series,
     sized: Option<&'a SizedBlock>,
-    time: TimeModel,
-    power: Option<(PowerModel, Voltage)>,
+    time: Corrected<TimeModel>,
+    power: Option<Corrected<(PowerModel, Voltage)>>,
     voltage: Voltage,
     f_ref_hz: f64,
 }
@@ -140,23 +175,20 @@ impl<'a> BlockModel<'a> {
                 && sized.block == series.block
                 && sized.emc_freq_hz == series.emc_freq_hz
         });
-        Some(Self {
-            series,
-            sized,
-            time: series.time_fit(None)?.model,
-            power: series.power_fit(None).map(|fit| (fit.model, fit.voltage)),
-            voltage: model.device_constants.voltage,
-            f_ref_hz: model.f_ref_hz.as_f64(),
-        })
+        let f_ref_hz = model.f_ref_hz.as_f64();
+        let time = model.time_of(series)?;
+        let power = power(model, series, &time);
+        Some(Self { series, sized, time, power, voltage: model.device_constants.voltage, f_ref_hz })
     }
 
-    /// The same block seen through other forms, at the size of its series; `None` where they were not fitted.
-    pub fn with_forms(self, time: TimeForm, power: PowerForm) -> Option<Self> {
+    /// The same block seen through one form each, as it is, at the size of its series; `None` where they were not fitted.
+    pub fn with_forms(&self, time: TimeForm, power: PowerForm) -> Option<Self> {
+        let power = self.series.power_fit(Some(power)).map(|fit| (fit.model, fit.voltage));
         Some(Self {
             sized: None,
-            time: self.series.time_fit(Some(time))?.model,
-            power: self.series.power_fit(Some(power)).map(|fit| (fit.model, fit.voltage)),
-            ..self
+            time: Corrected::new([(self.series.time_fit(Some(time))?.model, 1.0)], None, &[], |_, _| 1.0),
+            power: power.map(|form| Corrected::new([(form, 1.0)], None, &[], |_, _| 1.0)),
+            ..self.clone()
         })
     }
 
@@ -181,8 +213,12 @@ impl<'a> BlockModel<'a> {
         let x = clock.as_f64() / self.f_ref_hz;
         match self.sized {
             Some(sized) if size != self.series.size => sized.time.time_s(x, size),
-            _ => self.time.time_s(x, 1.0) * self.scale(size),
+            _ => self.time_at(x) * self.scale(size),
         }
+    }
+
+    fn time_at(&self, x: f64) -> f64 {
+        self.time.value(math::ln(x), |form| form.time_s(x, 1.0))
     }
 
     /// Power of the module while the block runs, in watts; `None` where power was not measured.
@@ -192,18 +228,77 @@ impl<'a> BlockModel<'a> {
             Some(sized) if size != self.series.size => {
                 Some(sized.at(size).power_w(x, self.time_s(clock, size), &self.voltage))
             }
-            _ => self.power.map(|(power, voltage)| power.power_w(x, self.time.time_s(x, 1.0), &voltage)),
+            _ => {
+                let time_s = self.time_at(x);
+                let watts = |(power, voltage): &(PowerModel, Voltage)| power.power_w(x, time_s, voltage);
+                Some(self.power.as_ref()?.value(math::ln(x), watts))
+            }
         }
     }
 
-    /// Standard deviation of one execution, in seconds.
+    /// Standard deviation of one execution about its prediction, in seconds: how executions vary, and what is not known of
+    /// their mean. Where the clock was measured that is its noise.
     pub fn time_sd_s(&self, clock: Hertz, size: Size) -> f64 {
-        self.series.time_sd * self.time_s(clock, size)
+        math::hypot(self.series.time_sd, self.unknown(clock)) * self.time_s(clock, size)
+    }
+
+    /// Relative standard deviation of the mean time about its prediction; 0 where a form is taken as it is.
+    pub fn unknown(&self, clock: Hertz) -> f64 {
+        let x = clock.as_f64() / self.f_ref_hz;
+        self.time.variance(math::ln(x), |form| form.time_s(x, 1.0)).sqrt()
+    }
+
+    /// Relative standard deviation of a fresh mean of a run about its prediction: what is not known, and the noise between
+    /// runs. `None` where a form is taken as it is, which knows nothing of that.
+    pub fn fresh(&self, clock: Hertz) -> Option<f64> {
+        let noise = self.time.noise();
+        (noise > 0.0).then(|| math::hypot(noise, self.unknown(clock)))
+    }
+
+    /// The same of power.
+    pub fn power_fresh(&self, clock: Hertz) -> Option<f64> {
+        let noise = self.power.as_ref()?.noise();
+        (noise > 0.0).then_some(math::hypot(noise, self.power_unknown(clock)?))
+    }
+
+    /// As [`Self::unknown`], of power.
+    pub fn power_unknown(&self, clock: Hertz) -> Option<f64> {
+        let x = clock.as_f64() / self.f_ref_hz;
+        let time_s = self.time_at(x);
+        let watts = |(power, voltage): &(PowerModel, Voltage)| power.power_w(x, time_s, voltage);
+        Some(self.power.as_ref()?.variance(math::ln(x), watts).sqrt())
     }
 
     fn scale(&self, size: Size) -> f64 {
         f64::from(size.0) / f64::from(self.series.size.0.max(1))
     }
+}
+
+/// The forms that plan a series: all that have weight, else the default one.
+fn planning<M>(fits: impl Iterator<Item = (M, f64, bool)> + Clone) -> Vec<(M, f64)> {
+    let weighed: Vec<(M, f64)> =
+        fits.clone().filter(|(_, weight, _)| *weight > 0.0).map(|(form, weight, _)| (form, weight)).collect();
+    if weighed.is_empty() {
+        fits.filter(|(.., default)| *default).map(|(form, ..)| (form, 1.0)).collect()
+    } else {
+        weighed
+    }
+}
+
+fn power(model: &Model, series: &Series, time: &Corrected<TimeModel>) -> Option<Corrected<(PowerModel, Voltage)>> {
+    series.power_fit(None)?;
+    let forms = planning(series.power.iter().map(|fit| ((fit.model, fit.voltage), fit.weight, fit.default)));
+    let drawn = |point: &Point| {
+        let x = point.gpu_freq_hz.as_f64() / model.f_ref_hz.as_f64();
+        let watts = point.power_w.filter(|watts| *watts > 0.0)?;
+        Some((x, time.value(math::ln(x), |form| form.time_s(x, 1.0)), watts))
+    };
+    let points: Vec<(f64, f64, f64)> = series.points.iter().filter_map(drawn).collect();
+    let measured: Vec<(f64, f64)> = points.iter().map(|(x, _, watts)| (math::ln(*x), *watts)).collect();
+    let process = model.device_constants.power_process.map(|process| process.scaled(series.power_scale));
+    Some(Corrected::new(forms, process, &measured, |(power, voltage), i| {
+        power.power_w(points[i].0, points[i].1, voltage)
+    }))
 }
 
 #[cfg(test)]
@@ -223,12 +318,14 @@ mod tests {
         let time = TimeFit {
             model: TimeModel::Additive { w_s: 0.010, c_s: 0.002 },
             default: true,
+            weight: 0.0,
             quality: Quality::default(),
         };
         let power = PowerFit {
             model: PowerModel::StaticCubic { p0_w: 3.0, k_w: 8.0 },
             voltage: Voltage::PRIOR,
             default: true,
+            weight: 0.0,
             quality: Quality::default(),
         };
         let series = Series {
@@ -238,10 +335,13 @@ mod tests {
             size: Size(1),
             emc_freq_hz: None,
             cpu_freq_hz: None,
+            cpu_moving: false,
             clocks: 2,
             time: vec![time],
             power: vec![power],
             time_sd: 0.01,
+            time_scale: 1.0,
+            power_scale: 1.0,
             points: Vec::new(),
         };
         Model {
@@ -252,7 +352,12 @@ mod tests {
             board: None,
             clocks_hz: vec![mhz(500), mhz(1000)],
             series: vec![series],
-            device_constants: DeviceConstants { voltage: Voltage::PRIOR, emc_base: Vec::new() },
+            device_constants: DeviceConstants {
+                voltage: Voltage::PRIOR,
+                emc_base: Vec::new(),
+                time_process: None,
+                power_process: None,
+            },
             sized: Vec::new(),
             idle: Vec::new(),
             settle: Vec::new(),
@@ -307,11 +412,28 @@ mod tests {
         let model = model();
         let text = serde_json::to_string(&model).unwrap();
         assert!(
-            text.contains(r#""time":[{"form":"additive","params":{"w_s":0.01,"c_s":0.002},"default":true"#),
+            text.contains(
+                r#""time":[{"form":"additive","params":{"w_s":0.01,"c_s":0.002},"default":true,"weight":0.0"#
+            ),
             "{text}"
         );
         assert!(text.contains(r#""device_constants":{"v_knee":0.59,"v_slope":1.0"#), "{text}");
         assert_eq!(serde_json::from_str::<Model>(&text).unwrap(), model);
+    }
+
+    #[test]
+    fn a_file_of_format_1_is_planned_with_its_default_form() {
+        let mut old = serde_json::to_value(model()).unwrap();
+        old["format"] = 1.into();
+        old["series"][0]["time"][0].as_object_mut().unwrap().remove("weight");
+        old["series"][0].as_object_mut().unwrap().remove("cpu_moving");
+        old["series"][0].as_object_mut().unwrap().remove("time_scale");
+        old["device_constants"].as_object_mut().unwrap().remove("time_process");
+        let old: Model = serde_json::from_value(old).unwrap();
+        assert_eq!(old.check(), Ok(()));
+        let block = &old.blocks("net", None)[0];
+        assert!((block.time_s(mhz(500), Size(1)) - 0.022).abs() < 1e-12);
+        assert_eq!((block.unknown(mhz(500)), block.fresh(mhz(500))), (0.0, None));
     }
 
     #[test]
@@ -322,7 +444,7 @@ mod tests {
             change(&mut model);
             model.check().unwrap_err().to_string()
         };
-        assert!(refused(|m| m.format = 2).contains("format 2"));
+        assert!(refused(|m| m.format = 3).contains("format 3"));
         assert!(refused(|m| m.series.clear()).contains("no series"));
         assert!(refused(|m| m.clocks_hz.reverse()).contains("has to ascend"));
         assert!(refused(|m| m.f_ref_hz = mhz(900)).contains("f_ref_hz is 900 MHz"));

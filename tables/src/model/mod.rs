@@ -7,13 +7,19 @@
 #[cfg(feature = "std")]
 mod check;
 #[cfg(feature = "std")]
+mod corrected;
+#[cfg(feature = "std")]
 mod document;
 mod form;
 #[cfg(feature = "std")]
 mod lookup;
+#[cfg(feature = "std")]
+mod process;
 
 #[cfg(feature = "std")]
 pub use check::BadModel;
+#[cfg(feature = "std")]
+pub use corrected::Corrected;
 #[cfg(feature = "std")]
 pub use document::{
     BoardId, Bursts, ChangeTime, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point,
@@ -22,3 +28,5 @@ pub use document::{
 pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, Voltage};
 #[cfg(feature = "std")]
 pub use lookup::BlockModel;
+#[cfg(feature = "std")]
+pub use process::{Process, Seen};

@@ -162,7 +162,10 @@ impl Cooperation<'_> {
             }
         }
         // All blocks of a frame late together.
-        let sd = self.blocks.iter().map(|block| block.series.time_sd).fold(0.0, f64::max);
+        let unknown = |block: &BlockModel<'_>| {
+            self.clocks.iter().map(|clock| block.unknown(*clock)).fold(block.series.time_sd, f64::hypot)
+        };
+        let sd = self.blocks.iter().map(unknown).fold(0.0, f64::max);
         policies.push(judged("default", choose(&problem(self.predicted(None)?, MARGIN_SD * sd))?));
         policies.push(judged("all-local-max-clock", measured.judge(self.blocks.len(), top)));
         policies.push(judged("oracle", oracle));
@@ -179,7 +182,7 @@ impl Cooperation<'_> {
 
     fn predicted(&self, forms: Option<(TimeForm, PowerForm)>) -> Option<Vec<Block>> {
         let blocks = self.blocks.iter().zip(&self.sides[1..]).map(|(block, side)| {
-            let block = forms.map_or(Some(*block), |(time, power)| block.with_forms(time, power))?;
+            let block = forms.map_or_else(|| Some(block.clone()), |(time, power)| block.with_forms(time, power))?;
             let size = block.series.size;
             let power: Option<Vec<f64>> = self.clocks.iter().map(|clock| block.power_w(*clock, size)).collect();
             Some(self.block(side, self.clocks.iter().map(|clock| block.time_s(*clock, size)).collect(), power?))

@@ -11,6 +11,9 @@ use crate::failure::Failure;
 use crate::files::output::{print_json, print_text, while_working};
 use crate::files::sweep;
 
+/// Clocks that `--adaptive` measures after the first ones.
+const MORE: usize = 3;
+
 /// The document of `compare --json`.
 #[derive(Debug, Serialize)]
 struct Document {
@@ -34,7 +37,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let in_file = |e: &dyn std::fmt::Display| Failure::usage(format_args!("{}: {e}", path.display()));
             args.check_idle(path, &sweep)?;
             let learn = Options { train: Some(args.train), min_clock: args.min_clock, ..Options::default() };
-            let compared = || measured::compare(&sweep, learn, &args.deadlines, args.idle_w);
+            if let Some(cpu) = args.cpu_clock.filter(|cpu| !sweep.rows.iter().any(|row| row.cpu_freq == Some(*cpu))) {
+                return Err(in_file(&format_args!("no row at CPU clock {cpu}")));
+            }
+            let ask = measured::Ask {
+                deadlines: &args.deadlines,
+                idle_w: args.idle_w,
+                cpu: args.cpu_clock,
+                adaptive: args.adaptive.then_some(MORE),
+                margin: args.margin.map(|percent| percent / 100.0),
+            };
+            let compared = || measured::compare(&sweep, learn, &ask);
             measured = while_working("the sweep: fits and choices ...", compared).map_err(|e| in_file(&e))?;
             if measured.rows.is_empty() {
                 return Err(in_file(&"no series has power at every clock, so there is no energy to compare"));

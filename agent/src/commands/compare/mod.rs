@@ -1,5 +1,6 @@
 //! `jetpace compare`: what planning with each kind of model comes to.
 
+mod adaptive;
 mod boards;
 mod cooperative;
 mod local;
@@ -42,6 +43,15 @@ pub struct Args {
     /// Idle power in watts, where the sweep has no rows of kind `idle`
     #[arg(long, value_name = "WATTS", value_parser = watts)]
     idle_w: Option<f64>,
+    /// Local: one CPU clock of the sweep only, such as 2201.6MHz
+    #[arg(long, value_name = "CLOCK")]
+    cpu_clock: Option<Hertz>,
+    /// Local: after the first clocks measure up to three more, one at a time, where the decision falls
+    #[arg(long)]
+    adaptive: bool,
+    /// Local: the default policy at one more margin, in per cent of the predicted time
+    #[arg(long, value_name = "PERCENT", value_parser = watts)]
+    margin: Option<f64>,
     /// Cooperative: the network, where the sweep has several
     #[arg(long, value_name = "NET")]
     net: Option<String>,

@@ -130,7 +130,7 @@ impl Work<'_> {
     /// The clock of least energy by some forms, judged by the truth.
     fn choose(&self, unit: Unit, forms: Option<(TimeForm, PowerForm)>) -> Option<Choice> {
         let believed = |(block, truth): &(BlockModel<'_>, &[Point])| -> Option<Vec<f64>> {
-            let block = forms.map_or(Some(*block), |(time, power)| block.with_forms(time, power))?;
+            let block = forms.map_or_else(|| Some(block.clone()), |(time, power)| block.with_forms(time, power))?;
             let size = block.series.size;
             let energy = |clock| Some(block.power_w(clock, size)? * block.time_s(clock, size));
             truth.iter().map(|point| energy(point.gpu_freq_hz)).collect()
@@ -208,7 +208,7 @@ mod tests {
             evidence: "made",
             device: "d",
             network: "n",
-            blocks: blocks.iter().map(|block| (*block, block.series.points.as_slice())).collect(),
+            blocks: blocks.iter().map(|block| (block.clone(), block.series.points.as_slice())).collect(),
         };
         let settings = work.settings();
         assert_eq!(settings.len(), 8, "{settings:?}");
@@ -227,7 +227,7 @@ mod tests {
     fn the_closest_setting_is_the_one_whose_worse_figure_is_nearest() {
         let model = fit(&sweep(), &Options::default()).unwrap();
         let blocks = model.blocks("n", model.emc_clocks("n")[0]);
-        let blocks = blocks.iter().map(|block| (*block, block.series.points.as_slice())).collect();
+        let blocks = blocks.iter().map(|block| (block.clone(), block.series.points.as_slice())).collect();
         let some = Work { evidence: "made", device: "d", network: "n", blocks }.settings();
         let with = |time_saved, energy_saved| Setting { time_saved, energy_saved, ..some[0].clone() };
         assert_eq!(Paper::new(vec![with(0.66, 0.40), with(0.80, 0.70), with(0.1, 0.1)]).closest, Some(1));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jetpace_tables::fit::Options;
 use jetpace_tables::fit::suggest::{PlannedFrame, Suggestion, suggest};
-use jetpace_tables::model::Model;
+use jetpace_tables::model::{Model, PowerForm, TimeForm};
 use jetpace_tables::plan::{self, Ask, PlanError, Problem};
 use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
@@ -24,6 +24,10 @@ pub struct Desk {
     /// Leave rows below this clock out, such as 705MHz
     #[arg(long, value_name = "CLOCK")]
     min_clock: Option<Hertz>,
+    /// Plan with this form of time or power alone, as it is: no average over forms, no correction by what was measured; may
+    /// be given for both
+    #[arg(long, value_name = "NAME")]
+    form: Vec<FormArg>,
     /// Add one series per block over all EMC clocks
     #[arg(long)]
     emc_joint: bool,
@@ -42,6 +46,28 @@ pub struct Desk {
     /// Suggest for the plan of this deadline: what makes the time of its frame least uncertain
     #[arg(long, value_name = "TIME", requires = "suggest")]
     deadline: Option<Nanos>,
+}
+
+/// A form by its name.
+#[derive(Clone, Copy, Debug)]
+enum FormArg {
+    Time(TimeForm),
+    Power(PowerForm),
+}
+
+impl FromStr for FormArg {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let time = name.parse().ok().filter(|form| TimeForm::SINGLE.contains(form)).map(Self::Time);
+        time.or_else(|| name.parse().ok().map(Self::Power)).ok_or_else(|| {
+            let time = TimeForm::SINGLE.map(TimeForm::name).join(", ");
+            format!(
+                "no such form; there are {time} of time and {} of power",
+                PowerForm::ALL.map(PowerForm::name).join(", ")
+            )
+        })
+    }
 }
 
 /// The model, and what was asked about it.
@@ -74,6 +100,11 @@ impl Desk {
             train: self.train,
             min_clock: self.min_clock,
             emc_joint: self.emc_joint,
+            form: self.form.iter().find_map(|form| if let FormArg::Time(form) = form { Some(*form) } else { None }),
+            power_form: self
+                .form
+                .iter()
+                .find_map(|form| if let FormArg::Power(form) = form { Some(*form) } else { None }),
             train_points: self.train_points.iter().map(|point| (point.0, point.1)).collect(),
             ..Options::default()
         }
