@@ -50,6 +50,7 @@ pub enum Command {
     /// Print a table or a model in words
     Inspect(commands::inspect::Args),
     /// Predict time, power and energy of a network at a clock
+    #[cfg(feature = "report")]
     Predict(commands::predict::Args),
     /// Compare what planning with each kind of model comes to
     #[cfg(feature = "report")]
@@ -100,6 +101,7 @@ impl Command {
             Self::Fit(args) => args.run(),
             Self::Plan(args) => args.run(),
             Self::Inspect(args) => args.run(),
+            #[cfg(feature = "report")]
             Self::Predict(args) => args.run(),
             #[cfg(feature = "report")]
             Self::Man(args) => args.run(),

@@ -187,7 +187,7 @@ fn a_bad_model_is_refused_by_name() {
         ("empty.json", String::new(), "empty.json"),
         ("cut.json", good[..good.len() / 2].to_owned(), "cut.json is not a model"),
         ("other.json", "{\"format\": 1}".to_owned(), "other.json is not a model"),
-        ("later.json", good.replacen("\"format\": 1", "\"format\": 2", 1), "later.json"),
+        ("later.json", good.replacen("\"format\": 2", "\"format\": 3", 1), "later.json"),
         ("negative.json", good.replacen("\"w_s\": ", "\"w_s\": -", 1), "negative.json"),
         ("huge.json", good.replacen("\"w_s\": ", "\"w_s\": 1e400, \"x\": ", 1), "huge.json"),
         ("clocks.json", good.replacen("114750000", "0", 1), "clocks.json"),

@@ -46,11 +46,14 @@ fn local_on_a_virtual_board_and_a_published_sweep() {
     let folder = tempfile::tempdir().unwrap();
     published(folder.path());
     let args = ["compare", "--case", "local", "published.csv", "--idle-w", "4.5", "--deadlines", "1.26"];
-    let document = json(folder.path(), &[&args[..], &["--board", "sim:orin-nano", "--json"]].concat());
+    let more = ["--adaptive", "--board", "sim:orin-nano", "--json"];
+    let document = json(folder.path(), &[&args[..], &more].concat());
     agree("`compare --case local --json`", std::slice::from_ref(&document));
     assert_eq!((&document["format"], list(&document["skipped"]).len()), (&Value::from(1), 0));
     let rows = list(&document["rows"]);
     assert_eq!((rows.len(), &rows[0]["evidence"]), (1, &Value::from("measured data")));
+    let adaptive = named(&rows[0], "adaptive");
+    assert_eq!((&adaptive["missed"], number(&adaptive["regret"])), (&Value::from(false), 0.0), "{adaptive}");
 
     let boards = list(&document["boards"]);
     let networks: Vec<&str> = boards.iter().map(|row| row["network"].as_str().unwrap()).collect();

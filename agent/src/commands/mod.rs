@@ -15,6 +15,7 @@ pub mod inspect;
 #[cfg(feature = "report")]
 pub mod man;
 pub mod plan;
+#[cfg(feature = "report")]
 pub mod predict;
 pub mod probe;
 pub mod restore;

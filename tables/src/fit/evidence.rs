@@ -114,7 +114,8 @@ pub fn process(series: &[Vec<LeftOut>], prior: &[f64], usual: Process) -> Proces
 
 /// How many times the device's process a series' residuals are: its left-out errors in standard deviations, with the
 /// device as so many errors of size 1 beside them (the mean of an inverse chi-squared distribution). One noisy series
-/// neither widens the others nor is taken for as good as they are.
+/// neither widens the others nor is taken for as good as they are. Only clocks between others count: what is planned lies
+/// between measured clocks, and how far a form is off beyond them says nothing of that.
 pub fn scale(series: &[LeftOut], weights: &[f64], process: Process) -> f64 {
     let of_clock = |left: &LeftOut| {
         let (errors, sd) = left.errors(process)?;
@@ -123,8 +124,10 @@ pub fn scale(series: &[LeftOut], weights: &[f64], process: Process) -> f64 {
         let apart: f64 = kept().map(|(other, weight)| weight * (other.unwrap_or(error) - error).powi(2)).sum();
         Some(error * error / (sd * sd + apart))
     };
-    let squares: Option<f64> = series.iter().map(of_clock).sum();
-    squares.map_or(1.0, |squares| ((DEGREES + squares) / (DEGREES + series.len() as f64)).sqrt())
+    let between =
+        |left: &&LeftOut| left.at.iter().any(|at| *at < left.out_at) && left.at.iter().any(|at| *at > left.out_at);
+    let squares: Option<Vec<f64>> = series.iter().filter(between).map(of_clock).collect();
+    squares.map_or(1.0, |squares| ((DEGREES + squares.iter().sum::<f64>()) / (DEGREES + squares.len() as f64)).sqrt())
 }
 
 /// Relative errors at the left-out clocks, of all forms by their weights.
@@ -167,10 +170,15 @@ mod tests {
 
     #[test]
     fn a_noisy_series_is_told_from_its_device() {
-        let scaled = |error: f64| scale(&series([[error, -error, error, -error]; 2]), &[0.5, 0.5], USUAL);
-        let (quiet, noisy) = (scaled(0.001), scaled(0.3));
+        let scaled = |error: f64, out_at: f64| {
+            let mut left = series([[error, -error, error, -error]; 2]);
+            left.iter_mut().for_each(|left| left.out_at = out_at);
+            scale(&left, &[0.5, 0.5], USUAL)
+        };
+        let (quiet, noisy) = (scaled(0.001, 10.5), scaled(0.3, 10.5));
         assert!(quiet > 0.7 && quiet < 0.72 && noisy > 5.0, "{quiet} {noisy}");
-        assert_eq!(scale(&[], &[1.0], USUAL), 1.0);
+        // Beyond the others, and where there is nothing to judge by.
+        assert_eq!((scaled(0.3, 12.0), scale(&[], &[1.0], USUAL)), (1.0, 1.0));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! From rows to series: repeats averaged, training clocks apart from those held out.
 
-use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -93,18 +92,21 @@ pub fn groups(
 /// A series for each CPU clock, where the CPU's clock was set: one repeat at one GPU clock was measured at several. A clock
 /// that moves by itself has one per repeat.
 fn per_cpu_clock<'a>(name: Name, rows: Vec<&'a Row>, left: &mut Vec<Left>) -> Vec<(Name, Vec<&'a Row>)> {
-    let mut seen: BTreeMap<_, Hertz> = BTreeMap::new();
-    let was_set = rows.iter().any(|row| {
-        let Some(cpu) = row.cpu_freq else { return false };
-        *seen.entry((row.gpu_freq, row.emc_freq, row.repeat)).or_insert(cpu) != cpu
-    });
+    let of = |row: &&Row| Some(((row.gpu_freq, row.emc_freq, row.repeat), row.cpu_freq?));
+    let mut seen: Vec<_> = rows.iter().filter_map(of).collect();
+    seen.sort_unstable();
+    let was_set = seen.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1);
     if !was_set {
         return std::vec![(name, rows)];
     }
-    let mut by_clock: BTreeMap<Option<Hertz>, Vec<&Row>> = BTreeMap::new();
+    let mut by_clock: Vec<(Option<Hertz>, Vec<&Row>)> = Vec::new();
     for row in rows {
-        by_clock.entry(row.cpu_freq).or_default().push(row);
+        match by_clock.iter_mut().find(|(cpu, _)| *cpu == row.cpu_freq) {
+            Some((_, here)) => here.push(row),
+            None => by_clock.push((row.cpu_freq, std::vec![row])),
+        }
     }
+    by_clock.sort_by_key(|(cpu, _)| *cpu);
     let several = |rows: &[&Row]| rows.iter().any(|row| row.gpu_freq != rows[0].gpu_freq);
     let (whole, single): (Vec<_>, Vec<_>) = by_clock.into_iter().partition(|(_, rows)| several(rows));
     if whole.is_empty() {

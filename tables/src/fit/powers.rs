@@ -109,8 +109,8 @@ pub fn fit(timed: &[Timed], reference: Reference, form: Option<PowerForm>, corre
         let points: Vec<((f64, f64), f64)> = full[i].iter().map(|o| ((o.x, o.t), o.p)).collect();
         let held = obs(timed, &timed.group.held, reference, None);
         let measured: Vec<(f64, f64)> = full[i].iter().map(|o| (math::ln(o.x), o.p)).collect();
-        let together =
-            Corrected::new(weights.iter().copied().enumerate(), process, &measured, |k, j| says(*k, &full[i][j]));
+        let weighed: Vec<(usize, f64)> = weights.iter().copied().enumerate().collect();
+        let together = Corrected::new(&weighed, process, &measured, &|k, j| says(*k, &full[i][j]));
         let fit = |(k, model): (usize, &PowerModel)| {
             let alone: Vec<f64> = lefts[i]
                 .iter()
@@ -121,8 +121,9 @@ pub fn fit(timed: &[Timed], reference: Reference, form: Option<PowerForm>, corre
             let predict = |model: &PowerModel, (x, t): &(f64, f64)| model.power_w(*x, *t, &views[k].full);
             let mut quality = quality(*model, &points, predict, &alone, &outside);
             if let Some(process) = process.filter(|_| k == default) {
-                let value = |o: &Obs| together.value(math::ln(o.x), |k| says(*k, o));
-                let sd = |o: &Obs| math::hypot(process.noise, together.variance(math::ln(o.x), |k| says(*k, o)).sqrt());
+                let value = |o: &Obs| together.value(math::ln(o.x), &|k| says(*k, o));
+                let sd =
+                    |o: &Obs| math::hypot(process.noise, together.variance(math::ln(o.x), &|k| says(*k, o)).sqrt());
                 let pairs = |points: &[Obs]| errors(points.iter().map(|o| (value(o), o.p)));
                 quality.correct(&pairs(&full[i]), &evidence::errors(&lefts[i], &weights, process), &pairs(&held));
                 quality.cover(held.iter().map(|o| (value(o), o.p, sd(o))));
@@ -183,7 +184,7 @@ pub(super) fn observed(point: &Point, time: &Corrected<TimeModel>, reference: Re
     let o = reference.obs(point);
     // A reading of 0 W has no relative error.
     let p = point.power_w.filter(|watts| *watts > 0.0)?;
-    Some(Obs { x: o.x, t: time.value(math::ln(o.x), |form| form.time_s(o.x, o.e)), p })
+    Some(Obs { x: o.x, t: time.value(math::ln(o.x), &|form| form.time_s(o.x, o.e)), p })
 }
 
 /// What each EMC clock adds to the busy base power over the lowest one: the mean over blocks that were measured at

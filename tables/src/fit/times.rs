@@ -134,7 +134,7 @@ impl Fitted {
         let process = process.map(|process| process.scaled(scale));
         let corrected = |models: Vec<(TimeModel, f64)>, points: &[Obs]| {
             let measured: Vec<(f64, f64)> = points.iter().map(|o| (math::ln(o.x), o.t)).collect();
-            Corrected::new(models, process, &measured, |form, i| form.time_s(points[i].x, points[i].e))
+            Corrected::new(&models, process, &measured, &|form, i| form.time_s(points[i].x, points[i].e))
         };
         let time = corrected(self.models.iter().copied().zip(weights.iter().copied()).collect(), &self.train);
         let without = |(clock, models): &(Hertz, Vec<Option<TimeModel>>)| {
@@ -150,14 +150,14 @@ impl Fitted {
         // Everything is weighed; only now are the held-out points looked at.
         let held: Vec<Obs> = self.group.held.iter().map(|point| reference.obs(point)).collect();
         let train: Vec<((f64, f64), f64)> = self.train.iter().map(|o| ((o.x, o.e), o.t)).collect();
-        let value = |o: &Obs| time.value(math::ln(o.x), |form| form.time_s(o.x, o.e));
+        let value = |o: &Obs| time.value(math::ln(o.x), &|form| form.time_s(o.x, o.e));
         let fit = |(i, model): (usize, &TimeModel)| {
             let outside = errors(held.iter().map(|o| (model.time_s(o.x, o.e), o.t)));
             let mut quality = quality(*model, &train, |model, (x, e)| model.time_s(*x, *e), &self.lofo[i], &outside);
             if let Some(process) = process.filter(|_| i == default) {
                 let pairs = |points: &[Obs]| errors(points.iter().map(|o| (value(o), o.t)));
                 let sd = |o: &Obs| {
-                    math::hypot(process.noise, time.variance(math::ln(o.x), |form| form.time_s(o.x, o.e)).sqrt())
+                    math::hypot(process.noise, time.variance(math::ln(o.x), &|form| form.time_s(o.x, o.e)).sqrt())
                 };
                 let left = if judged { evidence::errors(&self.left, &weights, process) } else { Vec::new() };
                 quality.correct(&pairs(&self.train), &left, &pairs(&held));

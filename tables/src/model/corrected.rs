@@ -7,7 +7,8 @@ use super::process::{Process, Seen};
 use crate::math;
 
 /// Forms of a series with their weights and the process of their residuals. A form is whatever the caller can ask for a
-/// value; places are natural logarithms of relative clocks.
+/// value; places are natural logarithms of relative clocks. Closures are `dyn`, as every caller's own copy of this would
+/// cost the static agent more than a call does.
 #[derive(Clone, Debug)]
 pub struct Corrected<F> {
     forms: Vec<Weighed<F>>,
@@ -26,14 +27,14 @@ impl<F: Copy> Corrected<F> {
     /// Forms with their weights, which need not add up to 1, the process of what they leave over (`None`: they are taken
     /// as they are), and what was measured: (place, value). `value(form, i)` is what a form says at the i-th place.
     pub fn new(
-        weights: impl IntoIterator<Item = (F, f64)>,
+        weights: &[(F, f64)],
         process: Option<Process>,
         measured: &[(f64, f64)],
-        value: impl Fn(&F, usize) -> f64,
+        value: &dyn Fn(&F, usize) -> f64,
     ) -> Self {
         // A form that gives no time has no logarithm to correct.
         let gives = |form: &F| (0..measured.len()).all(|i| value(form, i) > 0.0);
-        let mut kept: Vec<(F, f64)> = weights.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
+        let mut kept: Vec<(F, f64)> = weights.iter().copied().filter(|(_, weight)| *weight > 0.0).collect();
         let process = process.filter(|_| kept.iter().any(|(form, _)| gives(form)));
         if process.is_some() {
             kept.retain(|(form, _)| gives(form));
@@ -53,7 +54,7 @@ impl<F: Copy> Corrected<F> {
     }
 
     /// The value at a place, where each form says `value`.
-    pub fn value(&self, at: f64, value: impl Fn(&F) -> f64) -> f64 {
+    pub fn value(&self, at: f64, value: &dyn Fn(&F) -> f64) -> f64 {
         match (self.forms.as_slice(), &self.seen) {
             ([only], None) => value(&only.form),
             (forms, seen) => {
@@ -69,7 +70,7 @@ impl<F: Copy> Corrected<F> {
     }
 
     /// Relative variance of that: what the process leaves open, and how far the forms disagree.
-    pub fn variance(&self, at: f64, value: impl Fn(&F) -> f64) -> f64 {
+    pub fn variance(&self, at: f64, value: &dyn Fn(&F) -> f64) -> f64 {
         let Some((seen, solved)) = &self.seen else { return 0.0 };
         let says = |form: &Weighed<F>| log(value(&form.form)) + seen.mean(at, &form.solved);
         let mean: f64 =
@@ -91,21 +92,21 @@ mod tests {
     fn measurements_decide_where_they_are_and_forms_elsewhere() {
         let process = Some(Process { sd: 0.05, length: 0.3, noise: 1e-4 });
         let measured = [(-1.0, 2.0), (0.0, 1.1)];
-        let one = Corrected::new([(1.0, 1.0)], process, &measured, |form, i| form * [2.0, 1.0][i]);
-        assert!((one.value(0.0, |form| *form) - 1.1).abs() < 1e-4);
-        assert!((one.value(20.0, |form| 7.0 * form) - 7.0).abs() < 1e-9);
+        let one = Corrected::new(&[(1.0, 1.0)], process, &measured, &|form, i| form * [2.0, 1.0][i]);
+        assert!((one.value(0.0, &|form| *form) - 1.1).abs() < 1e-4);
+        assert!((one.value(20.0, &|form| 7.0 * form) - 7.0).abs() < 1e-9);
         assert!(
-            one.variance(0.0, |form| *form).sqrt() < 2e-4 && (one.variance(20.0, |f| *f).sqrt() - 0.05).abs() < 1e-9
+            one.variance(0.0, &|form| *form).sqrt() < 2e-4 && (one.variance(20.0, &|f| *f).sqrt() - 0.05).abs() < 1e-9
         );
         // Two forms that differ by 10 % where nothing was measured.
-        let two = Corrected::new([(1.0, 0.5), (1.1, 0.5)], process, &measured, |_, i| [2.0, 1.0][i]);
-        assert!((two.value(20.0, |form| *form) - 1.1_f64.sqrt()).abs() < 1e-9);
-        assert!((two.variance(20.0, |form| *form) - 0.05_f64.powi(2) - (1.1_f64.ln() / 2.0).powi(2)).abs() < 1e-9);
+        let two = Corrected::new(&[(1.0, 0.5), (1.1, 0.5)], process, &measured, &|_, i| [2.0, 1.0][i]);
+        assert!((two.value(20.0, &|form| *form) - 1.1_f64.sqrt()).abs() < 1e-9);
+        assert!((two.variance(20.0, &|form| *form) - 0.05_f64.powi(2) - (1.1_f64.ln() / 2.0).powi(2)).abs() < 1e-9);
     }
 
     #[test]
     fn without_a_process_a_form_is_itself() {
-        let alone = Corrected::new([(3.0, 1.0)], None, &[(0.0, 1.0)], |form, _| *form);
-        assert_eq!((alone.value(0.0, |form| *form), alone.variance(0.0, |form| *form)), (3.0, 0.0));
+        let alone = Corrected::new(&[(3.0, 1.0)], None, &[(0.0, 1.0)], &|form, _| *form);
+        assert_eq!((alone.value(0.0, &|form| *form), alone.variance(0.0, &|form| *form)), (3.0, 0.0));
     }
 }

@@ -89,7 +89,7 @@ impl Model {
             series.points.iter().enumerate().map(|(i, point)| (math::ln(x(i)), point.time_s)).collect();
         let process = self.device_constants.time_process.filter(|_| !series.is_joint());
         let process = process.map(|process| process.scaled(series.time_scale));
-        Some(Corrected::new(forms, process, &measured, |form, i| form.time_s(x(i), 1.0)))
+        Some(Corrected::new(&forms, process, &measured, &|form, i| form.time_s(x(i), 1.0)))
     }
 
     /// The settle time of a change: measured for it, else for the change nearest to it in ratios of clocks.
@@ -186,8 +186,8 @@ impl<'a> BlockModel<'a> {
         let power = self.series.power_fit(Some(power)).map(|fit| (fit.model, fit.voltage));
         Some(Self {
             sized: None,
-            time: Corrected::new([(self.series.time_fit(Some(time))?.model, 1.0)], None, &[], |_, _| 1.0),
-            power: power.map(|form| Corrected::new([(form, 1.0)], None, &[], |_, _| 1.0)),
+            time: Corrected::new(&[(self.series.time_fit(Some(time))?.model, 1.0)], None, &[], &|_, _| 1.0),
+            power: power.map(|form| Corrected::new(&[(form, 1.0)], None, &[], &|_, _| 1.0)),
             ..self.clone()
         })
     }
@@ -218,7 +218,7 @@ impl<'a> BlockModel<'a> {
     }
 
     fn time_at(&self, x: f64) -> f64 {
-        self.time.value(math::ln(x), |form| form.time_s(x, 1.0))
+        self.time.value(math::ln(x), &|form| form.time_s(x, 1.0))
     }
 
     /// Power of the module while the block runs, in watts; `None` where power was not measured.
@@ -231,7 +231,7 @@ impl<'a> BlockModel<'a> {
             _ => {
                 let time_s = self.time_at(x);
                 let watts = |(power, voltage): &(PowerModel, Voltage)| power.power_w(x, time_s, voltage);
-                Some(self.power.as_ref()?.value(math::ln(x), watts))
+                Some(self.power.as_ref()?.value(math::ln(x), &watts))
             }
         }
     }
@@ -245,7 +245,7 @@ impl<'a> BlockModel<'a> {
     /// Relative standard deviation of the mean time about its prediction; 0 where a form is taken as it is.
     pub fn unknown(&self, clock: Hertz) -> f64 {
         let x = clock.as_f64() / self.f_ref_hz;
-        self.time.variance(math::ln(x), |form| form.time_s(x, 1.0)).sqrt()
+        self.time.variance(math::ln(x), &|form| form.time_s(x, 1.0)).sqrt()
     }
 
     /// Relative standard deviation of a fresh mean of a run about its prediction: what is not known, and the noise between
@@ -266,7 +266,7 @@ impl<'a> BlockModel<'a> {
         let x = clock.as_f64() / self.f_ref_hz;
         let time_s = self.time_at(x);
         let watts = |(power, voltage): &(PowerModel, Voltage)| power.power_w(x, time_s, voltage);
-        Some(self.power.as_ref()?.variance(math::ln(x), watts).sqrt())
+        Some(self.power.as_ref()?.variance(math::ln(x), &watts).sqrt())
     }
 
     fn scale(&self, size: Size) -> f64 {
@@ -291,12 +291,12 @@ fn power(model: &Model, series: &Series, time: &Corrected<TimeModel>) -> Option<
     let drawn = |point: &Point| {
         let x = point.gpu_freq_hz.as_f64() / model.f_ref_hz.as_f64();
         let watts = point.power_w.filter(|watts| *watts > 0.0)?;
-        Some((x, time.value(math::ln(x), |form| form.time_s(x, 1.0)), watts))
+        Some((x, time.value(math::ln(x), &|form| form.time_s(x, 1.0)), watts))
     };
     let points: Vec<(f64, f64, f64)> = series.points.iter().filter_map(drawn).collect();
     let measured: Vec<(f64, f64)> = points.iter().map(|(x, _, watts)| (math::ln(*x), *watts)).collect();
     let process = model.device_constants.power_process.map(|process| process.scaled(series.power_scale));
-    Some(Corrected::new(forms, process, &measured, |(power, voltage), i| {
+    Some(Corrected::new(&forms, process, &measured, &|(power, voltage), i| {
         power.power_w(points[i].0, points[i].1, voltage)
     }))
 }
