@@ -7,6 +7,7 @@
 pub mod adaptive;
 mod bursts;
 mod changes;
+pub mod cpu;
 mod emc;
 mod evidence;
 pub mod explain;
@@ -80,6 +81,14 @@ pub enum FitError {
     /// A selection of fewer than two clocks.
     #[error("fitting on {0} clock(s): two are the fewest that show how a block depends on its clock")]
     FewTraining(usize),
+    /// As below, of a GPU and a CPU clock.
+    #[error("no row at GPU {gpu}, CPU {cpu}, which the training points name")]
+    TrainCpuPoint {
+        /// GPU clock.
+        gpu: Hertz,
+        /// CPU clock.
+        cpu: Hertz,
+    },
     /// A named training point that was not measured.
     #[error("no row at GPU {gpu}, EMC {emc}, which the training points name")]
     TrainPoint {

@@ -9,6 +9,8 @@ mod check;
 #[cfg(feature = "std")]
 mod corrected;
 #[cfg(feature = "std")]
+mod cpu;
+#[cfg(feature = "std")]
 mod document;
 mod form;
 #[cfg(feature = "std")]
@@ -20,6 +22,8 @@ mod process;
 pub use check::BadModel;
 #[cfg(feature = "std")]
 pub use corrected::Corrected;
+#[cfg(feature = "std")]
+pub use cpu::{CpuJoint, CpuPoint, CpuPredictor, CpuProcess, CpuTime, covariances};
 #[cfg(feature = "std")]
 pub use document::{
     BoardId, Bursts, ChangeTime, ClockLate, DeviceConstants, EmcBase, FORMAT, FrameNoise, Idle, Left, Model, Point,
