@@ -129,12 +129,12 @@ fn why(group: &Group, kept: &[usize], out: usize) -> String {
         let percent = (high.time_s / low.time_s - 1.0) * 100.0;
         return match (times > clocks, is_low) {
             (true, true) => std::format!(
-                "throttled: {times:.2} times as long as at {clock}, which is {clocks:.2} times the clock; by its neighbours \
-                 this one was not held"
+                "throttled: {times:.2} times as long as at {clock} is impossible, as that is {clocks:.2} times the clock; by \
+                 its neighbours this one was not held"
             ),
             (true, false) => std::format!(
-                "clock not held: {clock} took {times:.2} times as long, and this is {clocks:.2} times the clock; by its \
-                 neighbours the board ran above this one"
+                "clock not held: {clock} took {times:.2} times as long, which is impossible, as this is {clocks:.2} times the \
+                 clock; by its neighbours the board ran above this one"
             ),
             (false, false) => std::format!("throttled: {percent:.0} % slower than at the lower clock {clock}"),
             (false, true) => std::format!("clock not held: {percent:.0} % faster than at the higher clock {clock}"),

@@ -245,25 +245,22 @@ pub fn text(rows: &[Row]) -> String {
             row.deadline_s * 1e3
         ));
         for policy in &row.policies {
-            let forms = match (policy.time_form, policy.power_form) {
-                (Some(time), Some(power)) => format!("{time} + {power}"),
-                _ => String::new(),
-            };
+            let forms = policy.time_form.zip(policy.power_form).map(|(time, power)| format!("{time} + {power}"));
+            let margin = (policy.default || policy.name == "adaptive" || policy.margin > 0.0)
+                .then(|| format!("margin {:.1} %", policy.margin * 100.0));
+            let how = forms.into_iter().chain(margin).collect::<Vec<_>>().join(", ");
             let energy = match (policy.energy_j, policy.regret) {
                 (Some(joules), Some(regret)) => format!("{joules:.4} J  regret {:.2} %", regret * 100.0),
                 _ => "missed".to_owned(),
             };
-            text.push_str(&format!(
-                "  {:<16} {:>12} {:>10.2} ms  {energy:<28} {forms}{}\n",
+            let line = format!(
+                "  {:<16} {:>12} {:>10.2} ms  {energy:<28} {how}",
                 policy.name,
                 policy.clock_hz.to_string(),
                 policy.time_s * 1e3,
-                if policy.default || policy.name == "adaptive" || policy.margin > 0.0 {
-                    format!(", margin {:.1} %", policy.margin * 100.0)
-                } else {
-                    String::new()
-                }
-            ));
+            );
+            text.push_str(line.trim_end());
+            text.push('\n');
         }
         for step in &row.schedule {
             text.push_str(&format!("  measured {:>12}: {}\n", step.clock_hz.to_string(), step.why));
