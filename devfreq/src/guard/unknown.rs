@@ -4,13 +4,13 @@ use jetpace_tables::names::Shown;
 
 use super::put_back::{Report, put_back};
 use super::state::{ASIDE, Entry, Kind, STATE};
-use crate::board::{Board, Bound, FIXING, highest_below};
+use crate::board::{Board, Bound, FIXING, STOCK, highest_below};
 use crate::error::Error;
 use crate::nodes::Nodes;
 use crate::text;
 
 /// The stock governors, as releases name them.
-const STOCK: [&str; 2] = ["nvhost_podgov", "simple_ondemand"];
+const STOCKS: [&str; 2] = [STOCK, "simple_ondemand"];
 
 /// Puts nvpmodel's bounds in, and a stock governor in the place of one that a killed instance may have left; `None` where
 /// nvpmodel tells nothing, or there is no GPU. Nothing else is touched.
@@ -32,7 +32,7 @@ pub(super) fn bounds_by_nvpmodel<N: Nodes>(nodes: &N) -> Result<Option<Report>, 
         Ok(Entry { path, kind, original, ours, hot: Vec::new() })
     };
     let mut entries = Vec::new();
-    let stock = STOCK.iter().find(|stock| gpu.governors.iter().any(|governor| governor == *stock));
+    let stock = STOCKS.iter().find(|stock| gpu.governors.iter().any(|governor| governor == *stock));
     let is_ours = FIXING.contains(&gpu.governor.as_str());
     if let Some(stock) = stock.filter(|_| is_ours) {
         entries.push(entry("governor", Kind::Governor, (*stock).to_owned())?);

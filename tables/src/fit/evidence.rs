@@ -119,9 +119,9 @@ pub fn process(series: &[Vec<LeftOut>], prior: &[f64], usual: Process) -> Proces
 pub fn scale(series: &[LeftOut], weights: &[f64], process: Process) -> f64 {
     let of_clock = |left: &LeftOut| {
         let (errors, sd) = left.errors(process)?;
-        let kept = || errors.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
-        let error: f64 = kept().map(|(error, weight)| Some(weight * (*error)?)).sum::<Option<_>>()?;
-        let apart: f64 = kept().map(|(other, weight)| weight * (other.unwrap_or(error) - error).powi(2)).sum();
+        let error = together(&errors, weights)?;
+        let kept = errors.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+        let apart: f64 = kept.map(|(other, weight)| weight * (other.unwrap_or(error) - error).powi(2)).sum();
         Some(error * error / (sd * sd + apart))
     };
     let between =
@@ -130,13 +130,17 @@ pub fn scale(series: &[LeftOut], weights: &[f64], process: Process) -> f64 {
     squares.map_or(1.0, |squares| ((DEGREES + squares.iter().sum::<f64>()) / (DEGREES + squares.len() as f64)).sqrt())
 }
 
+/// The error of all forms by their weights; `None` where one of them could not be judged.
+fn together(errors: &[Option<f64>], weights: &[f64]) -> Option<f64> {
+    let kept = errors.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+    kept.map(|(error, weight)| Some(weight * (*error)?)).sum()
+}
+
 /// Relative errors at the left-out clocks, of all forms by their weights.
 pub fn errors(series: &[LeftOut], weights: &[f64], process: Process) -> Vec<f64> {
     let of_clock = |left: &LeftOut| {
         let (errors, _) = left.errors(process)?;
-        let sum = errors.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
-        let error: Option<f64> = sum.map(|(error, weight)| Some(weight * (*error)?)).sum();
-        Some((math::exp(-error?) - 1.0).abs())
+        Some((math::exp(-together(&errors, weights)?) - 1.0).abs())
     };
     series.iter().map(of_clock).collect::<Option<_>>().unwrap_or_default()
 }

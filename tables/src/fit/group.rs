@@ -200,14 +200,14 @@ fn training(clocks: &[(Hertz, Option<Hertz>)], options: &Options, joint: bool) -
     Ok(clocks.iter().map(|(gpu, _)| chosen.contains(gpu)).collect())
 }
 
-/// So many of some ascending clocks, evenly spread over the list with both ends in; all where there are no more.
-pub fn spread(clocks: &[Hertz], wanted: usize) -> Vec<Hertz> {
-    if wanted >= clocks.len() || wanted < 2 {
-        return clocks.to_vec();
+/// So many of a list, evenly spread over it with both ends in; all where there are no more, or one is wanted.
+pub fn spread<T: Copy>(all: &[T], wanted: usize) -> Vec<T> {
+    if wanted >= all.len() || wanted < 2 {
+        return all.to_vec();
     }
     // In whole numbers: floor((2 i (n-1) + (N-1)) / (2 (N-1))).
-    let (last, spans) = (clocks.len() - 1, wanted - 1);
-    (0..wanted).map(|i| clocks[(2 * i * last + spans) / (2 * spans)]).collect()
+    let (last, spans) = (all.len() - 1, wanted - 1);
+    (0..wanted).map(|i| all[(2 * i * last + spans) / (2 * spans)]).collect()
 }
 
 /// A repeat that takes a quarter longer than the others did is not noise of the block: the GPU was throttled, or

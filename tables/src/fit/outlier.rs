@@ -27,17 +27,20 @@ const FEWEST: usize = 4;
 
 /// Leaves out the training points that break the rules, and says why; what may be real is flagged and kept.
 pub fn reject(groups: &mut [Group], left: &mut Vec<Left>, warnings: &mut Vec<String>) {
-    // A board that ran above its lowest clocks can look as if blocks were slowed at the clocks that were held, and the
-    // reverse: the order that keeps more is right.
-    let (mut other, mut others) = (groups.to_vec(), Vec::new());
+    let mut other = groups.to_vec();
     let mut ours = Vec::new();
     inconsistent(groups, &mut ours);
     not_held(groups, &mut ours);
-    not_held(&mut other, &mut others);
-    inconsistent(&mut other, &mut others);
-    if others.len() < ours.len() {
-        groups.clone_from_slice(&other);
-        ours = others;
+    if !ours.is_empty() {
+        // A board that ran above its lowest clocks can look as if blocks were slowed at the clocks that were held, and the
+        // reverse: the order that keeps more is right.
+        let mut others = Vec::new();
+        not_held(&mut other, &mut others);
+        inconsistent(&mut other, &mut others);
+        if others.len() < ours.len() {
+            groups.clone_from_slice(&other);
+            ours = others;
+        }
     }
     left.append(&mut ours);
     flag(groups, warnings);
@@ -63,14 +66,11 @@ fn inconsistent(groups: &mut [Group], left: &mut Vec<Left>) {
     for group in groups.iter_mut().filter(|group| group.train.len() >= FEWEST) {
         // Of two that contradict each other one is as good as the other by number: the better fit decides.
         let [early, late] = [false, true].map(|late| largest(group, late));
-        let kept = if misfit(&group.train, &early) < misfit(&group.train, &late) { early } else { late };
+        let is_early = early != late && misfit(&group.train, &early) < misfit(&group.train, &late);
+        let kept = if is_early { early } else { late };
         let out = (0..group.train.len()).filter(|i| !kept.contains(i));
         left.extend(out.map(|i| left_out(group, &group.train[i], why(group, &kept, i))));
-        let mut i = 0;
-        group.train.retain(|_| {
-            i += 1;
-            kept.contains(&(i - 1))
-        });
+        group.train = kept.iter().map(|i| group.train[*i]).collect();
     }
 }
 
