@@ -10,6 +10,7 @@ use jetpace_devfreq::mem::MemNode;
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_devfreq::rails::{PowerPace, Rails, sample_faster};
 use jetpace_devfreq::surroundings::BoardSurroundings;
+use jetpace_tables::fit::spread;
 use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, PowerOf, Timer};
 use jetpace_tables::sample::{Row, Sweep};
 use jetpace_tables::table::MAX_CLOCKS;
@@ -71,14 +72,13 @@ pub struct Done {
     pub rejected: usize,
 }
 
-/// The clocks of a board that are measured: those up to the cap, and of more than a table holds as many as that, from the lowest
-/// to the highest: every visit of a clock takes its time, and a change is measured for every pair.
+/// The clocks of a board that are measured: those up to the cap, and of more than a table holds as many as that, from the
+/// lowest to the highest: every visit of a clock takes its time, and a change is measured for every pair.
 pub fn measured(board: &Board) -> Vec<ClockIndex> {
-    let allowed = board.gpu.clocks.iter().filter(|clock| **clock <= board.gpu.cap).count();
-    let places = allowed.min(MAX_CLOCKS);
-    let place = |i: usize| if places < allowed { (i * (allowed - 1) + (places - 1) / 2) / (places - 1) } else { i };
+    let clocks = board.gpu.clocks.iter().enumerate().filter(|(_, clock)| **clock <= board.gpu.cap);
     // At most 255 clocks are listed.
-    (0..places).map(|i| ClockIndex(place(i) as u8)).collect()
+    let allowed: Vec<ClockIndex> = clocks.map(|(at, _)| ClockIndex(at as u8)).collect();
+    spread(&allowed, MAX_CLOCKS)
 }
 
 impl<N, R, Q, T> Subject<N, R, Q, T>

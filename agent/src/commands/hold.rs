@@ -10,13 +10,12 @@ mod lines;
 mod lost;
 pub mod pace;
 mod running;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
-use jetpace_devfreq::Error;
 use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::{self, Guard, Leftover, Store};
@@ -39,14 +38,11 @@ use fps::Keeper;
 use holder::Holder;
 use lease::Lease;
 use lines::Counter;
-use lost::Lost;
 use running::Running;
+use watch::Watch;
 
 /// How often the command, the cap and the signals are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// How long a command that was told to stop may take before the clocks are put back without it.
-const GRACE: Nanos = Nanos::from_millis(5_000);
 
 /// Options of `hold`.
 #[derive(Debug, clap::Args)]
@@ -84,9 +80,6 @@ pub struct Args {
     #[arg(last = true, required_unless_present = "dry_run")]
     command: Vec<OsString>,
 }
-
-/// Says which clock is to be held, and sets it, by what the command has told: its lines and events.
-type Choose<'a, H> = &'a mut dyn FnMut(&mut H, u64, Option<&mut Events>) -> Result<ClockIndex, Error>;
 
 impl Args {
     /// Holds the clock until the command ends.
@@ -182,7 +175,7 @@ impl Args {
         say(format_args!("GPU at {runs}, leased from the daemon at {}", socket.display()));
         let events = if self.socket.is_some() { self.listen()? } else { None };
         let command = Running::start(&self.command, &self.environment(), self.counter(), || {})?;
-        self.watch_command(&mut lease, command, start, events, stop, board.gpu.throttled, None)
+        self.watch(&mut lease, command, start, events, stop, board).until_it_ends(None)
     }
 
     fn start(&self, board: &Board) -> Result<Option<ClockIndex>, Failure> {
@@ -198,8 +191,7 @@ impl Args {
 
     fn warn_of_cap(&self, clock: Option<ClockIndex>, held: &impl Holder) {
         if clock.is_some_and(|clock| clock > held.cap()) {
-            let cap = held.clocks().get(held.cap().index()).copied().unwrap_or_default();
-            log::warn!("the cap is {cap}: held there");
+            log::warn!("the cap is {}: held there", held.within_cap(held.cap()));
         }
     }
 
@@ -241,17 +233,16 @@ impl Args {
                     let (environment, counter) = (self.environment(), self.counter());
                     let command = Running::start(&self.command, &environment, counter, || self.confine(&gpu))?;
                     let ended = match &mut deadline {
-                        None => self.watch_command(&mut gpu, command, start, events, stop, board.gpu.throttled, None),
+                        None => self.watch(&mut gpu, command, start, events, stop, board).until_it_ends(None),
                         Some(deadline) => {
                             let start = deadline.wanted();
                             let mut choose = |gpu: &mut GpuNode<N, T>, lines, events: Option<&mut Events>| {
                                 deadline.look(gpu, lines, events).map(|()| deadline.wanted())
                             };
-                            let choose = Some(&mut choose as Choose<'_, _>);
-                            self.watch_command(&mut gpu, command, start, events, stop, board.gpu.throttled, choose)
+                            self.watch(&mut gpu, command, start, events, stop, board).until_it_ends(Some(&mut choose))
                         }
                     };
-                    let told = deadline.map_or(Ok(()), deadline::Holder::end);
+                    let told = deadline.map_or(Ok(()), deadline::Held::end);
                     ended.and(told)
                 })
             }
@@ -270,10 +261,27 @@ impl Args {
         self.fps.is_some() || self.whole.is_wanted()
     }
 
+    /// The rate to keep; beside a deadline it is the period in other words.
+    fn rate(&self) -> Option<f64> {
+        self.fps.filter(|_| !self.whole.is_wanted())
+    }
+
     /// What counts the command's lines, where they may be frames.
     fn counter(&self) -> Option<Counter> {
-        let by_rate = self.fps.filter(|_| !self.whole.is_wanted());
-        self.whole.counter().or(by_rate.map(|_| Counter::default()))
+        self.whole.counter().or(self.rate().map(|_| Counter::default()))
+    }
+
+    fn watch<'a, H: Holder>(
+        &self,
+        held: &'a mut H,
+        command: Running,
+        wanted: ClockIndex,
+        events: Option<Events>,
+        stop: &'a Stop,
+        board: &Board,
+    ) -> Watch<'a, H> {
+        let keeper = self.rate().map(|fps| Keeper::new(fps, self.window, wanted, Monotonic::new().now()));
+        Watch { held, command, wanted, events, stop, keeper, warned: board.gpu.throttled }
     }
 
     /// What the command finds: the board's own, and where libjetpace is to look.
@@ -296,88 +304,6 @@ impl Args {
                 log::warn!("{}: {e}; only lines on the command's stdout count as frames", path.display());
                 Ok(None)
             }
-        }
-    }
-
-    /// Holds the clock until the command has ended; `choose` says which, where it is not the one to start with or the
-    /// rate's.
-    #[allow(clippy::too_many_arguments)] // each from another place
-    fn watch_command<H: Holder>(
-        &self,
-        held: &mut H,
-        mut command: Running,
-        start: ClockIndex,
-        mut events: Option<Events>,
-        stop: &Stop,
-        mut warned: bool,
-        mut choose: Option<Choose<'_, H>>,
-    ) -> Result<(), Failure> {
-        let timer = Monotonic::new();
-        let fps = self.fps.filter(|_| choose.is_none());
-        let mut keeper = fps.map(|fps| Keeper::new(fps, self.window, start, timer.now()));
-        let mut told = None;
-        let mut wanted = start;
-        let mut lost = Lost::default();
-        let mut hot: Option<(String, Nanos)> = None;
-        loop {
-            let ended = command.ended()?;
-            if let Some(events) = &mut events {
-                events.look(held.clocks().get(wanted.min(held.cap()).index()).copied().unwrap_or_default());
-            }
-            if let Some(status) = ended {
-                command.drain();
-                // What it told last.
-                if let Some(choose) = &mut choose
-                    && let Err(e) = choose(held, command.lines(), events.as_mut())
-                {
-                    lost.count(&e);
-                }
-                return command.judge(status, stop).and_then(|()| lost.judge());
-            }
-            for signal in stop.to_pass_on() {
-                command.tell(signal);
-            }
-            let now = timer.now();
-            match (stop.signal(), told) {
-                (Some(signal), None) => {
-                    command.tell(signal);
-                    told = Some(now);
-                }
-                (_, Some(at)) if now.saturating_sub(at) > GRACE => return lost.judge(),
-                _ => {}
-            }
-            match held.look() {
-                Ok(Some((from, to))) => {
-                    log::warn!("the cap went from {from} to {to}");
-                    held.hold(wanted)?;
-                }
-                Ok(None) => {}
-                Err(e) => lost.count(&e),
-            }
-            let now_hot = held.held_down();
-            match (&now_hot, &hot) {
-                // Told before the clock was taken.
-                (Some(_), None) if std::mem::take(&mut warned) => {}
-                (Some((by, time)), before) if before.as_ref().is_none_or(|(before, _)| before != by) => {
-                    log::warn!("held down now by {by}, for {}", seconds(*time));
-                }
-                (None, Some((by, time))) => log::warn!("no longer held down by {by}, after {}", seconds(*time)),
-                _ => {}
-            }
-            hot = now_hot;
-            let lines = command.lines();
-            if let Some(choose) = &mut choose {
-                match choose(held, lines, events.as_mut()) {
-                    Ok(clock) => wanted = clock,
-                    Err(e) => lost.count(&e),
-                }
-            }
-            if let Some(keeper) = &mut keeper
-                && let Some(clock) = keeper.look(now, held, lines, events.as_ref())?
-            {
-                wanted = clock;
-            }
-            thread::sleep(LOOK_EVERY);
         }
     }
 }
@@ -408,7 +334,7 @@ impl Args {
 const LONGEST_LIST: usize = 20;
 
 /// Only listed clocks are held; the others are named, or of many the nearest.
-fn listed(board: &Board, clock: Hertz) -> Result<ClockIndex, Failure> {
+pub fn listed(board: &Board, clock: Hertz) -> Result<ClockIndex, Failure> {
     let clocks = &board.gpu.clocks;
     match clocks.iter().position(|listed| *listed == clock) {
         // At most 255 clocks are listed.
@@ -430,14 +356,10 @@ fn listed(board: &Board, clock: Hertz) -> Result<ClockIndex, Failure> {
     }
 }
 
-/// How long something has lasted, to the second.
-fn seconds(time: Nanos) -> String {
-    format!("{} s", time.get() / 1_000_000_000)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::thread;
 
     use super::*;
 

@@ -10,8 +10,9 @@ use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{self, Guard};
 use jetpace_devfreq::rails::Rails;
 use jetpace_devfreq::timer::Monotonic;
+use jetpace_tables::fit::spread;
 use jetpace_tables::hw::GpuClock;
-use jetpace_tables::sample::{Kind, Row, Sweep};
+use jetpace_tables::sample::{Kind, Row};
 use jetpace_tables::stats;
 use jetpace_tables::units::{Hertz, Microjoules, Milliwatts, Nanos};
 use jetpace_tables::work::ClockIndex;
@@ -21,9 +22,10 @@ use crate::args::BoardArg;
 use crate::calibrate::Mean;
 use crate::commands::hold::deadline::source::{Frame, FramesFrom, Source};
 use crate::commands::hold::events::Events;
+use crate::commands::hold::listed;
 use crate::dry_run::ThisMachine;
 use crate::failure::{Failure, Reason};
-use crate::files::sweep::SweepWriter;
+use crate::files::sweep::{Program, SweepWriter};
 use crate::runtime::{sys, wire};
 use crate::signals::Stop;
 
@@ -39,9 +41,6 @@ const CLOCKS: usize = 6;
 const CONVERSION: Nanos = Nanos::from_millis(7);
 /// So few readings within frames are no power of them.
 const LEAST_READINGS: usize = 5;
-/// The program's only block.
-const BLOCK: &str = "frame";
-
 /// Options of `calibrate --cmd`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -71,7 +70,7 @@ fn timed(text: &str) -> Result<FramesFrom, String> {
 
 /// What is used at every clock.
 struct Bench<'a> {
-    device: String,
+    program: Program,
     gpu: GpuNode<ThisMachine, Monotonic>,
     rails: Rails<ThisMachine, Monotonic>,
     events: Events,
@@ -95,7 +94,10 @@ impl Options {
         let nodes = machine.nodes();
         let board = Board::discover(&nodes)?;
         let clocks = self.clocks(&board)?;
-        let (mut sweep, there) = SweepWriter::open(path, &self.head(&board, on), &[])?;
+        let program = Program::new(&board, &self.model);
+        let evidence = if *on == BoardArg::Auto { "jetson" } else { "virtual" };
+        let head = program.head(evidence, &[("boundaries", "none")]);
+        let (mut sweep, there) = SweepWriter::open(path, &head, &[])?;
         let done: BTreeSet<Hertz> =
             there.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.gpu_freq).collect();
         let socket = self.socket.clone().or_else(|| on.socket()).unwrap_or_else(|| PathBuf::from(wire::SOCKET));
@@ -106,7 +108,7 @@ impl Options {
         let (guard, _) = Guard::take(nodes.clone())?;
         let gpu = GpuNode::open(nodes.clone(), Monotonic::new(), &board, &guard, None)?;
         let mut bench = Bench {
-            device: device(&board),
+            program,
             gpu,
             rails: Rails::new(nodes, Monotonic::new(), board.rails.clone()),
             events: Events::listen(&socket).map_err(|e| Failure::file(&socket, &e))?,
@@ -116,7 +118,7 @@ impl Options {
         };
         let mut medians = Vec::new();
         let measured = clocks.iter().filter(|(_, clock)| !done.contains(clock)).try_for_each(|(at, clock)| {
-            let rows = self.at_clock(&mut bench, command, *at, *clock, frames)?;
+            let rows = at_clock(&mut bench, command, *at, *clock, frames)?;
             medians
                 .extend(rows.iter().find(|row| row.kind == Kind::Block).and_then(|row| Some((*clock, row.latency?))));
             rows.iter().try_for_each(|row| sweep.append(row))
@@ -132,77 +134,41 @@ impl Options {
     }
 
     fn clocks(&self, board: &Board) -> Result<Vec<(ClockIndex, Hertz)>, Failure> {
-        let listed = &board.gpu.clocks;
-        if let Some(strange) = self.clocks.iter().find(|clock| !listed.contains(clock)) {
-            let list: Vec<String> = listed.iter().map(Hertz::to_string).collect();
-            return Err(Failure::usage(format_args!("{strange} is not available; the clocks are {}", list.join(", "))));
-        }
+        let clocks = &board.gpu.clocks;
+        let asked = self.clocks.iter().map(|clock| listed(board, *clock)).collect::<Result<BTreeSet<_>, _>>()?;
         // At most 255 clocks are listed.
-        let all = listed.iter().enumerate().map(|(at, clock)| (ClockIndex(at as u8), *clock));
+        let all = clocks.iter().enumerate().map(|(at, clock)| (ClockIndex(at as u8), *clock));
         let all: Vec<_> = all.filter(|(_, clock)| *clock <= board.gpu.cap).collect();
-        if !self.clocks.is_empty() {
-            return Ok(all.into_iter().filter(|(_, clock)| self.clocks.contains(clock)).collect());
+        if asked.is_empty() {
+            return Ok(spread(&all, CLOCKS));
         }
-        let last = all.len().saturating_sub(1);
-        let spread: BTreeSet<usize> = (0..CLOCKS).map(|i| (i * last + (CLOCKS - 1) / 2) / (CLOCKS - 1)).collect();
-        Ok(spread.into_iter().filter_map(|at| all.get(at).copied()).collect())
+        Ok(all.into_iter().filter(|(at, _)| asked.contains(at)).collect())
     }
+}
 
-    /// The sweep's first line.
-    fn head(&self, board: &Board, on: &BoardArg) -> Sweep {
-        let evidence = if *on == BoardArg::Auto { "jetson" } else { "virtual" };
-        let clocks: Vec<String> = board.gpu.clocks.iter().map(|clock| clock.get().to_string()).collect();
-        let fields = [
-            ("name", device(board)),
-            ("net", self.model.clone()),
-            ("evidence", evidence.to_owned()),
-            ("boundaries", "none".to_owned()),
-            ("clocks", clocks.join(",")),
-        ];
-        let fields = fields.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        Sweep { board: Some(board.digest()), fields, rows: Vec::new() }
+/// One clock's rows: idle power, single frames, and what they come to.
+fn at_clock(
+    bench: &mut Bench<'_>,
+    command: &str,
+    at: ClockIndex,
+    clock: Hertz,
+    wanted: usize,
+) -> Result<Vec<Row>, Failure> {
+    let runs = bench.gpu.pin(at)?;
+    if runs != clock {
+        return Err(Failure::failed(format_args!("{clock} cannot be held: {runs} runs")));
     }
-
-    /// One clock's rows: idle power, single frames, and what they come to.
-    fn at_clock(
-        &self,
-        bench: &mut Bench<'_>,
-        command: &str,
-        at: ClockIndex,
-        clock: Hertz,
-        wanted: usize,
-    ) -> Result<Vec<Row>, Failure> {
-        let runs = bench.gpu.pin(at)?;
-        if runs != clock {
-            return Err(Failure::failed(format_args!("{clock} cannot be held: {runs} runs")));
-        }
-        let device = bench.device.clone();
-        let row = |kind: Kind| Row {
-            kind,
-            device: device.clone(),
-            model: self.model.clone(),
-            gpu_freq: Some(clock),
-            ..Row::default()
-        };
-        let idle = Row { power: bench.idle()?, ..row(Kind::Idle) };
-        let (frames, power) = bench.frames(command, clock, wanted)?;
-        let seconds: Vec<f64> = frames.iter().map(|frame| frame.busy.as_secs_f64()).collect();
-        let mean = stats::mean(&seconds);
-        let block = Row {
-            block: BLOCK.to_owned(),
-            latency: Some(Nanos::from_secs_f64(mean)),
-            latency_sd: Some(Nanos::from_secs_f64(stats::sd(&seconds))),
-            power,
-            energy: power.map(|power| Microjoules::from_joules_f64(power.as_watts_f64() * mean)),
-            samples: u32::try_from(frames.len()).ok(),
-            ..row(Kind::Block)
-        };
-        eprintln!("{clock}: {:.3} ms a frame, {} frames", mean * 1e3, frames.len());
-        let single = frames.iter().enumerate();
-        let single = single.map(|(at, frame)| Row { repeat: at as u32, latency: Some(frame.busy), ..row(Kind::Frame) });
-        // Without a rail that tells there is no row of idle power.
-        Ok(idle.power.is_some().then_some(idle).into_iter().chain(single).chain([block]).collect())
-    }
+    let idle = bench.idle()?;
+    let (frames, power) = bench.frames(command, clock, wanted)?;
+    let times: Vec<Nanos> = frames.iter().map(|frame| frame.busy).collect();
+    let program = &bench.program;
+    let block = program.block(clock, &times);
+    let mean = block.latency_s().unwrap_or(0.0);
+    let energy = power.map(|power| Microjoules::from_joules_f64(power.as_watts_f64() * mean));
+    eprintln!("{clock}: {:.3} ms a frame, {} frames", mean * 1e3, times.len());
+    // Without a rail that tells there is no row of idle power.
+    let idle = idle.map(|power| Row { power: Some(power), ..program.row(Kind::Idle, clock) });
+    Ok(idle.into_iter().chain(program.frames(clock, &times)).chain([Row { power, energy, ..block }]).collect())
 }
 
 impl Bench<'_> {
@@ -293,10 +259,6 @@ impl Bench<'_> {
         };
         Ok((frames.split_off(FIRST), power.map(Milliwatts::from_watts_f64)))
     }
-}
-
-fn device(board: &Board) -> String {
-    board.identity.model.clone().unwrap_or_else(|| "jetson".to_owned())
 }
 
 fn wrong(why: std::fmt::Arguments<'_>) -> Failure {

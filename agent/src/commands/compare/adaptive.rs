@@ -3,7 +3,7 @@
 use jetpace_tables::fit::adaptive::{CAREFUL, Frame};
 use jetpace_tables::fit::{FitError, Options, fit, spread};
 use jetpace_tables::model::{BlockModel, Point, Series};
-use jetpace_tables::sample::{Kind, Sweep};
+use jetpace_tables::sample::{Kind, Row, Sweep};
 use jetpace_tables::units::Hertz;
 use serde::Serialize;
 
@@ -73,14 +73,14 @@ pub fn measure<'a>(
 
 /// The sweep as it stands when one series was measured at some clocks.
 fn only(sweep: &Sweep, series: &Series, clocks: &[Hertz]) -> Sweep {
-    let mut part = sweep.clone();
-    part.rows.retain(|row| {
+    let is_of = |row: &&Row| {
         row.kind == Kind::Block
             && (&row.device, &row.model, &row.block, row.size)
                 == (&series.device, &series.model, &series.block, series.size)
             && (series.emc_freq_hz.is_none() || row.emc_freq == series.emc_freq_hz)
             && (series.cpu_moving || row.cpu_freq == series.cpu_freq_hz)
             && row.gpu_freq.is_some_and(|clock| clocks.contains(&clock))
-    });
-    part
+    };
+    let rows = sweep.rows.iter().filter(is_of).cloned().collect();
+    Sweep { board: sweep.board.clone(), fields: sweep.fields.clone(), rows }
 }

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::adaptive::{self, Step};
 use super::paper::{Setting, Work};
 
-/// How many standard deviations of one execution (run-to-run noise and what is not known of its mean) the default policy keeps clear of the deadline: the one-sided 95 % bound of a normal distribution. The mean of a run
-/// is judged here, not each frame of it, so this is no risk of the kind that `plan` holds to.
+/// How many standard deviations of one execution (run-to-run noise and what is not known of its mean) the default policy
+/// keeps clear of the deadline: the one-sided 95 % bound of a normal distribution. The mean of a run is judged here, not
+/// each frame of it, so this is no risk of the kind that `plan` holds to.
 pub const MARGIN_SD: f64 = 1.645;
 
 /// Margins at which the default policy is shown beside its own.

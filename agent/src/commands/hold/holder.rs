@@ -31,6 +31,11 @@ pub trait Holder {
 
     /// What holds the clock down now by heat or over-current, and for how long it was seen to.
     fn held_down(&self) -> Option<(String, Nanos)>;
+
+    /// What runs where a clock is asked for: that one, or the cap.
+    fn within_cap(&self, clock: ClockIndex) -> Hertz {
+        self.clocks().get(clock.min(self.cap()).index()).copied().unwrap_or_default()
+    }
 }
 
 impl<N: Nodes + Store + Clone, T: Timer> Holder for GpuNode<N, T> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use jetpace_devfreq::board::{Board, hex};
+use jetpace_devfreq::board::Board;
 use jetpace_tables::table::{Digest, Table, TableClock};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::holder::Holder;
 use crate::commands::status;
 use crate::failure::{Failure, Reason};
+use crate::files::model::digest_from_hex;
 use crate::files::table::encode;
 use crate::runtime::page::What;
 use crate::runtime::remote::{self, Refusal, Remote};
@@ -73,7 +74,7 @@ impl Lease {
         };
         let status = lease.ask()?;
         // The daemon knows the board better: a container may lack the files by which it is known.
-        if let Some(board) = status["board"].as_str().and_then(digest) {
+        if let Some(board) = status["board"].as_str().and_then(digest_from_hex) {
             lease.board = board;
         }
         Ok(lease)
@@ -130,7 +131,7 @@ impl Holder for Lease {
         let started = Instant::now();
         loop {
             let status = self.ask()?;
-            let wanted = self.clocks.get(clock.min(self.cap).index()).copied().unwrap_or_default();
+            let wanted = self.within_cap(clock);
             let runs = status["clock_hz"].as_u64().map(Hertz::new);
             // Another client's wish may be higher: the highest is held.
             match runs {
@@ -176,13 +177,4 @@ fn refused(socket: &Path, error: &std::io::Error) -> Failure {
     let stale = error.get_ref().and_then(|e| e.downcast_ref::<Refusal>()).is_some_and(|no| no.errno == libc::ESTALE);
     let reason = if stale { Reason::Calibration } else { Reason::Failed };
     Failure::new(reason, format_args!("{}: {error}", socket.display()))
-}
-
-/// 64 digits as a digest.
-fn digest(text: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    (hex(&digest) == text).then_some(digest)
 }

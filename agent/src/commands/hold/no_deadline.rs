@@ -51,19 +51,19 @@ impl Options {
         _: R,
         _: &Board,
         _: &str,
-    ) -> Result<Option<Holder<R>>, Failure> {
+    ) -> Result<Option<Held<R>>, Failure> {
         Ok(None)
     }
 }
 
 /// There is none.
 #[derive(Debug)]
-pub enum Holder<R> {
+pub enum Held<R> {
     #[doc(hidden)]
     Never(std::convert::Infallible, R),
 }
 
-impl<R> Holder<R> {
+impl<R> Held<R> {
     /// Never called.
     pub fn wanted(&self) -> ClockIndex {
         let Self::Never(never, _) = self;

@@ -10,7 +10,7 @@ use jetpace_tables::work::Size;
 use serde_json::Value;
 
 use super::power::{Power, Powers, logs, power_at};
-use super::{About, file_at, files, milliseconds, once, read, refused};
+use super::{About, file_at, files, json, milliseconds, once, read, refused};
 use crate::failure::Failure;
 
 /// Options of `import edge-llm`.
@@ -72,7 +72,7 @@ fn place(stage: &str) -> u8 {
 /// # Errors
 /// What is wrong, without the file's name.
 pub fn request(bytes: &[u8]) -> Result<Vec<(String, Stage)>, String> {
-    let document = document(bytes)?;
+    let document = json(bytes)?;
     let mut names = names(&document)?;
     if names.is_empty() {
         return Err("no stages: was the profile written before the first request?".to_owned());
@@ -103,12 +103,7 @@ pub struct Stage {
 /// # Errors
 /// What is wrong, without the file's name.
 pub fn parse(bytes: &[u8], name: &str) -> Result<Stage, String> {
-    stage(&document(bytes)?, name, true)
-}
-
-fn document(bytes: &[u8]) -> Result<Value, String> {
-    let cut = |e: serde_json::Error| if e.is_eof() { format!("cut off ({e})") } else { e.to_string() };
-    serde_json::from_slice(bytes).map_err(cut)
+    stage(&json(bytes)?, name, true)
 }
 
 fn stages(document: &Value) -> Result<&Vec<Value>, String> {

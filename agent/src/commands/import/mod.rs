@@ -181,6 +181,11 @@ fn refused(path: &Path) -> impl Fn(String) -> Failure + '_ {
     move |why| Failure::usage(format_args!("{}: {why}", path.display()))
 }
 
+/// A JSON document; where it ends too early that is said.
+fn json(bytes: &[u8]) -> Result<serde_json::Value, String> {
+    serde_json::from_slice(bytes).map_err(|e| if e.is_eof() { format!("cut off ({e})") } else { e.to_string() })
+}
+
 /// A time of a tool that says milliseconds, in the range of a sweep.
 fn milliseconds(value: f64) -> Option<Nanos> {
     (0.0..1e5).contains(&value).then(|| Nanos::from_secs_f64(value / 1e3))

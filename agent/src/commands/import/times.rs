@@ -3,15 +3,14 @@
 use jetpace_tables::units::Nanos;
 use serde_json::Value;
 
-use super::milliseconds;
+use super::{json, milliseconds};
 
 /// Compute times of single runs, in the order in which they ran.
 ///
 /// # Errors
 /// What is wrong, without the file's name.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Nanos>, String> {
-    let cut = |e: serde_json::Error| if e.is_eof() { format!("cut off ({e})") } else { e.to_string() };
-    let Value::Array(runs) = serde_json::from_slice(bytes).map_err(cut)? else {
+    let Value::Array(runs) = json(bytes)? else {
         return Err("no list of runs: --exportTimes of trtexec is meant".to_owned());
     };
     if runs.iter().any(|run| run.get("averageMs").is_some()) {

@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 
 use jetpace_devfreq::board::Board;
 use jetpace_tables::fit::{Options, fit};
-use jetpace_tables::sample::{Kind, Row, Sweep};
-use jetpace_tables::stats;
+use jetpace_tables::sample::{Kind, Sweep};
 use jetpace_tables::units::{Hertz, Nanos};
 
 use crate::failure::{Failure, Reason};
 use crate::files::output::write_file;
-use crate::files::sweep;
+use crate::files::sweep::{self, Program};
 
-/// The program's only block.
-const BLOCK: &str = "frame";
 /// So few frames at a clock tell nothing.
 const LEAST: usize = 2;
 
@@ -22,10 +19,7 @@ const LEAST: usize = 2;
 #[derive(Debug)]
 pub struct Memory {
     folder: PathBuf,
-    board: String,
-    device: String,
-    program: String,
-    clocks: Vec<Hertz>,
+    program: Program,
 }
 
 impl Memory {
@@ -35,13 +29,7 @@ impl Memory {
     /// Where the folder cannot be made.
     pub fn open(folder: &Path, board: &Board, program: &str) -> Result<Self, Failure> {
         std::fs::create_dir_all(folder).map_err(|e| Failure::new_file(folder, &e))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            board: board.digest(),
-            device: board.identity.model.clone().unwrap_or_else(|| "jetson".to_owned()),
-            program: program.to_owned(),
-            clocks: board.gpu.clocks.clone(),
-        })
+        Ok(Self { folder: folder.to_owned(), program: Program::new(board, program) })
     }
 
     /// Frames' times at each clock by its position, as earlier runs saw them; nothing where there was none.
@@ -58,17 +46,17 @@ impl Memory {
             let why = format_args!("{} is of another {what}: name another folder with --save", path.display());
             Failure::new(Reason::Calibration, why)
         };
-        if kept.board.as_deref() != Some(&self.board) {
+        if kept.board.as_deref() != Some(&self.program.board) {
             return Err(other("board, power mode or release"));
         }
-        if kept.rows.iter().any(|row| row.model != self.program) {
+        if kept.rows.iter().any(|row| row.model != self.program.model) {
             return Err(other("program"));
         }
         let times = |clock: &Hertz| {
             let frames = kept.rows.iter().filter(|row| row.kind == Kind::Frame && row.gpu_freq == Some(*clock));
             frames.filter_map(|row| row.latency).collect()
         };
-        Ok(self.clocks.iter().map(times).enumerate().collect())
+        Ok(self.program.clocks.iter().map(times).enumerate().collect())
     }
 
     /// Keeps what was seen, in the place of what was kept before: the sweep, and a model where two clocks were seen.
@@ -78,29 +66,14 @@ impl Memory {
     pub fn keep(&self, seen: impl Iterator<Item = (usize, Vec<Nanos>)>) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for (at, times) in seen.filter(|(_, times)| times.len() >= LEAST) {
-            let Some(clock) = self.clocks.get(at) else { continue };
-            let seconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64()).collect();
-            rows.push(Row {
-                block: BLOCK.to_owned(),
-                latency_sd: Some(Nanos::from_secs_f64(stats::sd(&seconds))),
-                samples: u32::try_from(times.len()).ok(),
-                ..self.row(Kind::Block, *clock, Nanos::from_secs_f64(stats::mean(&seconds)))
-            });
-            let frames = times.iter().enumerate();
-            rows.extend(frames.map(|(at, time)| Row { repeat: at as u32, ..self.row(Kind::Frame, *clock, *time) }));
+            let Some(clock) = self.program.clocks.get(at) else { continue };
+            rows.push(self.program.block(*clock, &times));
+            rows.extend(self.program.frames(*clock, &times));
         }
         if rows.is_empty() {
             return Ok(());
         }
-        let clocks: Vec<String> = self.clocks.iter().map(|clock| clock.get().to_string()).collect();
-        let fields = [
-            ("name", self.device.as_str()),
-            ("net", &self.program),
-            ("evidence", "hold"),
-            ("clocks", &clocks.join(",")),
-        ];
-        let fields = fields.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        let kept = Sweep { board: Some(self.board.clone()), fields, rows };
+        let kept = Sweep { rows, ..self.program.head("hold", &[]) };
         write_file(&self.sweep(), sweep::whole(&kept).as_bytes())?;
         match fit(&kept, &Options::default()) {
             Ok(model) => {
@@ -116,17 +89,6 @@ impl Memory {
 
     fn sweep(&self) -> PathBuf {
         self.folder.join("sweep.csv")
-    }
-
-    fn row(&self, kind: Kind, clock: Hertz, time: Nanos) -> Row {
-        Row {
-            kind,
-            device: self.device.clone(),
-            model: self.program.clone(),
-            gpu_freq: Some(clock),
-            latency: Some(time),
-            ..Row::default()
-        }
     }
 }
 

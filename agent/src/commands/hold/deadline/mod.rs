@@ -15,10 +15,11 @@ use jetpace_devfreq::gpu::{GpuNode, Way};
 use jetpace_devfreq::guard::Store;
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::hw::{GpuClock, PowerOf, PowerRails, Timer};
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
 use super::events::Events;
+use super::holder::Holder;
 use super::lines::Counter;
 use crate::failure::Failure;
 use crate::files::kind::{self, Kind};
@@ -133,7 +134,7 @@ impl Options {
         rails: R,
         board: &Board,
         program: &str,
-    ) -> Result<Option<Holder<R>>, Failure>
+    ) -> Result<Option<Held<R>>, Failure>
     where
         N: Nodes + Store + Clone,
         T: Timer,
@@ -143,10 +144,10 @@ impl Options {
         let period = self.period.or(fps.map(|fps| Nanos::from_secs_f64(1.0 / fps)));
         let now = sys::now();
         let memory = self.save.as_ref().map(|folder| Memory::open(folder, board, program)).transpose()?;
-        let mut holder = Holder {
+        let mut held = Held {
             deadline,
             source: Source::open(self.frames_from.clone())?,
-            chooser: Chooser::new(Goal { deadline, period, risk: self.risk }, gpu.clocks(), gpu.cap(), now),
+            chooser: Chooser::new(Goal { deadline, period, risk: self.risk }, GpuClock::clocks(gpu), gpu.cap(), now),
             heard_at: now,
             looked_at: now,
             silent: false,
@@ -166,21 +167,21 @@ impl Options {
             json: self.json.clone(),
             memory,
         };
-        if let Some(memory) = &holder.memory {
-            holder.chooser.remember(&memory.recall()?, gpu.cap());
+        if let Some(memory) = &held.memory {
+            held.chooser.remember(&memory.recall()?, gpu.cap());
         }
         match self.before {
             Some(_) => gpu.release()?,
-            None => gpu.set(holder.wanted())?,
+            None => gpu.set(held.wanted())?,
         }
-        holder.chooser.changed(sys::now());
-        Ok(Some(holder))
+        held.chooser.changed(sys::now());
+        Ok(Some(held))
     }
 }
 
 /// A deadline that is being held.
 #[derive(Debug)]
-pub struct Holder<R> {
+pub struct Held<R> {
     deadline: Nanos,
     source: Source,
     chooser: Chooser,
@@ -198,7 +199,7 @@ pub struct Holder<R> {
     memory: Option<Memory>,
 }
 
-impl<R: PowerRails> Holder<R> {
+impl<R: PowerRails> Held<R> {
     /// The clock that is held, or will be.
     pub fn wanted(&self) -> ClockIndex {
         self.chooser.wanted()
@@ -236,7 +237,7 @@ impl<R: PowerRails> Holder<R> {
             // Not waited for: whether it follows shows in the frames' times, and in what the next look finds.
             gpu.set(wanted)?;
             self.chooser.changed(sys::now());
-            log::info!("clock {}", clock(gpu, wanted));
+            log::info!("clock {}", gpu.within_cap(wanted));
         }
         Ok(())
     }
@@ -287,7 +288,7 @@ impl<R: PowerRails> Holder<R> {
             held.late = Some(held.late.unwrap_or(0) + late);
         }
         if self.before.is_none() {
-            self.report.ran(clock(gpu, self.wanted()), span);
+            self.report.ran(gpu.within_cap(self.wanted()), span);
         }
     }
 
@@ -311,9 +312,4 @@ impl<R: PowerRails> Holder<R> {
             None => Ok(()),
         }
     }
-}
-
-/// What runs where a clock is asked for.
-fn clock<N: Nodes + Store + Clone, T: Timer>(gpu: &GpuNode<N, T>, wanted: ClockIndex) -> Hertz {
-    gpu.clocks().get(wanted.min(gpu.cap()).index()).copied().unwrap_or(Hertz::ZERO)
 }
