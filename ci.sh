@@ -27,40 +27,35 @@ need() {
     command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || apt "${@:2}"
 }
 
-# Packages of the Jetson's architecture.
-need_arm64() {
-    if [ "$(dpkg --print-architecture)" != arm64 ] && ! dpkg --print-foreign-architectures | grep -qx arm64; then
-        [ "$(id -u)" = 0 ] || die "arm64 packages: as root, run: dpkg --add-architecture arm64 && apt-get update"
-        dpkg --add-architecture arm64
+# need_arch ARCH COMMAND-OR-FILE PACKAGE ...: the same of another architecture's packages.
+need_arch() {
+    if [ "$(dpkg --print-architecture)" != "$1" ] && ! dpkg --print-foreign-architectures | grep -qx "$1"; then
+        [ "$(id -u)" = 0 ] || die "$1 packages: as root, run: dpkg --add-architecture $1 && apt-get update"
+        dpkg --add-architecture "$1"
     fi
-    need "$1" "${@:2}"
+    local packages=("${@:3}")
+    need "$2" "${packages[@]/%/:$1}"
 }
 
-# Debian security's Rust has the sources of core and std and so builds them for any target, which a rustup without
-# rust-src cannot. rustup's cargo comes first in PATH and would be taken by cargo itself, so PATH is set.
-debian_cargo() {
-    need /usr/bin/cargo cargo-web
-    need /usr/lib/rustlib/src/rust/library/core rust-web-src
-    [ "$(/usr/bin/rustc --version | cut -d. -f2)" -ge 88 ] ||
-        die "$(/usr/bin/rustc --version) is too old; Debian security has 1.88 or newer: apt-get install rustc-web cargo-web"
-    PATH=/usr/bin:/bin RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$@" --locked --profile release-static --target-dir build/debian
-}
+. packaging/build.sh
+
+# Whatever is built to be tested is built once: another set of features would be another build of everything. CUDA's code
+# runs on machines without it, too. Without it the agent is linted below, and built by `cross` and for the demo.
+TESTED=(--workspace --features jetpace/cuda --locked)
 
 step_fmt() { cargo fmt --all --check; }
 step_clippy() {
-    cargo clippy --workspace --all-targets --locked -- -D warnings
-    cargo clippy --workspace --all-targets --features jetpace/cuda --locked -- -D warnings
+    cargo clippy "${TESTED[@]}" --all-targets -- -D warnings
+    cargo clippy -p jetpace --all-targets --locked -- -D warnings
 }
-step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features jetpace/cuda --no-deps --locked; }
+step_doc() { RUSTDOCFLAGS="-D warnings" cargo doc "${TESTED[@]}" --no-deps; }
 # No crate and no module uses what stands above it.
-step_arrows() { cargo test -q -p jetpace-tests --test it --locked layering::; }
+step_arrows() { cargo test -q "${TESTED[@]}" --test it layering::; }
 # Documents and code say the same: fields, columns, exit codes, commands as printed; and samples of released versions are
-# read. Of the whole workspace, so that `test` need not build anew.
-step_docs() { cargo test -q --workspace --test cli --test it --locked -- documents:: readme:: frozen::; }
-# With CUDA in the binary it still runs on a machine without it; that is what the second line tests.
+# read.
+step_docs() { cargo test -q "${TESTED[@]}" --test cli --test it -- documents:: readme:: frozen::; }
 step_test() {
-    cargo test --workspace --locked
-    cargo test -p jetpace -p jetpace-kernels --features jetpace/cuda --locked
+    cargo test "${TESTED[@]}"
     # As it is released: once the optimiser (rustc 1.95, thin LTO) walked one clock too far where the debug build did not.
     cargo test --release -p jetpace-tables --lib --locked
     cargo run -q --release --locked -- demo --out "$(mktemp -d)/demo" >/dev/null
@@ -73,35 +68,14 @@ step_plan-exact() {
 }
 
 step_nostd() {
-    debian_cargo build -Zbuild-std=core -p jetpace-tables --no-default-features --target thumbv7em-none-eabi
-}
-
-# static_build PACKAGE --bin NAME ...: for aarch64 musl, fully static, with the smallest std. 4 KiB pages and no unwind
-# tables save 140 KB; the tiny code model, whose addresses reach 1 MiB (the linker refuses more), and a second look for
-# repeated instructions 24 KB; SHA-256 as a loop 7 KB.
-STATIC=build/debian/aarch64-unknown-linux-musl/release-static
-static_build() {
-    local musl=/usr/lib/aarch64-linux-musl cc=aarch64-linux-gnu-gcc lib=$PWD/build/debian/no_unwind
-    need $cc gcc-aarch64-linux-gnu
-    need_arm64 $musl/libc.a musl-dev:arm64
-    need file file
-    mkdir -p "$lib"
-    rm -f "$lib"/*
-    $cc -specs=$musl/musl-gcc.specs -Os -c agent/static/stubs.c -o "$lib/stubs.o"
-    aarch64-linux-gnu-ar rcs "$lib/libunwind.a" "$lib/stubs.o"
-    RUSTFLAGS="-C linker=$cc -C link-self-contained=no -C link-arg=-specs=$musl/musl-gcc.specs -L native=$musl \
-        -L native=$lib -C link-arg=-Wl,-z,max-page-size=4096 -C force-unwind-tables=no \
-        -C code-model=tiny -C llvm-args=-machine-outliner-reruns=2 --cfg sha2_backend_soft=\"compact\"" \
-        debian_cargo build -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
-        --target aarch64-unknown-linux-musl --no-default-features -p "$@"
+    debian_cargo build -Zbuild-std=core --profile release-static -p jetpace-tables --no-default-features \
+        --target thumbv7em-none-eabi
 }
 
 # The released agent.
 step_cross() {
     need qemu-aarch64-static qemu-user-static
-    static_build jetpace --bin jetpace
-    # Debian's musl links dynamically without a word where its specs are not followed.
-    file $STATIC/jetpace | grep -q 'ARM aarch64.*statically linked' || die "not static: $(file $STATIC/jetpace)"
+    static_agent arm64
     qemu-aarch64-static $STATIC/jetpace --version
 }
 
@@ -125,8 +99,8 @@ step_kernel() {
     need cpio cpio
     need make make
     need xz xz-utils
-    static_build jetpace --bin jetpace
-    static_build jetpace-kernel-cases --bin jetpace-kernel-cases
+    static_build arm64 jetpace --bin jetpace
+    static_build arm64 jetpace-kernel-cases --bin jetpace-kernel-cases
     local folder
     folder=$(tests/kernel/build.sh build/kernel)
     tests/kernel/run.sh "$folder" $STATIC/jetpace $STATIC/jetpace-kernel-cases
@@ -139,8 +113,7 @@ step_capi() {
     need objdump binutils
     need python3 python3
     RUSTFLAGS="--cfg loom" cargo test -q -p jetpace-loom --release --locked --target-dir target/loom
-    cargo build -q -p jetpace -p jetpace-capi --locked
-    cargo test -q -p jetpace-capi --locked
+    cargo build -q "${TESTED[@]}"
     capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
 }
 
@@ -151,7 +124,7 @@ step_torch() {
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -c 'import torch' 2>/dev/null ||
         "$venv/bin/pip" install --quiet torch ${JETPACE_TORCH_INDEX:+--index-url "$JETPACE_TORCH_INDEX"}
-    cargo build -q -p jetpace -p jetpace-capi --locked
+    cargo build -q "${TESTED[@]}"
     JETPACE_TORCH=1 PATH="$PWD/$venv/bin:$PATH" capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
 }
 
@@ -174,11 +147,10 @@ step_cubin() {
     kernels/rebuild.sh --check
 }
 
-# The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees. Of the
-# whole workspace, so that it is what `test` has built.
+# The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees.
 step_faults() {
     JETPACE_FAULT_RUNS=${JETPACE_FAULT_RUNS:-10000} JETPACE_KILLS=${JETPACE_KILLS:-950} \
-        cargo test --workspace --test it --locked -- --nocapture faults:: killed:: bad_trees:: rivals::
+        cargo test "${TESTED[@]}" --test it -- --nocapture faults:: killed:: bad_trees:: rivals::
 }
 
 # The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
@@ -192,12 +164,11 @@ step_emu() {
     tests/emu/libcuda/build.sh build/libcuda/87 870
     tests/emu/libcuda/build.sh build/libcuda/72 720
     tests/emu/libcuda/build.sh build/libcuda/asan 870 -O1 -fsanitize=address
-    cargo build -p jetpace-kernels --features cuda --example check --example infer --locked # which the tests run
-    JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace-kernels --features cuda --test emulated --locked
+    cargo build "${TESTED[@]}" --example check --example infer # which the tests run
+    JETPACE_STUBS=$PWD/build/libcuda cargo test "${TESTED[@]}" --test emulated --test cuda
     python3 -m unittest discover -s tests/gpu
     JETPACE_PROFILE=dev tests/gpu/bundle.sh build/rehearsal
     python3 tests/gpu/rehearse.py build/rehearsal build/libcuda/87
-    JETPACE_STUBS=$PWD/build/libcuda cargo test -p jetpace --features cuda --test cuda --locked
 }
 
 # Models of other people's kinds, imported and run on the stub driver, against onnxruntime; only by name, as it installs
@@ -240,10 +211,30 @@ step_attack() {
     FUZZ_SECONDS=${FUZZ_SECONDS:-60} tests/fuzz/run.sh
 }
 
+# Packages for both architectures, and what a user does with them in fresh Debian roots; only by name, as it builds all
+# that is released.
+LONG_STEPS+=(deb)
+step_deb() {
+    need lintian lintian
+    need mmdebstrap mmdebstrap
+    need systemd-nspawn systemd-container
+    need qemu-aarch64-static qemu-user-static
+    local tools=$PWD/build/tools packages=build/deb/packages arch
+    [ -x "$tools/bin/cargo-deb" ] || cargo install -q cargo-deb --version 3.8.0 --locked --root "$tools"
+    rm -rf $packages
+    for arch in arm64 amd64; do
+        static_agent $arch
+        full_build $arch
+        PATH=$tools/bin:$PATH packaging/deb.sh $arch $packages
+    done
+    lintian --fail-on error,warning --no-tag-display-limit $packages/*.deb
+    packaging/check.sh build/deb/check $packages
+}
+
 # What the service manager thinks of the unit: 10 is bare, 2 the most that is accepted here.
 step_unit() {
     command -v systemd-analyze >/dev/null || { echo "skipped: no systemd-analyze here" && return; }
-    systemd-analyze security --offline=yes --no-pager --threshold=20 packaging/jetpace.service | tail -1
+    systemd-analyze security --offline=yes --no-pager --threshold=20 packaging/deb/jetpace.service | tail -1
 }
 
 steps=("$@")

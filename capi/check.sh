@@ -24,7 +24,7 @@ cp "$build/libjetpace.so" "$work/lib/libjetpace.so.0"
 ln -s libjetpace.so.0 "$work/lib/libjetpace.so"
 cp "$build/libjetpace.a" "$work/lib/"
 cp "$here/include/jetpace.h" "$work/include/"
-sed -e "s|@prefix@|$work|; s|@libdir@|$work/lib|; s|@version@|0.1.0|" "$here/jetpace.pc.in" >"$work/lib/pkgconfig/jetpace.pc"
+sed -e "s|@prefix@|$work|; s|@libdir@|$work/lib|; s|@version@|$("$build/jetpace" --version | cut -d" " -f2)|" "$here/jetpace.pc.in" >"$work/lib/pkgconfig/jetpace.pc"
 export PKG_CONFIG_PATH="$work/lib/pkgconfig" LD_LIBRARY_PATH="$work/lib"
 read -ra flags <<<"$(pkg-config --cflags --libs jetpace)"
 warnings=(-Wall -Wextra -Werror -pedantic)

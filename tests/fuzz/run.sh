@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# libFuzzer on every target, two at a time, FUZZ_SECONDS (25) each. A find is left in build/fuzz/TARGET/found-*. The
+# libFuzzer on every target, two at a time, FUZZ_SECONDS (15) each. A find is left in build/fuzz/TARGET/found-*. The
 # crates deny unsafe code, so panics are what there is to find and no sanitizer is linked in.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -13,7 +13,7 @@ RUSTFLAGS="--cfg fuzzing -C debug-assertions -C overflow-checks -C codegen-units
 
 fuzz() {
     mkdir -p "build/fuzz/$1"
-    if "build/fuzz/target/$host/release/fuzz-$1" -max_total_time="${FUZZ_SECONDS:-25}" -max_len=4096 \
+    if "build/fuzz/target/$host/release/fuzz-$1" -max_total_time="${FUZZ_SECONDS:-15}" -max_len=4096 \
         -use_value_profile=1 -timeout=10 -rss_limit_mb=1024 -artifact_prefix="build/fuzz/$1/found-" \
         "build/fuzz/$1" "tests/fuzz/seeds/$1" >"build/fuzz/$1.log" 2>&1; then
         echo "$1: $(grep -a '^Done' "build/fuzz/$1.log")"
@@ -24,7 +24,7 @@ fuzz() {
 }
 
 failed=0
-for pair in "model nodes" "sweep table" "wire page" "state"; do
+for pair in "model nodes" "sweep table" "wire page" "state weights" "import launch"; do
     jobs=()
     for target in $pair; do
         fuzz "$target" &

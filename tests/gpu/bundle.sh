@@ -11,7 +11,7 @@ target=$(cargo metadata --format-version 1 --no-deps --manifest-path "$root/Carg
 profile=${JETPACE_PROFILE:-release}
 folder=$profile
 [ "$profile" != dev ] || folder=debug
-cargo build -q --profile "$profile" --manifest-path "$root/Cargo.toml" -p jetpace-kernels --features cuda --example check --example plan --locked
+cargo build -q --profile "$profile" --manifest-path "$root/Cargo.toml" --workspace --features jetpace/cuda --example check --example plan --locked
 
 rm -rf "$dir"/{bin,cubin,plans,scripts,run.sh}
 mkdir -p "$dir"/{bin,plans,scripts}

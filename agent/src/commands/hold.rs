@@ -1,6 +1,5 @@
 //! `jetpace hold`: the GPU at one clock, or at the lowest that keeps a frame rate or a deadline, while a command runs.
 
-#[cfg_attr(not(feature = "report"), path = "hold/no_deadline.rs")]
 pub mod deadline;
 pub mod events;
 mod fps;
@@ -51,8 +50,7 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// The clock to hold, one of the available ones
-    #[cfg_attr(feature = "report", arg(long, required_unless_present_any = ["fps", "deadline"], conflicts_with = "fps"))]
-    #[cfg_attr(not(feature = "report"), arg(long, required_unless_present = "fps", conflicts_with = "fps"))]
+    #[arg(long, required_unless_present_any = ["fps", "deadline"], conflicts_with = "fps")]
     clock: Option<Hertz>,
     /// Hold the lowest clock that keeps so many frames a second; a frame is one that the command tells libjetpace, or
     /// where it tells none a line on its stdout
@@ -62,8 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", conflicts_with = "clock")]
     socket: Option<PathBuf>,
     /// With --fps: how long frames are counted before the rate is judged; by default for 100 frames and at least 2 s
-    #[cfg_attr(feature = "report", arg(long, value_name = "TIME", requires = "fps", conflicts_with = "deadline"))]
-    #[cfg_attr(not(feature = "report"), arg(long, value_name = "TIME", requires = "fps"))]
+    #[arg(long, value_name = "TIME", requires = "fps", conflicts_with = "deadline")]
     window: Option<Nanos>,
     #[command(flatten)]
     whole: deadline::Options,

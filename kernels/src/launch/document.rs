@@ -95,8 +95,15 @@ impl LaunchPlan {
     /// # Errors
     /// The file cannot be read, is no such document, or names what there is not.
     pub fn read(path: &Path) -> Result<(String, Self), Error> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-        let document: Document = serde_json::from_str(&text).map_err(|e| Error::plan(path, e))?;
+        Self::parse(&std::fs::read(path).map_err(|e| Error::file(path, e))?, path)
+    }
+
+    /// The same of bytes; the path is for messages.
+    ///
+    /// # Errors
+    /// As [`LaunchPlan::read`].
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<(String, Self), Error> {
+        let document: Document = serde_json::from_slice(bytes).map_err(|e| Error::plan(path, e))?;
         if document.format != FORMAT {
             return Err(Error::plan(path, format_args!("format {}, not {FORMAT}", document.format)));
         }

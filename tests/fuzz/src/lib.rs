@@ -1,22 +1,28 @@
 //! Fuzz targets: everything that reads bytes which someone else wrote. Each takes any bytes, and fails by panicking.
 //! `./ci.sh fuzz` drives them; an ordinary test replays the seeds, among them whatever once crashed.
 
+mod import;
+mod launch;
 mod model;
 mod nodes;
 mod page;
 mod state;
 mod sweep;
 mod table;
+mod weights;
 mod wire;
 
 use std::path::{Path, PathBuf};
 
+pub use import::import;
+pub use launch::launch;
 pub use model::model;
 pub use nodes::nodes;
 pub use page::page;
 pub use state::state;
 pub use sweep::sweep;
 pub use table::table;
+pub use weights::weights;
 pub use wire::wire;
 
 /// Runs a target on the files and folders that are named on the command line.
@@ -61,12 +67,15 @@ mod tests {
 
     #[test]
     fn seeds_and_former_crashes_pass() {
+        replay("import", import, 5);
+        replay("launch", launch, 1);
         replay("model", model, 1);
         replay("nodes", nodes, 2);
         replay("page", page, 1);
         replay("state", state, 1);
         replay("sweep", sweep, 2);
         replay("table", table, 2);
+        replay("weights", weights, 1);
         replay("wire", wire, 3);
     }
 }

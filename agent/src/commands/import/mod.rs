@@ -2,12 +2,12 @@
 
 pub mod edge_llm;
 mod group;
-mod monitor;
+pub mod monitor;
 mod power;
 pub mod profile;
-mod table;
+pub mod table;
 mod table_units;
-mod times;
+pub mod times;
 mod trtexec;
 
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ impl Args {
 }
 
 /// What the sweep is to say that no file of these tools does.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct About {
     /// The program's name, in the sweep's column `model`
     #[arg(long, default_value = "program")]

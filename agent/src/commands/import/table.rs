@@ -56,6 +56,14 @@ impl FromStr for Mapped {
     }
 }
 
+/// The rows of a table whose columns tell by their names what they are, and how many had a gap.
+///
+/// # Errors
+/// What is wrong, without the file's name.
+pub fn rows(bytes: &[u8]) -> Result<(Vec<Row>, usize), String> {
+    Args { table: PathBuf::new(), map: Vec::new(), power: Vec::new(), about: About::default() }.rows(bytes)
+}
+
 impl Args {
     /// Imports.
     pub fn run(self) -> Result<(), Failure> {
@@ -179,15 +187,7 @@ mod tests {
     use super::*;
 
     fn rows(text: &str, map: &[&str]) -> Result<(Vec<Row>, usize), String> {
-        let about = About {
-            model: "net".to_owned(),
-            device: "jetson".to_owned(),
-            board_digest: None,
-            clocks: Vec::new(),
-            emc: None,
-            output: None,
-            force: false,
-        };
+        let about = About { model: "net".to_owned(), device: "jetson".to_owned(), ..About::default() };
         let map = map.iter().map(|text| text.parse().unwrap()).collect();
         Args { table: PathBuf::new(), map, power: Vec::new(), about }.rows(text.as_bytes())
     }

@@ -11,8 +11,12 @@ use crate::runtime::{remote, wire};
 /// The group whose members may connect to the daemon.
 const GROUP: &str = "jetpace";
 
+/// The daemon's program, by which its unit calls it, and where the package puts that.
+const AGENT: &str = "/usr/lib/jetpace/jetpace-agent";
+const PACKAGED: &str = "/lib/systemd/system/jetpace.service";
+
 /// The daemon as a service.
-const UNIT: &str = include_str!("../../../../packaging/jetpace.service");
+const UNIT: &str = include_str!("../../../../packaging/deb/jetpace.service");
 
 /// The caller's name, or its number where it has none.
 pub fn caller() -> String {
@@ -76,15 +80,19 @@ pub fn fix(user: Option<&str>) -> Result<String, Failure> {
          set -e\n\
          getent group {GROUP} > /dev/null || groupadd -r {GROUP}\n\
          usermod -aG {GROUP} {user}\n\
-         [ {program} -ef /usr/bin/jetpace ] || install -m 0755 {program} /usr/bin/jetpace\n\
+         # Where the package is installed, its files stay as they are.\n\
+         if ! [ -e {PACKAGED} ]; then\n\
+         mkdir -p /usr/lib/jetpace\n\
+         [ {program} -ef {AGENT} ] || install -m 0755 {program} {AGENT}\n\
+         fi\n\
          if [ -d /run/systemd/system ]; then\n\
-         cat > /etc/systemd/system/jetpace.service <<'END'\n{UNIT}END\n\
+         [ -e {PACKAGED} ] || cat > /etc/systemd/system/jetpace.service <<'END'\n{UNIT}END\n\
          systemctl daemon-reload\n\
          systemctl enable jetpace.service\n\
          systemctl restart jetpace.service\n\
          else\n\
          # Without systemd: once now, and in whatever starts services here.\n\
-         setsid /usr/bin/jetpace serve --group {GROUP} < /dev/null > /dev/null 2>&1 &\n\
+         setsid {AGENT} serve --group {GROUP} < /dev/null > /dev/null 2>&1 &\n\
          fi\n\
          # A user is in a new group from the next login on, or in a shell of `newgrp {GROUP}`.\n"
     ))

@@ -2,6 +2,7 @@
 
 pub mod chooser;
 pub mod governor;
+#[cfg(feature = "report")]
 mod memory;
 mod rate;
 mod report;
@@ -28,6 +29,7 @@ use crate::runtime::sys;
 use crate::session::Meter;
 use crate::session::meter::RailMeter;
 use chooser::{Chooser, Goal};
+#[cfg(feature = "report")]
 use memory::Memory;
 use report::{Report, Stretch};
 use source::Frame;
@@ -60,6 +62,7 @@ pub struct Options {
     json: Option<PathBuf>,
     /// With --deadline: keep what was seen of the program in this folder, as a sweep and a model, and begin where that leads
     /// the next time
+    #[cfg(feature = "report")]
     #[arg(long, value_name = "FOLDER", requires = "deadline")]
     save: Option<PathBuf>,
     /// Write over whatever lies where --json leads
@@ -120,13 +123,25 @@ impl Options {
             Some(FramesFrom::Unix(path)) => Some(path),
             _ => None,
         };
-        self.json.iter().chain(socket).map(|path| folder(path)).chain(self.save.clone())
+        self.json.iter().chain(socket).map(|path| folder(path)).chain(self.saved())
+    }
+
+    #[cfg(feature = "report")]
+    fn saved(&self) -> Option<PathBuf> {
+        self.save.clone()
+    }
+
+    /// What is kept of a program takes a fit, for which the static release has no room.
+    #[cfg(not(feature = "report"))]
+    fn saved(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Begins, where a deadline is to be held: at the cap, or with the bounds left alone.
     ///
     /// # Errors
     /// Where the source or the clock cannot be had.
+    #[cfg_attr(not(feature = "report"), expect(unused_variables, reason = "what is kept is of a board and a program"))]
     pub fn start<N, T, R>(
         &self,
         gpu: &mut GpuNode<N, T>,
@@ -143,6 +158,7 @@ impl Options {
         let Some(deadline) = self.deadline else { return Ok(None) };
         let period = self.period.or(fps.map(|fps| Nanos::from_secs_f64(1.0 / fps)));
         let now = sys::now();
+        #[cfg(feature = "report")]
         let memory = self.save.as_ref().map(|folder| Memory::open(folder, board, program)).transpose()?;
         let mut held = Held {
             deadline,
@@ -165,8 +181,10 @@ impl Options {
                 clocks: Vec::new(),
             },
             json: self.json.clone(),
+            #[cfg(feature = "report")]
             memory,
         };
+        #[cfg(feature = "report")]
         if let Some(memory) = &held.memory {
             held.chooser.remember(&memory.recall()?, gpu.cap());
         }
@@ -196,6 +214,7 @@ pub struct Held<R> {
     next_sample: Nanos,
     report: Report,
     json: Option<PathBuf>,
+    #[cfg(feature = "report")]
     memory: Option<Memory>,
 }
 
@@ -301,6 +320,7 @@ impl<R: PowerRails> Held<R> {
         self.report.held = held.with(self.meter.energy());
         self.report.power_of = self.meter.power_of();
         say(self.report.to_string().trim_end());
+        #[cfg(feature = "report")]
         if let Some(memory) = &self.memory {
             memory.keep(self.chooser.seen())?;
         }

@@ -1,0 +1,13 @@
+//! The fuzz target `import`; without libFuzzer it replays the files it is given.
+
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    jetpace_fuzz::import(data);
+});
+
+#[cfg(not(fuzzing))]
+fn main() -> std::io::Result<()> {
+    jetpace_fuzz::replay(jetpace_fuzz::import)
+}
