@@ -10,7 +10,7 @@ use jetpace::session::virtual_board::{self, VirtualRun};
 use jetpace::session::{Drive, Summary};
 use jetpace::signals::Stop;
 use jetpace_devfreq::sim;
-use jetpace_tables::stats::mean_interval;
+use jetpace_tables::stats::{mean_interval, sd};
 use jetpace_tables::table::Table;
 use jetpace_tables::table::image;
 use jetpace_tables::units::{Hertz, Nanos};
@@ -47,7 +47,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    fn add(&mut self, run: &Summary) {
+    pub(crate) fn add(&mut self, run: &Summary) {
         let frames = run.frames as f64;
         self.rates.push(run.miss_rate());
         self.energies.push(run.energy.map_or(f64::NAN, |e| e.as_joules_f64()) / frames);
@@ -57,6 +57,16 @@ impl Pool {
     /// The share of missed frames over all seeds.
     pub fn miss_rate(&self) -> f64 {
         mean(&self.rates)
+    }
+
+    /// How many runs there are.
+    pub(crate) fn seeds(&self) -> usize {
+        self.rates.len()
+    }
+
+    /// The miss rate and its standard error, by seed.
+    pub(crate) fn miss_error(&self) -> (f64, f64) {
+        (self.miss_rate(), sd(&self.rates) / (self.rates.len() as f64).sqrt())
     }
 
     /// The one-sided 95 % lower bound of the miss rate. Misses cluster, so seeds are what is independent.
@@ -221,14 +231,19 @@ pub(crate) fn frame_at(board: &sim::Board, network: &Network, clock: usize) -> f
 
 /// Leaves a network's model on a virtual board in `folder`, made by the commands themselves.
 pub(crate) fn calibrated(folder: &Path, board: &str, network: &str) -> (Network, sim::Board) {
-    let (sweep, model) = (file(folder, "sweep.csv"), file(folder, "model.json"));
+    let sweep = file(folder, "sweep.csv");
     command(&["calibrate", "--board", &format!("sim:{board}"), "--net", network, "-o", &sweep]).expect("calibrated");
-    command(&["fit", &sweep, "-o", &model]).expect("fitted");
+    fitted_in(folder);
     let net = jetpace_kernels::net::network(network).expect("a built-in network");
     (net, sim::Board::new(board, 1).expect("a virtual board"))
 }
 
-/// The table of [`calibrated`]'s model by `plan`; `None` where it says that no plan meets the deadline.
+/// The model of the sweep in `folder`.
+pub(crate) fn fitted_in(folder: &Path) {
+    command(&["fit", &file(folder, "sweep.csv"), "-o", &file(folder, "model.json")]).expect("fitted");
+}
+
+/// The table of the folder's model by `plan`; `None` where it says that no plan meets the deadline.
 pub(crate) fn planned(folder: &Path, deadline: Nanos, more: &[&str]) -> Option<Table> {
     let (model, path) = (file(folder, "model.json"), file(folder, "table.jpt"));
     let asked = format!("{}ns", deadline.get());

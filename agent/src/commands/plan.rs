@@ -282,14 +282,29 @@ impl Args {
             return objective::made(self, model, digest);
         }
         let mut made = self.plan(model, least_energy)?;
-        for size in self.sizes().iter().rev().skip(1).rev() {
-            let ask = Ask { size: size.size, ..self.ask(&made.network, made.emc) };
-            let planned =
-                Problem::from_model(model, &ask).and_then(least_energy).map_err(|error| self.refused(error))?;
-            made.smaller.push(Smaller { size: *size, problem: planned.0, plan: planned.1 });
+        if let [smaller @ .., _] = self.sizes()
+            && !smaller.is_empty()
+        {
+            self.plan_sizes(model, &mut made, smaller).map_err(|error| self.refused(error))?;
         }
         let table = self.output.is_some().then(|| self.table(model, digest, &made, f64::INFINITY)).transpose()?;
         Ok((made, table))
+    }
+
+    /// Plans the smaller sizes beside the largest, so that all together hold.
+    fn plan_sizes(&self, model: &Model, made: &mut Made, smaller: &[SizeShare]) -> Result<(), PlanError> {
+        let all: f64 = smaller.iter().map(|size| size.share).sum();
+        let problem = |size: &SizeShare| {
+            let ask = Ask { size: size.size, ..self.ask(&made.network, made.emc) };
+            Ok((size.size, size.share, Problem::from_model(model, &ask)?))
+        };
+        let mut classes: Vec<_> = smaller.iter().map(problem).collect::<Result<_, PlanError>>()?;
+        classes.push((made.size, 1.0 - all, made.problem.clone()));
+        let mut plans = plan::dependable_classes(&classes)?;
+        made.plan = plans.pop().unwrap_or(made.plan.clone());
+        let smaller = smaller.iter().zip(classes).zip(plans);
+        made.smaller = smaller.map(|((size, (.., problem)), plan)| Smaller { size: *size, problem, plan }).collect();
+        Ok(())
     }
 
     /// Plans at each EMC clock that may be chosen and takes the one of least energy.
@@ -437,7 +452,7 @@ impl Made {
 
 /// Plans for the least energy; and that energy.
 fn least_energy(problem: Problem) -> Result<(Problem, Plan, f64), PlanError> {
-    let plan = plan::dependable(&problem, plan::plan(&problem)?)?;
+    let plan = plan::dependable(&problem)?;
     let energy_j = plan.outcome.energy_j;
     Ok((problem, plan, energy_j))
 }

@@ -76,6 +76,9 @@ pub(super) struct Spec {
 }
 
 impl Spec {
+    /// What boards made of measurements are like besides.
+    pub const LIKE: Self = ORIN_NANO_SUPER;
+
     pub fn find(name: &str) -> Option<&'static Self> {
         [&TX2, &XAVIER_NX, &ORIN_NANO, &ORIN_NANO_SUPER].into_iter().find(|spec| spec.name == name)
     }

@@ -12,6 +12,7 @@ mod boards;
 pub mod disk;
 mod ina;
 mod layout;
+mod measured;
 mod meter;
 mod nodes;
 mod noise;
@@ -34,19 +35,13 @@ use jetpace_tables::units::{Hertz, Microjoules, MilliCelsius, Milliwatts, Nanos}
 use jetpace_tables::work::{BlockId, ClockIndex, Network, Size};
 
 pub use boards::NAMES;
+pub use measured::UnknownBoard;
 pub use nodes::{VirtualHandle, VirtualNodes};
 pub use runner::{NoSuchBlock, Runner};
 pub use store::VirtualLock;
 
 use boards::Spec;
 use world::World;
-
-/// A name that no virtual board has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no virtual board is called {name}; there are {}", NAMES.join(", "))]
-pub struct UnknownBoard {
-    name: String,
-}
 
 /// The world of one board, shared by everything that works on it.
 #[derive(Clone, Debug)]
@@ -67,14 +62,21 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board by its name (see [`NAMES`]). Two boards of one name and seed do the same, to the nanosecond, when the
+    /// A board by its name (see [`NAMES`]), or one made of measurements (`from=SWEEP` and what [`UnknownBoard`] says). Two boards of one name and seed do the same, to the nanosecond, when the
     /// same is done to them.
     ///
     /// # Errors
     /// [`UnknownBoard`] where there is none.
     pub fn new(name: &str, seed: u64) -> Result<Self, UnknownBoard> {
-        let spec = Spec::find(name).ok_or_else(|| UnknownBoard { name: name.to_owned() })?;
-        let world = Shared(Arc::new(Mutex::new(World::new(spec, seed))));
+        let world = match Spec::find(name) {
+            Some(spec) => World::new(spec, seed),
+            None if name.contains('=') => World::measured(measured::find(name)?, seed),
+            None => {
+                return Err(UnknownBoard { name: name.to_owned(), why: "no virtual board is called that".to_owned() });
+            }
+        };
+        let spec = world.spec;
+        let world = Shared(Arc::new(Mutex::new(world)));
         Ok(Self { nodes: VirtualNodes::new(spec, world.clone()), world })
     }
 
@@ -136,7 +138,8 @@ impl Board {
     /// True mean settle time of a change.
     pub fn true_settle(&self, from: ClockIndex, to: ClockIndex) -> Nanos {
         let world = self.world.lock();
-        Nanos::from_secs_f64(settle::mean_s(world.fraction(from.index()), world.fraction(to.index())))
+        let mean_s = settle::mean_s(world.fraction(from.index()), world.fraction(to.index()));
+        Nanos::from_secs_f64(mean_s * world.settle_scale(to.index()))
     }
 
     /// True mean stall of a change.

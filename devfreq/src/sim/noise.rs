@@ -5,22 +5,65 @@ use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Exp1, StandardNormal};
 use rand_pcg::Pcg64Mcg;
 
-/// Standard deviation of the drift: run to run, times on a real TX2 vary by 0.7 %.
-const DRIFT_SD: f64 = 0.007;
-/// Time over which the drift forgets.
-const DRIFT_S: f64 = 0.1;
-/// Standard deviation of single executions about the drift.
-const SINGLE_SD: f64 = 0.0015;
-/// Mean time between spikes, and how long one lasts.
-const SPIKE_EVERY_S: f64 = 4.0;
-const SPIKE_S: (f64, f64) = (0.005, 0.015);
-/// How much longer the GPU takes in a spike.
-const SPIKE: (f64, f64) = (0.05, 0.20);
-/// Mean time between bursts of EMC contention, and their mean length.
-const BURST_EVERY_S: f64 = 4.0;
-const BURST_S: f64 = 0.12;
-/// Part of the bandwidth that a burst takes.
-const BURST: (f64, f64) = (0.05, 0.18);
+/// By how much things vary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Profile {
+    /// Standard deviation of the drift, and the time over which it forgets.
+    pub drift_sd: f64,
+    pub drift_s: f64,
+    /// Standard deviation of single executions about the drift, and the share of them that vary five times as much.
+    pub single_sd: f64,
+    pub tail: f64,
+    /// Mean time between spikes, how long one lasts, and how much longer the GPU takes in one.
+    pub spike_every_s: f64,
+    pub spike_s: (f64, f64),
+    pub spike: (f64, f64),
+    /// Mean time between bursts of EMC contention, their mean length, and the part of the bandwidth that they take.
+    pub burst_every_s: f64,
+    pub burst_s: f64,
+    pub burst: (f64, f64),
+    /// Relative standard deviation of the settle time; the share of changes that take `slow_s` instead.
+    pub settle_sd: f64,
+    pub slow: f64,
+    pub slow_s: f64,
+}
+
+impl Profile {
+    /// Run to run, times on a real TX2 vary by 0.7 %; the rest is assumed.
+    pub const CALM: Self = Self {
+        drift_sd: 0.007,
+        drift_s: 0.1,
+        single_sd: 0.0015,
+        tail: 0.0,
+        spike_every_s: 4.0,
+        spike_s: (0.005, 0.015),
+        spike: (0.05, 0.20),
+        burst_every_s: 4.0,
+        burst_s: 0.12,
+        burst: (0.05, 0.18),
+        settle_sd: 0.2,
+        slow: 0.0,
+        slow_s: 0.05,
+    };
+
+    /// Heavy tails, longer bursts, and now and then a change that takes ten times as long.
+    pub const HARSH: Self = Self {
+        drift_sd: 0.010,
+        drift_s: 0.5,
+        single_sd: 0.004,
+        tail: 0.03,
+        spike_s: (0.005, 0.03),
+        spike: (0.05, 0.30),
+        burst_s: 0.25,
+        burst: (0.05, 0.22),
+        settle_sd: 0.18,
+        slow: 0.005,
+        ..Self::CALM
+    };
+}
+
+/// In the heavy tail of single executions.
+const TAIL_WIDER: f64 = 5.0;
 
 const NANOS: f64 = 1e9;
 
@@ -28,6 +71,7 @@ const NANOS: f64 = 1e9;
 #[derive(Clone, Debug)]
 pub(super) struct Noise {
     rng: Pcg64Mcg,
+    profile: Profile,
     quiet: bool,
     drift: f64,
     drift_at: u64,
@@ -38,9 +82,10 @@ pub(super) struct Noise {
 }
 
 impl Noise {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, profile: Profile) -> Self {
         let mut noise = Self {
             rng: Pcg64Mcg::seed_from_u64(seed),
+            profile,
             quiet: false,
             drift: 0.0,
             drift_at: 0,
@@ -50,8 +95,8 @@ impl Noise {
             burst_turns_at: 0,
         };
         noise.drift = noise.normal();
-        noise.spike_turns_at = noise.wait(SPIKE_EVERY_S);
-        noise.burst_turns_at = noise.wait(BURST_EVERY_S);
+        noise.spike_turns_at = noise.wait(profile.spike_every_s);
+        noise.burst_turns_at = noise.wait(profile.burst_every_s);
         noise
     }
 
@@ -72,20 +117,20 @@ impl Noise {
         if now >= self.spike_turns_at {
             let length = if self.spike > 0.0 {
                 self.spike = 0.0;
-                self.wait(SPIKE_EVERY_S)
+                self.wait(self.profile.spike_every_s)
             } else {
-                self.spike = self.between(SPIKE);
-                (self.between(SPIKE_S) * NANOS) as u64
+                self.spike = self.between(self.profile.spike);
+                (self.between(self.profile.spike_s) * NANOS) as u64
             };
             self.spike_turns_at = now + length.max(1);
         }
         if now >= self.burst_turns_at {
             let length = if self.taken > 0.0 {
                 self.taken = 0.0;
-                self.wait(BURST_EVERY_S)
+                self.wait(self.profile.burst_every_s)
             } else {
-                self.taken = self.between(BURST);
-                self.wait(BURST_S)
+                self.taken = self.between(self.profile.burst);
+                self.wait(self.profile.burst_s)
             };
             self.burst_turns_at = now + length.max(1);
         }
@@ -106,10 +151,22 @@ impl Noise {
         if self.quiet {
             return 1.0;
         }
-        let keep = (-((now - self.drift_at) as f64 / NANOS) / DRIFT_S).exp();
+        let Profile { drift_sd, drift_s, single_sd, tail, .. } = self.profile;
+        let keep = (-((now - self.drift_at) as f64 / NANOS) / drift_s).exp();
         self.drift = keep * self.drift + (1.0 - keep * keep).sqrt() * self.normal();
         self.drift_at = now;
-        (1.0 + DRIFT_SD * self.drift + SINGLE_SD * self.normal()).max(0.5)
+        // Only where there is a tail, so that boards without one stay what they were.
+        let wider = if tail > 0.0 && self.rng.random_range(0.0..1.0) < tail { TAIL_WIDER } else { 1.0 };
+        (1.0 + drift_sd * self.drift + single_sd * wider * self.normal()).max(0.5)
+    }
+
+    /// A settle time about its mean.
+    pub fn settle_s(&mut self, mean_s: f64) -> f64 {
+        let Profile { settle_sd, slow, slow_s, .. } = self.profile;
+        if slow > 0.0 && self.rng.random_range(0.0..1.0) < slow {
+            return slow_s.max(mean_s);
+        }
+        mean_s * self.spread(settle_sd)
     }
 
     /// Log-normal with a mean of 1 and about this relative standard deviation.

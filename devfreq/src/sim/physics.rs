@@ -128,6 +128,11 @@ impl Costs {
         Self { clocks: clocks_hz.len(), cells }
     }
 
+    /// Of cells that were worked out elsewhere, block by block.
+    pub fn of(clocks: usize, cells: Vec<Cost>) -> Self {
+        Self { clocks, cells }
+    }
+
     /// The cost of a block at a clock.
     pub fn at(&self, block: usize, clock: usize) -> Cost {
         self.cells.get(block * self.clocks + clock).copied().unwrap_or_default()

@@ -8,8 +8,6 @@ use super::noise::Noise;
 
 /// Mean settle time where both clocks are high.
 const SETTLE_S: f64 = 0.005;
-/// Relative standard deviation of the settle time.
-const SETTLE_SD: f64 = 0.2;
 /// Mean stall.
 const STALL_S: f64 = 100e-6;
 /// Relative standard deviation of the stall.
@@ -70,8 +68,8 @@ impl ClockPath {
         }
     }
 
-    /// The GPU is told to run a clock.
-    pub fn ask(&mut self, to: usize, now: u64, fraction: impl Fn(usize) -> f64, noise: &mut Noise) {
+    /// The GPU is told to run a clock; `settle_s` is the mean settle time from a clock.
+    pub fn ask(&mut self, to: usize, now: u64, settle_s: impl Fn(usize) -> f64, noise: &mut Noise) {
         if self.pending.map_or(self.running, |pending| pending.to) == to {
             return;
         }
@@ -80,7 +78,7 @@ impl ClockPath {
             self.pending = None;
             return;
         }
-        let settle = mean_s(fraction(self.running), fraction(to)) * noise.spread(SETTLE_SD);
+        let settle = noise.settle_s(settle_s(self.running));
         let stall = STALL_S * noise.spread(STALL_SD);
         self.pending = Some(Pending { to, at: now + (settle * 1e9) as u64, stall: (stall * 1e9) as u64 });
     }

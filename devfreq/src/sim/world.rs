@@ -7,12 +7,13 @@ use jetpace_tables::work::{Network, Size};
 
 use super::boards::Spec;
 use super::ina::{self, IIO_AVERAGE_S};
+use super::measured::Measured;
 use super::meter::{Meter, Split};
-use super::noise::Noise;
+use super::noise::{Noise, Profile};
 use super::physics::{Costs, SLOW};
 use super::podgov::{POLL_NS, Podgov};
 use super::rules::Devfreq;
-use super::settle::ClockPath;
+use super::settle::{ClockPath, mean_s};
 use super::thermal::Heat;
 
 /// The railgate's default delay.
@@ -80,6 +81,8 @@ impl Emc {
 #[derive(Debug)]
 pub(super) struct World {
     pub spec: &'static Spec,
+    /// Where it is made of measurements.
+    measured: Option<&'static Measured>,
     pub seed: u64,
     now: u64,
     clocks_hz: Vec<f64>,
@@ -108,6 +111,12 @@ pub(super) struct World {
 }
 
 impl World {
+    /// A board made of measurements.
+    pub fn measured(measured: &'static Measured, seed: u64) -> Self {
+        let noise = Noise::new(seed, measured.profile);
+        Self { measured: Some(measured), noise, ..Self::new(&measured.spec, seed) }
+    }
+
     pub fn new(spec: &'static Spec, seed: u64) -> Self {
         let clocks = spec.clocks();
         let emc_clocks = spec.emc_clocks();
@@ -115,12 +124,13 @@ impl World {
         let gated = [spec.energy.gated_w, 0.0, 0.0, 0.0];
         Self {
             spec,
+            measured: None,
             seed,
             now: 0,
             clocks_hz: clocks.iter().map(|clock| clock.as_f64()).collect(),
             devfreq: Devfreq::new(spec.kernel, &clocks, spec.governors, super::rules::PODGOV),
             path: ClockPath::new(0),
-            noise: Noise::new(seed),
+            noise: Noise::new(seed, Profile::CALM),
             podgov: Podgov::default(),
             next_poll: POLL_NS,
             busy_ns: 0,
@@ -155,6 +165,9 @@ impl World {
     pub fn costs(&self, network: &Network, size: Size) -> Costs {
         let highest = self.emc.clocks.last().map_or(1.0, |hz| hz.as_f64());
         let emc = self.emc.current().as_f64() / highest;
+        if let Some(measured) = self.measured {
+            return measured.costs(network, size, emc);
+        }
         Costs::new(&self.spec.speed, &self.spec.energy, network, size, &self.clocks_hz, emc)
     }
 
@@ -238,6 +251,11 @@ impl World {
         }
     }
 
+    /// What the mean settle time to a clock is multiplied with.
+    pub fn settle_scale(&self, to: usize) -> f64 {
+        self.measured.map_or(1.0, |measured| measured.settle_scale(to))
+    }
+
     /// A clock as a fraction of the highest.
     pub fn fraction(&self, clock: usize) -> f64 {
         let highest = self.clocks_hz.last().copied().unwrap_or(1.0);
@@ -289,8 +307,9 @@ impl World {
             return;
         }
         let highest = self.clocks_hz.last().copied().unwrap_or(1.0);
-        let clocks = &self.clocks_hz;
-        self.path.ask(to, self.now, |clock| clocks[clock] / highest, &mut self.noise);
+        let (clocks, scale) = (&self.clocks_hz, self.settle_scale(to));
+        let settle_s = |from: usize| scale * mean_s(clocks[from] / highest, clocks[to] / highest);
+        self.path.ask(to, self.now, settle_s, &mut self.noise);
     }
 
     fn execution_s(&self, job: &Job) -> f64 {

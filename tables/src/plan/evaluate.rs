@@ -7,8 +7,9 @@
 
 use std::vec::Vec;
 
-use super::problem::Problem;
+use super::problem::{Noise, Problem};
 use super::writes::{Outcome, Schedule};
+use crate::stats::LEVELS;
 
 /// Times closer than this fraction of the period are the same moment: a change timed for a boundary falls on it.
 const SAME: f64 = 1e-12;
@@ -60,6 +61,26 @@ pub fn evaluate(problem: &Problem, schedule: &Schedule) -> Option<(Outcome, Cour
         }
     }
     None
+}
+
+/// The probability of a miss: the least risk at which the schedule's bound meets the deadline, to a ten-thousandth; 1
+/// where its mean does not. It is at most the problem's own risk just where [`Problem::bound_s`] is at most the deadline.
+pub fn miss_probability(problem: &Problem, schedule: &Schedule) -> f64 {
+    let meets = |risk: f64| {
+        let problem = Problem { risk, ..problem.clone() };
+        evaluate(&problem, schedule).is_some_and(|(outcome, _)| problem.bound_s(&outcome) <= problem.deadline_s)
+    };
+    let (mut low, mut high) = if meets(problem.risk) { (0.0, problem.risk) } else { (problem.risk, 1.0) };
+    while high - low > 1e-4 {
+        let middle = 0.5 * (low + high);
+        if meets(middle) { high = middle } else { low = middle }
+    }
+    // Of frames later than the last level nothing is known but how many there are.
+    let rarest = match problem.noise {
+        Noise::Frames { .. } => 1.0 - LEVELS[LEVELS.len() - 1],
+        Noise::Moments { .. } => 0.0,
+    };
+    high.max(rarest.min(problem.risk))
 }
 
 impl Judge<'_> {
@@ -190,7 +211,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{BlockCost, ChangeCost, Noise, Write};
+    use crate::plan::{BlockCost, ChangeCost, Write};
     use crate::units::Hertz;
     use proptest::prelude::Strategy;
     use std::string::String;

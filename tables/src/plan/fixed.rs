@@ -16,18 +16,22 @@ pub(super) fn frame(problem: &Problem, clock: usize) -> Outcome {
     outcome
 }
 
-/// A clock for all blocks, with the idle clock that costs least: the same one, or another with a change behind the
-/// frame and one before the next. `None` where a frame outlasts its period.
-pub fn fixed(problem: &Problem, clock: usize) -> Option<(Schedule, Outcome)> {
+/// A clock for all blocks that is never written, and with another one between frames: a change behind the frame and one
+/// before the next, where they fit into the period.
+pub(super) fn ways(problem: &Problem, clock: usize) -> impl Iterator<Item = Schedule> {
     let time = frame(problem, clock).time_s;
-    let others = (0..problem.clocks.len()).filter(|idle| *idle != clock).filter_map(|idle| {
+    let others = (0..problem.clocks.len()).filter(move |idle| *idle != clock).filter_map(move |idle| {
         let down = problem.change(clock, idle);
         let lead = problem.wake_lead_s(idle, clock);
         let fits = time + down.settle_s + down.stall_s + lead <= problem.period_s;
         fits.then_some(Schedule { idle: Some(idle), wake: Some((clock, lead)), ..Schedule::fixed(clock) })
     });
-    core::iter::once(Schedule::fixed(clock))
-        .chain(others)
+    core::iter::once(Schedule::fixed(clock)).chain(others)
+}
+
+/// A clock for all blocks, with the idle clock that costs least. `None` where a frame outlasts its period.
+pub fn fixed(problem: &Problem, clock: usize) -> Option<(Schedule, Outcome)> {
+    ways(problem, clock)
         .filter_map(|schedule| Some((evaluate(problem, &schedule)?.0, schedule)))
         .min_by(|a, b| a.0.energy_j.total_cmp(&b.0.energy_j))
         .map(|(outcome, schedule)| (schedule, outcome))

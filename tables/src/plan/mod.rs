@@ -22,7 +22,7 @@ mod tests;
 mod writes;
 
 pub use error::PlanError;
-pub use evaluate::{Course, evaluate};
+pub use evaluate::{Course, evaluate, miss_probability};
 pub use fixed::{best_fixed, fixed};
 pub use from_model::Ask;
 pub use granularity::granularity;
@@ -30,7 +30,8 @@ pub use objective::{Objective, plan_for};
 pub use policy::feedback::{Feedback, expected, feedback};
 pub use problem::{BlockCost, ChangeCost, Noise, Problem};
 pub use rehearsal::Expected;
-pub use rehearsal::dependable::{dependable, dependable_at, rehearsed_plan};
+pub use rehearsal::classes::dependable_classes;
+pub use rehearsal::dependable::{dependable, dependable_at, held, least_deadline};
 pub use rehearsal::gap::list_table;
 pub use schedule::{Plan, plan};
 pub use sizes::SizeClass;

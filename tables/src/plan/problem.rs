@@ -161,35 +161,6 @@ impl Problem {
         outcome.time_s + squared.sqrt()
     }
 
-    /// The probability of a miss: as in the measured frames, else Cantelli's bound on it.
-    pub fn miss_probability(&self, outcome: &Outcome) -> f64 {
-        let spare = self.deadline_s - outcome.time_s;
-        if spare <= 0.0 {
-            return 1.0;
-        }
-        match &self.noise {
-            // The frame is late by `common_sd_s` at the risk; at other probabilities as at the highest clock.
-            Noise::Frames { .. } => {
-                let top = self.clocks.len() - 1;
-                let at_risk = self.deviation(top, 1.0 - self.risk);
-                let room = (spare * spare - outcome.settle_var_s2).max(0.0).sqrt();
-                let meets = |p: &f64| self.deviation(top, *p) * outcome.common_sd_s <= room * at_risk;
-                // By bisection, to a ten-thousandth.
-                let (mut low, mut high) = (0.0, 1.0);
-                while high - low > 1e-4 {
-                    let middle = 0.5 * (low + high);
-                    if meets(&middle) { low = middle } else { high = middle }
-                }
-                // Of frames later than the last level nothing is known but how many there are.
-                1.0 - low.min(LEVELS[LEVELS.len() - 1])
-            }
-            Noise::Moments { correlation } => {
-                let variance = self.variance(outcome, *correlation);
-                variance / (variance + spare * spare)
-            }
-        }
-    }
-
     fn variance(&self, outcome: &Outcome, correlation: f64) -> f64 {
         correlation * outcome.common_sd_s.powi(2) + (1.0 - correlation) * outcome.block_var_s2 + outcome.settle_var_s2
     }

@@ -28,7 +28,7 @@ pub struct Write {
 /// Between frames one thing is left out on purpose: a change that is written before the frame's last block has ended (or
 /// then) and that takes effect in the next frame. When that is hangs on how long this frame took, and so the risk
 /// counted for the next one would be wrong. What the gap writes is timed from the next frame's start.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schedule {
     /// The clock in effect when a frame starts.
     pub start: usize,

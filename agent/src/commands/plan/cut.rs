@@ -84,14 +84,9 @@ pub fn run(args: &Args, model: &Model, digest: Digest) -> Result<(), Failure> {
     let whole = Problem::from_model(model, &args.ask(network, emc)).map_err(|error| args.refused(error))?;
     whole.check().map_err(|error| args.refused(error))?;
     let case = Split { whole: &whole, sides: &sides, rate_bps, transmit_w: args.transmit_w };
-    let mut cuts = case.cuts()?;
-    let best = while_working("the best cuts in rehearsal ...", || best(&mut cuts)).ok_or_else(|| {
-        Failure::failed(format_args!(
-            "no cut meets {} at the risk of {} in rehearsal: ask for a later deadline, or accept more risk",
-            args.deadline(),
-            args.risk
-        ))
-    })?;
+    let (mut cuts, mut late) = case.cuts();
+    let best = while_working("the best cuts in rehearsal ...", || best(&mut cuts, &mut late));
+    let best = best.ok_or_else(|| while_working("the least deadline ...", || Failure::failed(case.refused(late))))?;
 
     let made = cuts[best].planned.clone().map(|(problem, plan)| Made {
         least: plan.outcome.energy_j,
@@ -147,26 +142,44 @@ struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    /// All that meet the deadline, in order.
-    fn cuts(&self) -> Result<Vec<Row<'a>>, Failure> {
-        let mut rows = Vec::new();
-        let mut least_s = f64::INFINITY;
+    /// All that meet the deadline, in order; and those that do not.
+    fn cuts(&self) -> (Vec<Row<'a>>, Vec<usize>) {
+        let (mut rows, mut late) = (Vec::new(), Vec::new());
         for cut in 0..=self.whole.blocks.len() {
-            let away_s = self.upload_s(cut) + self.server_s(cut);
-            match self.planned(cut, self.whole.deadline_s - away_s) {
-                Ok(row) => rows.push(row),
-                Err(local_s) => least_s = least_s.min(away_s + local_s),
+            match self.planned(cut, self.whole.deadline_s - self.away_s(cut)) {
+                Some(row) => rows.push(row),
+                None => late.push(cut),
             }
         }
-        if rows.is_empty() {
-            let Problem { deadline_s, risk, .. } = *self.whole;
-            return Err(Failure::failed(PlanError::Unreachable { deadline_s, risk, least_s }));
-        }
-        Ok(rows)
+        (rows, late)
     }
 
-    /// The blocks here in the time that is left to them; the least that they need where that is too short.
-    fn planned(&self, cut: usize, left_s: f64) -> Result<Row<'a>, f64> {
+    /// That none of these holds, with the least deadline at which one of them does. Those first that promise most.
+    fn refused(&self, late: Vec<usize>) -> PlanError {
+        let Problem { deadline_s, risk, .. } = *self.whole;
+        let least_bound_s = |cut: usize| {
+            let problem = self.whole.first_blocks(cut);
+            let fixed = (0..problem.clocks.len()).filter_map(|clock| plan::fixed(&problem, clock));
+            fixed.map(|(_, outcome)| problem.bound_s(&outcome)).fold(f64::INFINITY, f64::min)
+        };
+        let bound_s = |cut: usize| self.away_s(cut) + if cut == 0 { 0.0 } else { least_bound_s(cut) };
+        let mut late: Vec<(f64, usize)> = late.into_iter().map(|cut| (bound_s(cut), cut)).collect();
+        late.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut least_s = f64::INFINITY;
+        for (bound_s, cut) in late {
+            if bound_s >= least_s {
+                break;
+            }
+            let away_s = self.away_s(cut);
+            let local_s = if cut == 0 { 0.0 } else { plan::least_deadline(&self.whole.first_blocks(cut), away_s) };
+            // Deadlines are said in whole microseconds.
+            least_s = least_s.min(((away_s + local_s) * 1e6).ceil() * 1e-6);
+        }
+        PlanError::Unreachable { deadline_s, risk, least_s }
+    }
+
+    /// The blocks here in the time that is left to them; `None` where that is too short.
+    fn planned(&self, cut: usize, left_s: f64) -> Option<Row<'a>> {
         let whole = self.whole;
         let (upload_s, server_s) = (self.upload_s(cut), self.server_s(cut));
         let sending_j = self.transmit_w * upload_s;
@@ -184,20 +197,20 @@ impl<'a> Split<'a> {
         };
         if cut == 0 {
             row.energy_j += whole.idle_w.iter().copied().fold(f64::INFINITY, f64::min) * whole.period_s;
-            return if left_s >= 0.0 { Ok(row) } else { Err(0.0) };
+            return (left_s >= 0.0).then_some(row);
         }
-        // A tight deadline only for the error to say what would have been possible.
-        let problem = Problem { deadline_s: left_s.max(f64::MIN_POSITIVE), ..whole.first_blocks(cut) };
-        let plan = plan::plan(&problem).map_err(|error| match error {
-            PlanError::Unreachable { least_s, .. } => least_s,
-            _ => f64::INFINITY,
-        })?;
+        let problem = Problem { deadline_s: left_s, ..whole.first_blocks(cut) };
+        let plan = plan::plan(&problem).ok()?;
         row.fixed = plan.best_fixed.as_ref().map(|(clock, _, outcome)| Fixed {
             clock_hz: whole.clocks[*clock],
             energy_j: outcome.energy_j + sending_j,
         });
         row.plan(problem, plan);
-        Ok(row)
+        Some(row)
+    }
+
+    fn away_s(&self, cut: usize) -> f64 {
+        self.upload_s(cut) + self.server_s(cut)
     }
 
     fn upload_s(&self, cut: usize) -> f64 {
@@ -223,15 +236,15 @@ impl Row<'_> {
 }
 
 /// The cut of least energy that holds in rehearsal. Rehearsing takes long and makes no plan cheaper, so only the cuts are
-/// rehearsed that are the best until then; one that does not hold is taken out.
-fn best(cuts: &mut Vec<Row<'_>>) -> Option<usize> {
+/// rehearsed that are the best until then; one that does not hold is put to those that are late.
+fn best(cuts: &mut Vec<Row<'_>>, late: &mut Vec<usize>) -> Option<usize> {
     loop {
         let (at, row) = cuts.iter_mut().enumerate().min_by(|a, b| a.1.energy_j.total_cmp(&b.1.energy_j))?;
-        let Some((problem, plan)) = row.planned.clone().filter(|_| !row.rehearsed) else { return Some(at) };
+        let Some((problem, _)) = row.planned.clone().filter(|_| !row.rehearsed) else { return Some(at) };
         row.rehearsed = true;
-        match plan::rehearsed_plan(&problem, plan) {
-            Ok(plan) => row.plan(problem, plan),
-            Err(_) => drop(cuts.remove(at)),
+        match plan::held(&problem) {
+            Ok(Some(plan)) => row.plan(problem, plan),
+            _ => late.push(cuts.remove(at).cut),
         }
     }
 }

@@ -6,7 +6,7 @@ use jetpace_tables::hw::PowerOf;
 use jetpace_tables::model::{Model, PowerForm, TimeForm};
 #[cfg(feature = "report")]
 use jetpace_tables::plan::SizeClass;
-use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem};
+use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem, Schedule};
 use jetpace_tables::units::{Hertz, Nanos};
 #[cfg(feature = "report")]
 use jetpace_tables::work::Size;
@@ -98,7 +98,7 @@ impl Document {
         let (problem, plan) = (&made.problem, &made.plan);
         let last = plan.schedule.writes.last().map_or(plan.schedule.start, |write| write.to);
         let top = problem.clocks.len() - 1;
-        let max = plan::fixed(problem, top).map(|(_, outcome)| outcome).unwrap_or_default();
+        let max = plan::fixed(problem, top).unwrap_or_default();
         let writes = plan.schedule.writes.iter().map(|write| WriteRow {
             at_s: plan.block_starts_s[write.block] + write.delay_s,
             clock_hz: problem.clocks[write.to],
@@ -116,11 +116,11 @@ impl Document {
             bound_s: problem.bound_s(&plan.outcome),
             energy_j: plan.outcome.energy_j,
             power_of: model.power_of,
-            miss_probability: problem.miss_probability(&plan.outcome),
+            miss_probability: plan::miss_probability(problem, &plan.schedule),
             gap_bound: plan.gap_bound,
             baselines: Baselines {
-                max_clock: Baseline::new(problem, top, &max),
-                best_fixed: plan.best_fixed.as_ref().map(|(clock, _, o)| Baseline::new(problem, *clock, o)),
+                max_clock: Baseline::new(problem, top, &max.0, &max.1),
+                best_fixed: plan.best_fixed.as_ref().map(|(clock, s, o)| Baseline::new(problem, *clock, s, o)),
                 cpu_dvfs: cpu_dvfs(model, made),
             },
             one_clock_is_best: plan.one_clock_is_best(),
@@ -216,7 +216,7 @@ fn sizes(made: &Made) -> Vec<SizeRow> {
         blocks: blocks(class.problem, class.plan),
         time_s: class.plan.outcome.time_s,
         energy_j: class.plan.outcome.energy_j,
-        miss_probability: class.problem.miss_probability(&class.plan.outcome),
+        miss_probability: plan::miss_probability(class.problem, &class.plan.schedule),
     };
     if made.smaller.is_empty() { Vec::new() } else { made.classes().into_iter().map(row).collect() }
 }
@@ -249,12 +249,12 @@ fn segments(text: &mut String, rows: &[BlockRow]) -> std::fmt::Result {
 }
 
 impl Baseline {
-    fn new(problem: &Problem, clock: usize, outcome: &Outcome) -> Self {
+    fn new(problem: &Problem, clock: usize, schedule: &Schedule, outcome: &Outcome) -> Self {
         Self {
             clock_hz: problem.clocks[clock],
             energy_j: outcome.energy_j,
             time_s: outcome.time_s,
-            miss_probability: problem.miss_probability(outcome),
+            miss_probability: plan::miss_probability(problem, schedule),
         }
     }
 }
@@ -273,6 +273,6 @@ fn cpu_dvfs(model: &Model, made: &Made) -> Option<Baseline> {
         cost.power_w = made.problem.clocks.iter().map(|clock| block.power_w(*clock, size)).collect::<Option<_>>()?;
     }
     let (clock, ..) = plan::best_fixed(&believed)?;
-    let (_, outcome) = plan::fixed(&made.problem, clock)?;
-    Some(Baseline::new(&made.problem, clock, &outcome))
+    let (schedule, outcome) = plan::fixed(&made.problem, clock)?;
+    Some(Baseline::new(&made.problem, clock, &schedule, &outcome))
 }

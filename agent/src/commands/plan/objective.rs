@@ -72,7 +72,11 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
     if objective == Objective::Energy {
         return super::least_energy(problem);
     }
-    let found = plan::plan_for(&problem, objective)?;
+    let found = match plan::plan_for(&problem, objective) {
+        // Refused, as the plan of least energy is.
+        Err(PlanError::Unreachable { .. }) => return super::least_energy(problem),
+        found => found?,
+    };
     // Where time counts, the plan's own time becomes the deadline: a governor that had until the one asked for would use
     // it up. And a plan that is not dependable gives way to another, and then another time may be better.
     let mut deadlines_s = deadlines(&problem, DEADLINES);
@@ -105,7 +109,7 @@ fn planned(problem: Problem, objective: Objective) -> Result<(Problem, Plan, f64
             Err(PlanError::TooLittleEnergy { asked_j: energy_j, least_j: energies.fold(f64::INFINITY, f64::min) })
         }
         // Refused, as the plan of least energy is.
-        (None, _) => plan::dependable(&problem, found).map(|plan| (problem, plan, f64::INFINITY)),
+        (None, _) => plan::dependable(&problem).map(|plan| (problem, plan, f64::INFINITY)),
     }
 }
 

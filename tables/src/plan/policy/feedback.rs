@@ -54,19 +54,12 @@ pub fn feedback(classes: &[SizeClass<'_>], list: &Table) -> Result<Feedback, Tab
     let risk = f64::from(list.risk_ppm) * 1e-6;
     let rare = RARE * risk;
     let most = as_listed.miss.min(risk).max(rare);
-    // One clock that meets the risk by the frames measured at it needs no catching up.
-    let trusted = match classes.as_slice() {
-        [(SizeClass { problem, plan, .. }, _)] => {
-            plan.one_clock_is_best() && problem.bound_s(&plan.outcome) <= problem.deadline_s
-        }
-        _ => false,
-    };
     let (mut best, mut expected) = (None, as_listed);
     for tried in tried(&classes, &programs, list) {
         let saved = 1.0 - tried.rehearsed.energy_j / expected.energy_j;
         let rarer = expected.miss > rare && tried.rehearsed.miss < 0.5 * expected.miss;
         let saves = saved > if rarer { 0.0 } else { WORTH };
-        if tried.rehearsed.miss <= most && (saves || (expected.miss > most && !trusted)) {
+        if tried.rehearsed.miss <= most && (saves || expected.miss > most) {
             expected = tried.rehearsed;
             best = Some(tried);
         }

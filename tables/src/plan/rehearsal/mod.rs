@@ -2,6 +2,7 @@
 //! times drawn from what was measured. It judges tables before one is chosen.
 
 pub(super) mod bursts;
+pub(super) mod classes;
 pub(super) mod dependable;
 pub(super) mod gap;
 

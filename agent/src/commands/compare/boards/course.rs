@@ -148,7 +148,7 @@ impl OnBoard<'_> {
     /// Plans and makes the table as `plan` does, or as `plan --list` does; `None` where nothing meets the deadline at the
     /// risk.
     fn table(&self, problem: &Problem, feedback: bool) -> Result<Option<Table>, Failure> {
-        let plan: Plan = match plan::plan(problem).and_then(|plan| plan::dependable(problem, plan)) {
+        let plan: Plan = match plan::dependable(problem) {
             Ok(plan) => plan,
             Err(PlanError::Unreachable { .. }) => return Ok(None),
             Err(error) => return Err(Failure::failed(error)),
