@@ -68,7 +68,7 @@ sysroot() {
         mmdebstrap --quiet --variant=extract --architectures="$1" --include=libc6-dev bullseye "$root" \
             http://deb.debian.org/debian >&2
         # Its links name libraries by absolute paths.
-        for link in "$root"/usr/lib/*-linux-gnu/*.so; do
+        for link in "$root"/usr/lib/*-linux-gnu/*.so "$root"/lib64/*.so.*; do
             case $(readlink "$link") in
                 /*) ln -sfn "$root$(readlink "$link")" "$link" ;;
             esac
@@ -85,8 +85,11 @@ full_build() {
     root=$(sysroot "$1")
     need "$cpu-linux-gnu-gcc" "gcc-${cpu/_/-}-linux-gnu"
     need_arch "$1" "/usr/lib/rustlib/$cpu-unknown-linux-gnu/lib" libstd-rust-web-dev
-    # Debian 11's libgcc_s as well: the compiler's own wants glibc 2.35.
-    flags="-C linker=$cpu-linux-gnu-gcc -C link-arg=--sysroot=$root -C link-arg=-L$root/lib/$cpu-linux-gnu $(remapped)"
+    # Debian 11's start files and libgcc_s as well: the compiler's own want glibc 2.34 and 2.35. A compiler for the machine
+    # that it runs on looks into no sysroot by itself.
+    local libraries=$root/usr/lib/$cpu-linux-gnu
+    flags="-C linker=$cpu-linux-gnu-gcc -C link-arg=--sysroot=$root -C link-arg=-Wl,--sysroot=$root \
+        -C link-arg=-B$libraries -C link-arg=-L$libraries -C link-arg=-L$root/lib/$cpu-linux-gnu $(remapped)"
     local build=(debian_cargo build --release --config 'profile.release.strip=true' --target "$cpu-unknown-linux-gnu")
     RUSTFLAGS=$flags "${build[@]}" -p jetpace --bin jetpace --features cuda
     RUSTFLAGS=$flags "${build[@]}" -p jetpace-capi

@@ -7,7 +7,7 @@ use super::JETPACE;
 use super::client::is_root;
 use crate::on_disk::board;
 
-/// In a mount namespace of its own, with `/run`, `/etc` and `/usr/bin` as copies: the printed lines, with the recorded board
+/// In a mount namespace of its own, with `/run`, `/etc` and `/usr/lib` as copies: the printed lines, with the recorded board
 /// for this machine's; then a user of the group, and one outside it.
 const SCRIPT: &str = r#"
 set -e
@@ -17,7 +17,7 @@ mount --bind "$1/etc" /etc
 mount -t tmpfs none /run
 mount -t tmpfs none /mnt
 mkdir /mnt/upper /mnt/work
-mount -t overlay overlay -o lowerdir=/usr/bin,upperdir=/mnt/upper,workdir=/mnt/work /usr/bin
+mount -t overlay overlay -o lowerdir=/usr/lib,upperdir=/mnt/upper,workdir=/mnt/work /usr/lib
 export JETPACE_SOCKET=/run/jetpace-clients/jetpace.sock
 as() { setpriv --reuid="$1" --regid="$1" --init-groups "${@:2}"; }
 floor() { printf '%s: %s\n' "$1" "$(cat "$2/sys/class/devfreq/17000000.ga10b/min_freq" | head -n 1)"; }
@@ -25,12 +25,12 @@ floor() { printf '%s: %s\n' "$1" "$(cat "$2/sys/class/devfreq/17000000.ga10b/min
 echo "before: $(as daemon "$3" hold --board "$2" --clock 510MHz -- true 2> "$1/before" && echo held || echo $?)"
 sh "$1/fix.sh"
 for i in $(seq 600); do [ -S $JETPACE_SOCKET ] && break; sleep 0.1; done
-as daemon jetpace probe --board "$2" | grep '^lease'
-as daemon jetpace hold --board "$2" --clock 510MHz -- cat "$2/sys/class/devfreq/17000000.ga10b/min_freq" > "$1/held"
+as daemon "$3" probe --board "$2" | grep '^lease'
+as daemon "$3" hold --board "$2" --clock 510MHz -- cat "$2/sys/class/devfreq/17000000.ga10b/min_freq" > "$1/held"
 echo "held: $(head -n 1 "$1/held")"
-as daemon jetpace hold --board "$2" --clock 510MHz --dry-run
-as daemon jetpace hold --board "$2" --clock 510MHz -- sh -c 'exit 7' || echo "status: $?"
-echo "stranger: $(as games jetpace hold --board "$2" --clock 510MHz -- true 2> "$1/stranger" && echo held || echo $?)"
+as daemon "$3" hold --board "$2" --clock 510MHz --dry-run
+as daemon "$3" hold --board "$2" --clock 510MHz -- sh -c 'exit 7' || echo "status: $?"
+echo "stranger: $(as games "$3" hold --board "$2" --clock 510MHz -- true 2> "$1/stranger" && echo held || echo $?)"
 # The client has gone: within its three frames at the latest.
 for i in $(seq 200); do floor after "$2" | grep -q 306000000 && break; sleep 0.1; done
 floor after "$2"
@@ -41,7 +41,7 @@ fn the_printed_lines_let_a_user_have_the_clock() {
     if !is_root("other users and a namespace") {
         return;
     }
-    let may = "mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w && mount -t overlay o -o lowerdir=/usr/bin,upperdir=/mnt/u,workdir=/mnt/w /usr/bin";
+    let may = "mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w && mount -t overlay o -o lowerdir=/usr/lib,upperdir=/mnt/u,workdir=/mnt/w /usr/lib";
     if !Command::new("unshare").args(["--mount", "sh", "-c", may]).status().is_ok_and(|status| status.success()) {
         eprintln!("skipped: this process may not mount in a namespace");
         return;
