@@ -241,11 +241,11 @@ steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${DEFAULT_STEPS[@]}")
 need cc gcc libc6-dev
 # Processor seconds of all that has run: on a shared machine they say more than the clock on the wall.
-cpu() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($16 + $17) / hz) }' /proc/$$/stat; }
+processor_seconds() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($16 + $17) / hz) }' /proc/$$/stat; }
 for name in "${steps[@]}"; do
     declare -F "step_$name" >/dev/null || die "no step $name; there are: ${DEFAULT_STEPS[*]} ${LONG_STEPS[*]}"
     say "$name"
-    started=$SECONDS cpu_before=$(cpu)
+    started=$SECONDS before=$(processor_seconds)
     "step_$name"
-    say "$name: ok, $((SECONDS - started)) s ($(($(cpu) - cpu_before)) s of processor)"
+    say "$name: ok, $((SECONDS - started)) s ($(($(processor_seconds) - before)) s of processor)"
 done

@@ -16,7 +16,7 @@ until_true() {
     done
 }
 robot() { setpriv --reuid=robot --regid=robot --init-groups "$@"; }
-install() { apt-get install -y -qq --no-download --allow-downgrades "$@" >/check/apt 2>&1 || { cat /check/apt; die "apt-get install $*"; }; }
+install() { apt-get install -y -qq --allow-downgrades "$@" >/check/apt 2>&1 || { cat /check/apt; die "apt-get install $*"; }; }
 . /etc/os-release
 say "Debian $VERSION_ID, systemd $(systemctl --version | head -n 1 | cut -d' ' -f2), glibc $(ldd --version | sed -n '1s/.* //p')"
 before=$(nodes)
