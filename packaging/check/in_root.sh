@@ -3,6 +3,7 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 board=/check/board
+export JETPACE_SOCKET=/run/jetpace-clients/jetpace.sock
 gpu=$board/sys/devices/platform/17000000.ga10b/devfreq/17000000.ga10b
 say() { printf '%s\n' "$*"; }
 die() { printf 'FAILED: %s\n' "$*"; journalctl -u jetpace --no-pager | tail -n 20; exit 1; }
@@ -16,7 +17,7 @@ until_true() {
     done
 }
 robot() { setpriv --reuid=robot --regid=robot --init-groups "$@"; }
-install() { apt-get install -y -qq --allow-downgrades "$@" >/check/apt 2>&1 || { cat /check/apt; die "apt-get install $*"; }; }
+install() { dpkg --force-confdef --force-confold -i "$@" >/check/dpkg 2>&1 || { cat /check/dpkg; die "dpkg -i $*"; }; }
 . /etc/os-release
 say "Debian $VERSION_ID, systemd $(systemctl --version | head -n 1 | cut -d' ' -f2), glibc $(ldd --version | sed -n '1s/.* //p')"
 before=$(nodes)
