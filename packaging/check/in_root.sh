@@ -62,7 +62,7 @@ END
 cd /check
 jetpace import csv measured.csv -o sweep.csv --force >import.log 2>&1 || die "import: $(cat import.log)"
 jetpace fit sweep.csv -o model.json >fit.log 2>&1 || die "fit: $(cat fit.log)"
-jetpace plan model.json --board "$board" --deadline 40ms --period 40ms -o table.jpt >plan.log 2>&1 || die "plan: $(cat plan.log)"
+jetpace plan model.json --idle-w 3 --board "$board" --deadline 40ms --period 40ms -o table.jpt >plan.log 2>&1 || die "plan: $(cat plan.log)"
 examples=/usr/share/doc/libjetpace-dev/examples
 cp "$examples"/frames.c . 2>/dev/null || gunzip -c "$examples/frames.c.gz" >frames.c
 read -ra flags <<<"$(pkg-config --cflags --libs jetpace)"
