@@ -99,7 +99,7 @@ step_kernel() {
     need cpio cpio
     need make make
     need xz xz-utils
-    static_build arm64 jetpace --bin jetpace
+    static_agent arm64
     static_build arm64 jetpace-kernel-cases --bin jetpace-kernel-cases
     local folder
     folder=$(tests/kernel/build.sh build/kernel)

@@ -58,6 +58,9 @@ static_agent() {
     file "$built" | grep -q 'statically linked' || die "not static: $(file "$built")"
 }
 
+# The mirror that this Debian itself uses; it has the other releases, too.
+mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p; }
+
 # sysroot ARCH: Debian 11's C library, unpacked: glibc 2.31, JetPack 5's. What is linked with it runs there and on all later.
 sysroot() {
     local root=$PWD/build/sysroot/$1 link
@@ -66,7 +69,7 @@ sysroot() {
         rm -rf "$root"
         mkdir -p build/sysroot
         mmdebstrap --quiet --variant=extract --architectures="$1" --include=libc6-dev bullseye "$root" \
-            http://deb.debian.org/debian >&2
+            "$(mirror)" >&2
         # Its links name libraries by absolute paths.
         for link in "$root"/usr/lib/*-linux-gnu/*.so "$root"/lib64/*.so.*; do
             case $(readlink "$link") in

@@ -4,6 +4,7 @@
 #   usage: check.sh WORK-FOLDER PACKAGES-FOLDER [RELEASE ...]      as root; the packages are this machine's architecture
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/build.sh"
 work=$(mkdir -p "$1" && cd "$1" && pwd) packages=$(cd "$2" && pwd)
 shift 2
 releases=("$@")
@@ -34,7 +35,7 @@ for release in "${releases[@]}"; do
     if [ ! -e "$root/complete" ]; then
         rm -rf "$root"
         mmdebstrap --quiet --variant=minbase --include=$include --dpkgopt=force-unsafe-io "$release" "$root" \
-            http://deb.debian.org/debian
+            "$(mirror)"
         touch "$root/complete"
     fi
     mkdir -p "$root/etc/systemd/system/multi-user.target.wants"

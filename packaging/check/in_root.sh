@@ -7,6 +7,7 @@ export JETPACE_SOCKET=/run/jetpace-clients/jetpace.sock
 gpu=$board/sys/devices/platform/17000000.ga10b/devfreq/17000000.ga10b
 say() { printf '%s\n' "$*"; }
 die() { printf 'FAILED: %s\n' "$*"; journalctl -u jetpace --no-pager | tail -n 20; exit 1; }
+trap 'kill "${holder:-}" 2>/dev/null || true' EXIT
 nodes() { for node in governor min_freq max_freq; do head -n 1 "$gpu/$node"; done | tr '\n' ' '; }
 # until SECONDS COMMAND ...: waits for it; the time is for a machine that does something else.
 until_true() {
@@ -16,7 +17,8 @@ until_true() {
         sleep 0.1
     done
 }
-robot() { setpriv --reuid=robot --regid=robot --init-groups "$@"; }
+as_robot=(setpriv --reuid=robot --regid=robot --init-groups)
+robot() { "${as_robot[@]}" "$@"; }
 install() { dpkg --force-confdef --force-confold -i "$@" >/check/dpkg 2>&1 || { cat /check/dpkg; die "dpkg -i $*"; }; }
 . /etc/os-release
 say "Debian $VERSION_ID, systemd $(systemctl --version | head -n 1 | cut -d' ' -f2), glibc $(ldd --version | sed -n '1s/.* //p')"
@@ -62,7 +64,7 @@ END
 cd /check
 jetpace import csv measured.csv -o sweep.csv --force >import.log 2>&1 || die "import: $(cat import.log)"
 jetpace fit sweep.csv -o model.json >fit.log 2>&1 || die "fit: $(cat fit.log)"
-jetpace plan model.json --idle-w 3 --board "$board" --deadline 40ms --period 40ms -o table.jpt >plan.log 2>&1 || die "plan: $(cat plan.log)"
+jetpace plan model.json --idle-w 3 --settle 5ms --stall 1ms --board "$board" --deadline 40ms --period 40ms -o table.jpt >plan.log 2>&1 || die "plan: $(cat plan.log)"
 examples=/usr/share/doc/libjetpace-dev/examples
 cp "$examples"/frames.c . 2>/dev/null || gunzip -c "$examples/frames.c.gz" >frames.c
 read -ra flags <<<"$(pkg-config --cflags --libs jetpace)"
@@ -74,7 +76,8 @@ robot python3 -c 'import jetpace; print("python:", jetpace.__doc__.splitlines()[
 jetpace-cuda --version
 
 # kill -9: what it wrote is put back, and it comes again.
-robot jetpace hold --board "$board" --clock 612MHz -- sleep 600 &
+"${as_robot[@]}" jetpace hold --board "$board" --clock 612MHz -- sleep 600 &
+holder=$!
 until_true 60 grep -qx 612000000 "$gpu/min_freq" || die "the clock is not held: $(nodes)"
 old=$(systemctl show -p MainPID --value jetpace)
 kill -9 "$old"
@@ -90,19 +93,20 @@ until_true 60 restarted || die "the upgrade does not start the new daemon"
 dpkg-query -W -f '${Version}\n' jetpace
 grep -q "JETPACE_SERVE=--board $board" /etc/jetpace/serve.conf || die "the upgrade overwrote serve.conf"
 until_true 60 grep -qx 612000000 "$gpu/min_freq" || die "the client did not get its clock back: $(nodes)"
-pkill -u robot sleep || true
-wait || true
+kill "$holder"
+wait "$holder" || true
 back() { [ "$(nodes)" = "$before" ]; }
 until_true 60 back || die "left $(nodes), not $before"
 say "upgraded beneath a client, which goes on"
 
 # Removed while a clock is held, then purged.
-robot jetpace hold --board "$board" --clock 612MHz -- sleep 600 &
+"${as_robot[@]}" jetpace hold --board "$board" --clock 612MHz -- sleep 600 &
+holder=$!
 until_true 60 grep -qx 612000000 "$gpu/min_freq" || die "the clock is not held: $(nodes)"
 apt-get remove -y -qq jetpace >/check/apt 2>&1 || { cat /check/apt; die "apt-get remove"; }
 until_true 60 back || die "removed, it left $(nodes), not $before"
-pkill -u robot sleep || true
-wait || true
+kill "$holder"
+wait "$holder" || true
 gpasswd -d robot jetpace >/dev/null 2>&1 || true
 apt-get purge -y -qq jetpace libjetpace0 libjetpace-dev python3-jetpace >/check/apt 2>&1 || { cat /check/apt; die "apt-get purge"; }
 rm -rf /etc/systemd/system/jetpace.service.d
