@@ -2,7 +2,7 @@
 //! straight lines over the logarithms. Nothing of the models is used, so whatever their forms cannot say is in here.
 //!
 //! What a sweep does not hold is made up and stands here: blocks' lengths (the network's, at the top clock), idle power,
-//! settle times.
+//! settle times, cooling.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -14,12 +14,15 @@ use jetpace_tables::work::{Network, Size};
 use super::boards::{NAMES, Spec};
 use super::noise::Profile;
 use super::physics::{Cost, Costs, Energy, SLOW};
+use super::thermal::Cooling;
 
 /// Series with fewer clocks tell too little.
 const LEAST_CLOCKS: usize = 4;
 /// Where `rough` is on, one block and clock in so many is slower than at the clock below, by up to this fraction.
 const ROUGH_EVERY: u64 = 12;
 const ROUGH: f64 = 0.15;
+/// A board is cooled for what it draws: at its hottest it stays this far above the ambient.
+const WARMER_K: f64 = 40.0;
 
 /// What is measured of one series: clock in hertz, time over that at the highest clock, watts.
 type Curve = Vec<(f64, f64, f64)>;
@@ -103,8 +106,11 @@ impl Measured {
             leak_w_per_k: 0.0,
             ..Spec::LIKE.energy
         };
+        let most_w = curves.iter().flatten().map(|point| point.2).fold(0.0, f64::max);
+        let like = Spec::LIKE.cooling;
+        let cooling = Cooling { kelvin_per_w: like.kelvin_per_w.min(WARMER_K / most_w), ..like };
         let khz: &'static [u64] = Vec::leak(hz.iter().map(|hz| (hz / 1e3).round() as u64).collect());
-        let spec = Spec { name: "measured", clocks_khz: khz, energy, ..Spec::LIKE };
+        let spec = Spec { name: "measured", clocks_khz: khz, energy, cooling, ..Spec::LIKE };
         Ok(Self { spec, profile, curves, draw, rough: rough.unwrap_or(harsh) })
     }
 
@@ -125,8 +131,8 @@ impl Measured {
                 // How far the time does not follow the clock: what takes bandwidth slows that part.
                 let memory = (1.0 - (ratio / next).ln() / 1.05f64.ln()).clamp(0.0, 1.0);
                 let drawn = self.hash(i as u64, 2 + clock as u64);
-                if self.rough && drawn * (ROUGH_EVERY as f64) < 1.0 {
-                    ratio = below.min(10.0 * ratio) * (1.0 + ROUGH * drawn * ROUGH_EVERY as f64);
+                if self.rough && clock > 0 && drawn * (ROUGH_EVERY as f64) < 1.0 {
+                    ratio = below * (1.0 + ROUGH * drawn * ROUGH_EVERY as f64);
                 }
                 below = ratio;
                 let (time_s, energy) = (top_s * ratio, &self.spec.energy);
