@@ -51,6 +51,8 @@ pub struct Group {
     pub steady: bool,
     pub train: Vec<Point>,
     pub held: Vec<Point>,
+    /// Slower than the clock explains, and yet measured so: in no fit.
+    pub apart: Vec<Point>,
 }
 
 /// Groups the block rows of a sweep by (device, model, block, size, EMC clock), or over all EMC clocks where `joint`.
@@ -161,7 +163,8 @@ fn group(name: Name, rows: &[&Row], options: &Options, joint: bool, left: &mut V
         return Err(FitError::OneClock { what: name.text(), clock });
     }
     let is_train = training(&clocks, options, joint)?;
-    let mut group = Group { name, cpu: None, cpu_moved: None, steady: false, train: Vec::new(), held: Vec::new() };
+    let (train, held, apart) = (Vec::new(), Vec::new(), Vec::new());
+    let mut group = Group { name, cpu: None, cpu_moved: None, steady: false, train, held, apart };
     for (at, in_training) in clocks.into_iter().zip(is_train) {
         let mut here: Vec<&Row> =
             rows.iter().copied().filter(|row| row.gpu_freq == Some(at.0) && row.emc_freq == at.1).collect();

@@ -3,6 +3,10 @@
 //! A block gains at most what its clock gains, and loses nothing at a higher one: t(f1) / t(f2) lies between 1 and f2 / f1.
 //! Of points that break this the largest set that does not is kept. Time over 1/f is convex as well: every form is, and so
 //! is every sum of layers of any of them; where most blocks break that at one clock, the board ran above it there.
+//!
+//! Some blocks are slower at a clock than below it, whenever they are measured (up to 1.37 times, on AGX Xavier). Where a
+//! sweep visited its clocks in several passes and watched that they were held, what is too slow is such a fact: no form
+//! can say it, so it is in no fit, and plans take it as it was measured.
 
 use std::string::String;
 use std::vec::Vec;
@@ -25,18 +29,19 @@ const UNKNOWN: f64 = 0.25;
 /// Of fewer points the neighbours cannot say which is wrong.
 const FEWEST: usize = 4;
 
-/// Leaves out the training points that break the rules, and says why; what may be real is flagged and kept.
-pub fn reject(groups: &mut [Group], left: &mut Vec<Left>, warnings: &mut Vec<String>) {
+/// Leaves out the training points that break the rules, and says why; what may be real is flagged and kept. `watched`: in
+/// the sweep's several passes every clock was watched.
+pub fn reject(groups: &mut [Group], watched: bool, left: &mut Vec<Left>, warnings: &mut Vec<String>) {
     let mut other = groups.to_vec();
     let mut ours = Vec::new();
-    inconsistent(groups, &mut ours);
+    inconsistent(groups, watched, &mut ours);
     not_held(groups, &mut ours);
     if !ours.is_empty() {
         // A board that ran above its lowest clocks can look as if blocks were slowed at the clocks that were held, and the
         // reverse: the order that keeps more is right.
         let mut others = Vec::new();
         not_held(&mut other, &mut others);
-        inconsistent(&mut other, &mut others);
+        inconsistent(&mut other, watched, &mut others);
         if others.len() < ours.len() {
             groups.clone_from_slice(&other);
             ours = others;
@@ -44,6 +49,20 @@ pub fn reject(groups: &mut [Group], left: &mut Vec<Left>, warnings: &mut Vec<Str
     }
     left.append(&mut ours);
     flag(groups, warnings);
+    tell_apart(groups, warnings);
+}
+
+/// One line on what plans take as it was measured.
+fn tell_apart(groups: &[Group], warnings: &mut Vec<String>) {
+    let points = || groups.iter().flat_map(|group| group.apart.iter().map(move |point| (group, point)));
+    let Some((group, point)) = points().next() else { return };
+    let (count, blocks) = (points().count(), groups.iter().filter(|group| !group.apart.is_empty()).count());
+    warnings.push(std::format!(
+        "{count} points of {blocks} blocks are slower than their clock explains, in all passes, with the clock watched \
+         (first {} at {}): in no fit, planned with as they were measured",
+        group.name.text(),
+        point.gpu_freq_hz
+    ));
 }
 
 fn left_out(group: &Group, point: &Point, why: String) -> Left {
@@ -62,15 +81,38 @@ fn agree(group: &Group, low: &Point, high: &Point) -> bool {
 }
 
 /// Leaves out what is not of the largest set in which neighbours agree.
-fn inconsistent(groups: &mut [Group], left: &mut Vec<Left>) {
+fn inconsistent(groups: &mut [Group], watched: bool, left: &mut Vec<Left>) {
     for group in groups.iter_mut().filter(|group| group.train.len() >= FEWEST) {
         // Of two that contradict each other one is as good as the other by number: the better fit decides.
         let [early, late] = [false, true].map(|late| largest(group, late));
         let is_early = early != late && misfit(&group.train, &early) < misfit(&group.train, &late);
-        let kept = if is_early { early } else { late };
-        let out = (0..group.train.len()).filter(|i| !kept.contains(i));
-        left.extend(out.map(|i| left_out(group, &group.train[i], why(group, &kept, i))));
+        let mut kept = if is_early { early } else { late };
+        if watched {
+            slow_out(group, &mut kept);
+        }
+        for i in (0..group.train.len()).filter(|i| !kept.contains(i)) {
+            let (point, (is_slow, why)) = (group.train[i], why(group, &kept, i));
+            if watched && is_slow { group.apart.push(point) } else { left.push(left_out(group, &point, why)) }
+        }
         group.train = kept.iter().map(|i| group.train[*i]).collect();
+    }
+}
+
+/// Of two points that contradict each other, one alone against one alone, the slow one goes: nothing runs faster than
+/// the clock that was watched.
+fn slow_out(group: &Group, kept: &mut Vec<usize>) {
+    let points = &group.train;
+    for i in 0..points.len() {
+        let against = |there: &usize| !agree(group, &points[i.min(*there)], &points[i.max(*there)]);
+        let others: Vec<usize> = kept.iter().copied().filter(against).collect();
+        let ([other], false) = (others.as_slice(), kept.contains(&i)) else { continue };
+        let (low, high) = (i.min(*other), i.max(*other));
+        let slow = if gain(&points[low], &points[high]) > 1.0 { low } else { high };
+        if slow == *other {
+            kept.retain(|there| there != other);
+            kept.push(i);
+            kept.sort_unstable();
+        }
     }
 }
 
@@ -112,8 +154,8 @@ fn misfit(points: &[Point], kept: &[usize]) -> f64 {
     obs.iter().map(|o| (model.time_s(o.x, o.e) / o.t - 1.0).powi(2)).sum()
 }
 
-/// Why a point is not of the set: the nearest of the set that it contradicts.
-fn why(group: &Group, kept: &[usize], out: usize) -> String {
+/// Why a point is not of the set, by the nearest of the set that it contradicts, and whether that is as it is too slow.
+fn why(group: &Group, kept: &[usize], out: usize) -> (bool, String) {
     let points = &group.train;
     let here = &points[out];
     let mut near: Vec<usize> = kept.to_vec();
@@ -127,7 +169,7 @@ fn why(group: &Group, kept: &[usize], out: usize) -> String {
         let clocks = high.gpu_freq_hz.as_f64() / low.gpu_freq_hz.as_f64();
         let times = low.time_s / high.time_s;
         let percent = (high.time_s / low.time_s - 1.0) * 100.0;
-        return match (times > clocks, is_low) {
+        let why = match (times > clocks, is_low) {
             (true, true) => std::format!(
                 "throttled: {times:.2} times as long as at {clock} is impossible, as that is {clocks:.2} times the clock; by \
                  its neighbours this one was not held"
@@ -139,8 +181,9 @@ fn why(group: &Group, kept: &[usize], out: usize) -> String {
             (false, false) => std::format!("throttled: {percent:.0} % slower than at the lower clock {clock}"),
             (false, true) => std::format!("clock not held: {percent:.0} % faster than at the higher clock {clock}"),
         };
+        return ((times > clocks) == is_low, why);
     }
-    "does not go with its neighbours: measure it again".into()
+    (false, "does not go with its neighbours: measure it again".into())
 }
 
 /// Breaks of the rule that are kept, as something that is not recorded may explain them.

@@ -356,6 +356,37 @@ fn of_clocks_that_contradict_each_other_the_largest_set_is_kept() {
 }
 
 #[test]
+fn what_is_always_slower_at_a_watched_clock_is_planned_with_as_it_was_measured() {
+    let truth = TimeModel::Additive { w_s: 0.010, c_s: 0.001 };
+    let at = |mhz: u64| truth.time_s(mhz as f64 / 1000.0, 1.0);
+    // Slower than at the clock below, as on AGX Xavier; the lowest clock slower than any clock can make it.
+    let slow = |clock: u64| match clock {
+        100 => 1.4 * at(100),
+        600 => 1.2 * at(500),
+        _ => at(clock),
+    };
+    let mut of_clocks = sweep(MHZ.iter().map(|&clock| row("b", clock, slow(clock), Some(3.0))).collect());
+    let told = fit(&of_clocks, &Options::default()).unwrap();
+    assert!(told.series[0].apart.is_empty() && told.left_out.len() == 2, "{:?}", told.left_out);
+
+    of_clocks.fields.push(("passes".to_string(), "3".to_string()));
+    let model = fit(&of_clocks, &Options::default()).unwrap();
+    assert_eq!(model.left_out, []);
+    assert_eq!(model.series[0].apart.iter().map(|point| point.gpu_freq_hz).collect::<Vec<_>>(), [mhz(100), mhz(600)]);
+    assert!(model.warnings.iter().any(|said| said.contains("2 points of 1 blocks are slower")), "{:?}", model.warnings);
+    let block = &model.blocks("net", Some(mhz(1600)))[0];
+    for clock in MHZ {
+        let found = block.time_s(mhz(clock), Size(1));
+        assert!(near(found, slow(clock), 2e-3), "{clock} MHz: {found} s, measured {} s", slow(clock));
+    }
+    // Between them the form holds.
+    assert!(near(block.time_s(mhz(550), Size(1)), at(550), 5e-3));
+    assert!(block.covers(mhz(100)));
+    let alone = block.with_forms(TimeForm::Additive, PowerForm::StaticCubic).unwrap();
+    assert!(near(alone.time_s(mhz(600), Size(1)), at(600), 5e-3));
+}
+
+#[test]
 fn time_and_power_of_a_row_are_judged_apart() {
     let mut rows = Vec::new();
     for clock in MHZ {

@@ -204,6 +204,7 @@ impl Timed {
             time_scale: self.scale,
             power_scale,
             points: self.group.train.clone(),
+            apart: self.group.apart.clone(),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Model {
                     return Err(bad(std::format!("{name}: {what}"), &scale));
                 }
             }
-            for point in &series.points {
+            for point in series.points.iter().chain(&series.apart) {
                 let positive = point.time_s.is_finite() && point.time_s > 0.0 && point.gpu_freq_hz.get() > 0;
                 if !positive || point.power_w.is_some_and(|watts| !watts.is_finite()) {
                     return Err(bad(std::format!("{name}: a point at {}", point.gpu_freq_hz), &point.time_s));

@@ -144,6 +144,9 @@ pub struct Series {
     /// What was fitted: the mean over repeats at each training clock.
     #[serde(default)]
     pub points: Vec<Point>,
+    /// What was measured to be slower than the clock explains, at clocks that are in no fit: planned with as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Point>,
 }
 
 /// A measured point: means over repeats.

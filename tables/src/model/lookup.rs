@@ -162,6 +162,7 @@ pub struct BlockModel<'a> {
     sized: Option<&'a SizedBlock>,
     time: Corrected<TimeModel>,
     power: Option<Corrected<(PowerModel, Voltage)>>,
+    apart: &'a [Point],
     voltage: Voltage,
     f_ref_hz: f64,
 }
@@ -178,7 +179,8 @@ impl<'a> BlockModel<'a> {
         let f_ref_hz = model.f_ref_hz.as_f64();
         let time = model.time_of(series)?;
         let power = power(model, series, &time);
-        Some(Self { series, sized, time, power, voltage: model.device_constants.voltage, f_ref_hz })
+        let (apart, voltage) = (series.apart.as_slice(), model.device_constants.voltage);
+        Some(Self { series, sized, time, power, apart, voltage, f_ref_hz })
     }
 
     /// The same block seen through one form each, as it is, at the size of its series; `None` where they were not fitted.
@@ -188,6 +190,7 @@ impl<'a> BlockModel<'a> {
             sized: None,
             time: Corrected::new(&[(self.series.time_fit(Some(time))?.model, 1.0)], None, &[], &|_, _| 1.0),
             power: power.map(|form| Corrected::new(&[(form, 1.0)], None, &[], &|_, _| 1.0)),
+            apart: &[],
             ..self.clone()
         })
     }
@@ -204,17 +207,23 @@ impl<'a> BlockModel<'a> {
 
     /// Whether a clock lies within those that the block was fitted on; outside of them it is extrapolated.
     pub fn covers(&self, clock: Hertz) -> bool {
-        let clocks = self.series.points.iter().map(|point| point.gpu_freq_hz);
+        let clocks = self.series.points.iter().chain(self.apart).map(|point| point.gpu_freq_hz);
         clocks.clone().min() <= Some(clock) && Some(clock) <= clocks.max()
     }
 
     /// Mean time in seconds. A block measured at one size takes time in proportion to the size.
     pub fn time_s(&self, clock: Hertz, size: Size) -> f64 {
         let x = clock.as_f64() / self.f_ref_hz;
-        match self.sized {
+        let time_s = match self.sized {
             Some(sized) if size != self.series.size => sized.time.time_s(x, size),
             _ => self.time_at(x) * self.scale(size),
-        }
+        };
+        // What slows a block at a clock slows it at every size.
+        self.apart_at(clock).map_or(time_s, |point| time_s * point.time_s / self.time_at(x))
+    }
+
+    fn apart_at(&self, clock: Hertz) -> Option<&Point> {
+        self.apart.iter().find(|point| point.gpu_freq_hz == clock)
     }
 
     fn time_at(&self, x: f64) -> f64 {
@@ -224,6 +233,9 @@ impl<'a> BlockModel<'a> {
     /// Power of the module while the block runs, in watts; `None` where power was not measured.
     pub fn power_w(&self, clock: Hertz, size: Size) -> Option<f64> {
         let x = clock.as_f64() / self.f_ref_hz;
+        if let Some(watts) = self.apart_at(clock).and_then(|point| point.power_w) {
+            return Some(watts);
+        }
         match self.sized.and_then(|sized| sized.power) {
             Some(sized) if size != self.series.size => {
                 Some(sized.at(size).power_w(x, self.time_s(clock, size), &self.voltage))
@@ -244,6 +256,9 @@ impl<'a> BlockModel<'a> {
 
     /// Relative standard deviation of the mean time about its prediction; 0 where a form is taken as it is.
     pub fn unknown(&self, clock: Hertz) -> f64 {
+        if self.apart_at(clock).is_some() {
+            return self.time.noise();
+        }
         let x = clock.as_f64() / self.f_ref_hz;
         self.time.variance(math::ln(x), &|form| form.time_s(x, 1.0)).sqrt()
     }
@@ -343,6 +358,7 @@ mod tests {
             time_scale: 1.0,
             power_scale: 1.0,
             points: Vec::new(),
+            apart: Vec::new(),
         };
         Model {
             format: super::super::FORMAT,
