@@ -166,26 +166,6 @@ pub fn judge(folder: &Path, class: &Class, n: u64, seeds: u64, frames: u64, orac
         .map(|clock| run(Drive::Fixed(ClockIndex(clock as u8))))
         .filter(|pool| pool.miss_rate() <= RISK)
         .collect();
-    if std::env::var_os("DEBUGHW").is_some() {
-        for clock in 0..clocks.len() {
-            if frame_at(&world, &net, clock) < 1.5 * deadline.as_secs_f64() {
-                let pool = run(Drive::Fixed(ClockIndex(clock as u8)));
-                eprintln!(
-                    "TRUE {:?} frame {:.3} ms energy {:.4} J miss {:.4} deadline {:?}",
-                    clocks[clock],
-                    frame_at(&world, &net, clock) * 1e3,
-                    pool.energy_j(),
-                    pool.miss_rate(),
-                    deadline
-                );
-            }
-        }
-        let _ = std::process::Command::new("cp")
-            .arg("-a")
-            .arg(folder)
-            .arg(format!("/tmp/hw/{}-{n}", class.name.replace(' ', "-")))
-            .status();
-    }
     let least = |held: &[Pool]| held.iter().map(Pool::energy_j).min_by(f64::total_cmp);
     let fixed = least(&held);
     let ours = table.as_ref().map(|table| run(Drive::Table(table)));

@@ -90,7 +90,15 @@ pub fn groups(
         super::emc::settle_moving(&mut named, left, warnings);
     }
     let named = named.into_iter().flat_map(|(name, rows)| per_cpu_clock(name, rows, left)).collect::<Vec<_>>();
-    named.into_iter().map(|(name, rows)| group(name, &rows, options, joint, left)).collect()
+    let groups = named.into_iter().map(|(name, rows)| group(name, &rows, options, joint, left));
+    let mut groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
+    if !watched(sweep) {
+        // Repeats in one go err together.
+        for point in groups.iter_mut().flat_map(|group| group.train.iter_mut().chain(&mut group.held)) {
+            (point.repeats, point.power_repeats) = (1, 1);
+        }
+    }
+    Ok(groups)
 }
 
 /// A series for each CPU clock, where the CPU's clock was set: one repeat at one GPU clock was measured at several. A clock
@@ -122,6 +130,11 @@ fn per_cpu_clock<'a>(name: Name, rows: Vec<&'a Row>, left: &mut Vec<Left>) -> Ve
         left.extend(rows.iter().map(|row| left_out(row, &why)));
     }
     whole.into_iter().map(|(cpu, rows)| (Name { cpu, ..name.clone() }, rows)).collect()
+}
+
+/// Whether the sweep came back to each clock in several passes, and watched that it was held.
+pub fn watched(sweep: &Sweep) -> bool {
+    sweep.field("passes").and_then(|passes| passes.parse().ok()).is_some_and(|passes: u32| passes > 1)
 }
 
 fn usable<'a>(sweep: &'a Sweep, options: &Options, left: &mut Vec<Left>) -> Vec<&'a Row> {
@@ -271,5 +284,7 @@ fn point(at: (Hertz, Option<Hertz>), rows: &[&Row], left: &mut Vec<Left>) -> Poi
         // Within rows that average several executions, and between rows.
         time_sd_s: (mean(&inner) + sd(&times) * sd(&times)).sqrt(),
         power_w: (!powers.is_empty()).then(|| mean(&powers)),
+        repeats: times.len() as u32,
+        power_repeats: powers.len().max(1) as u32,
     }
 }

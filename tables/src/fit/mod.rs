@@ -102,9 +102,7 @@ pub fn fit(sweep: &Sweep, options: &Options) -> Result<Model, FitError> {
         return Err(options.min_clock.map_or(FitError::NoBlocks, FitError::AllBelow));
     }
     if !options.keep_outliers {
-        let watched =
-            sweep.field("passes").and_then(|passes| passes.parse().ok()).is_some_and(|passes: u32| passes > 1);
-        outlier::reject(&mut groups, watched, &mut left, &mut warnings);
+        outlier::reject(&mut groups, group::watched(sweep), &mut left, &mut warnings);
     }
     cpu_clocks(&groups, &mut warnings);
     let clocks = sweep.clocks();

@@ -11,7 +11,9 @@ use super::power::{self, Obs};
 use super::quality::{errors, quality};
 use super::times::{Reference, Timed, heaviest};
 use crate::math;
-use crate::model::{Corrected, EmcBase, Point, PowerFit, PowerForm, PowerModel, Process, Series, TimeModel, Voltage};
+use crate::model::{
+    Corrected, EmcBase, Measured, Point, PowerFit, PowerForm, PowerModel, Process, Series, TimeModel, Voltage,
+};
 use crate::stats::mean;
 use crate::units::Hertz;
 
@@ -108,7 +110,8 @@ pub fn fit(timed: &[Timed], reference: Reference, form: Option<PowerForm>, corre
         let says = |k: usize, o: &Obs| models[k].power_w(o.x, o.t, &views[k].full);
         let points: Vec<((f64, f64), f64)> = full[i].iter().map(|o| ((o.x, o.t), o.p)).collect();
         let held = obs(timed, &timed.group.held, reference, None);
-        let measured: Vec<(f64, f64)> = full[i].iter().map(|o| (math::ln(o.x), o.p)).collect();
+        let measured: Vec<Measured> =
+            full[i].iter().map(|o| Measured { at: math::ln(o.x), value: o.p, repeats: 1 }).collect();
         let weighed: Vec<(usize, f64)> = weights.iter().copied().enumerate().collect();
         let together = Corrected::new(&weighed, process, &measured, &|k, j| says(*k, &full[i][j]));
         let fit = |(k, model): (usize, &PowerModel)| {

@@ -7,7 +7,7 @@ use super::group::Group;
 use super::quality::{errors, quality};
 use super::time::{self, Obs};
 use crate::math;
-use crate::model::{Corrected, Point, PowerFit, Process, Series, TimeFit, TimeForm, TimeModel};
+use crate::model::{Corrected, Measured, Point, PowerFit, Process, Series, TimeFit, TimeForm, TimeModel};
 use crate::stats::mean;
 use crate::units::Hertz;
 
@@ -133,7 +133,8 @@ impl Fitted {
         let scale = process.map_or(1.0, |process| evidence::scale(&self.left, &weights, process));
         let process = process.map(|process| process.scaled(scale));
         let corrected = |models: Vec<(TimeModel, f64)>, points: &[Obs]| {
-            let measured: Vec<(f64, f64)> = points.iter().map(|o| (math::ln(o.x), o.t)).collect();
+            let measured: Vec<Measured> =
+                points.iter().map(|o| Measured { at: math::ln(o.x), value: o.t, repeats: 1 }).collect();
             Corrected::new(&models, process, &measured, &|form, i| form.time_s(points[i].x, points[i].e))
         };
         let time = corrected(self.models.iter().copied().zip(weights.iter().copied()).collect(), &self.train);

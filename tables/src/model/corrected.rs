@@ -3,7 +3,7 @@
 
 use std::vec::Vec;
 
-use super::process::{Process, Seen};
+use super::process::{Measured, Process, Seen};
 use crate::math;
 
 /// Forms of a series with their weights and the process of their residuals. A form is whatever the caller can ask for a
@@ -25,11 +25,11 @@ struct Weighed<F> {
 
 impl<F: Copy> Corrected<F> {
     /// Forms with their weights, which need not add up to 1, the process of what they leave over (`None`: they are taken
-    /// as they are), and what was measured: (place, value). `value(form, i)` is what a form says at the i-th place.
+    /// as they are), and what was measured. `value(form, i)` is what a form says at the i-th place.
     pub fn new(
         weights: &[(F, f64)],
         process: Option<Process>,
-        measured: &[(f64, f64)],
+        measured: &[Measured],
         value: &dyn Fn(&F, usize) -> f64,
     ) -> Self {
         // A form that gives no time has no logarithm to correct.
@@ -40,9 +40,11 @@ impl<F: Copy> Corrected<F> {
             kept.retain(|(form, _)| gives(form));
         }
         let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
-        let seen = process.and_then(|process| Seen::new(process, measured.iter().map(|(at, _)| *at).collect()));
+        let repeats: Vec<u32> = measured.iter().map(|measured| measured.repeats).collect();
+        let at = || measured.iter().map(|measured| measured.at).collect();
+        let seen = process.and_then(|process| Seen::repeated(process, at(), &repeats));
         let weighed = |(form, weight): (F, f64)| {
-            let residual = |(i, (_, measured)): (usize, &(f64, f64))| math::ln(measured / value(&form, i));
+            let residual = |(i, measured): (usize, &Measured)| math::ln(measured.value / value(&form, i));
             let residuals: Vec<f64> = measured.iter().enumerate().map(residual).collect();
             let solved = seen.as_ref().map_or_else(Vec::new, |seen| seen.solve(&residuals));
             Weighed { form, weight: weight / total, solved }
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn measurements_decide_where_they_are_and_forms_elsewhere() {
         let process = Some(Process { sd: 0.05, length: 0.3, noise: 1e-4 });
-        let measured = [(-1.0, 2.0), (0.0, 1.1)];
+        let measured = [(-1.0, 2.0), (0.0, 1.1)].map(|(at, value)| Measured { at, value, repeats: 1 });
         let one = Corrected::new(&[(1.0, 1.0)], process, &measured, &|form, i| form * [2.0, 1.0][i]);
         assert!((one.value(0.0, &|form| *form) - 1.1).abs() < 1e-4);
         assert!((one.value(20.0, &|form| 7.0 * form) - 7.0).abs() < 1e-9);
@@ -106,7 +108,8 @@ mod tests {
 
     #[test]
     fn without_a_process_a_form_is_itself() {
-        let alone = Corrected::new(&[(3.0, 1.0)], None, &[(0.0, 1.0)], &|form, _| *form);
+        let measured = [Measured { at: 0.0, value: 1.0, repeats: 1 }];
+        let alone = Corrected::new(&[(3.0, 1.0)], None, &measured, &|form, _| *form);
         assert_eq!((alone.value(0.0, &|form| *form), alone.variance(0.0, &|form| *form)), (3.0, 0.0));
     }
 }

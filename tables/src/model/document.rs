@@ -162,6 +162,21 @@ pub struct Point {
     pub time_sd_s: f64,
     /// Mean power of the module.
     pub power_w: Option<f64>,
+    /// How many repeats, measured apart from each other, the time is a mean of; 1 where they may have erred together.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub repeats: u32,
+    /// The same of power.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub power_repeats: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+fn is_once(repeats: &u32) -> bool {
+    *repeats == 1
 }
 
 /// One time form fitted to a series.

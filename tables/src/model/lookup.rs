@@ -5,6 +5,7 @@ use std::vec::Vec;
 use super::corrected::Corrected;
 use super::document::{ChangeTime, Model, Point, PowerFit, Series, SizedBlock, SizedPower, SizedTime, TimeFit};
 use super::form::{PowerForm, PowerModel, TimeForm, TimeModel, Voltage, smooth_max};
+use super::process::Measured;
 use crate::math;
 use crate::units::Hertz;
 use crate::work::Size;
@@ -85,8 +86,9 @@ impl Model {
         series.time_fit(None)?;
         let forms = planning(series.time.iter().map(|fit| (fit.model, fit.weight, fit.default)));
         let x = |i: usize| series.points[i].gpu_freq_hz.as_f64() / self.f_ref_hz.as_f64();
-        let measured: Vec<(f64, f64)> =
-            series.points.iter().enumerate().map(|(i, point)| (math::ln(x(i)), point.time_s)).collect();
+        let measured =
+            |(i, point): (usize, &Point)| Measured { at: math::ln(x(i)), value: point.time_s, repeats: point.repeats };
+        let measured: Vec<Measured> = series.points.iter().enumerate().map(measured).collect();
         let process = self.device_constants.time_process.filter(|_| !series.is_joint());
         let process = process.map(|process| process.scaled(series.time_scale));
         Some(Corrected::new(&forms, process, &measured, &|form, i| form.time_s(x(i), 1.0)))
@@ -306,10 +308,11 @@ fn power(model: &Model, series: &Series, time: &Corrected<TimeModel>) -> Option<
     let drawn = |point: &Point| {
         let x = point.gpu_freq_hz.as_f64() / model.f_ref_hz.as_f64();
         let watts = point.power_w.filter(|watts| *watts > 0.0)?;
-        Some((x, time.value(math::ln(x), &|form| form.time_s(x, 1.0)), watts))
+        let measured = Measured { at: math::ln(x), value: watts, repeats: point.power_repeats };
+        Some((x, time.value(math::ln(x), &|form| form.time_s(x, 1.0)), measured))
     };
-    let points: Vec<(f64, f64, f64)> = series.points.iter().filter_map(drawn).collect();
-    let measured: Vec<(f64, f64)> = points.iter().map(|(x, _, watts)| (math::ln(*x), *watts)).collect();
+    let points: Vec<(f64, f64, Measured)> = series.points.iter().filter_map(drawn).collect();
+    let measured: Vec<Measured> = points.iter().map(|(.., measured)| *measured).collect();
     let process = model.device_constants.power_process.map(|process| process.scaled(series.power_scale));
     Some(Corrected::new(&forms, process, &measured, &|(power, voltage), i| {
         power.power_w(points[i].0, points[i].1, voltage)

@@ -29,4 +29,4 @@ pub use form::{Params, PowerForm, PowerModel, TimeForm, TimeModel, UnknownForm, 
 #[cfg(feature = "std")]
 pub use lookup::BlockModel;
 #[cfg(feature = "std")]
-pub use process::{Process, Seen};
+pub use process::{Measured, Process, Seen};

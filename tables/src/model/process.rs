@@ -42,11 +42,28 @@ pub struct Seen {
     factor: Vec<Vec<f64>>,
 }
 
+/// A value and where it was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// The log clock.
+    pub at: f64,
+    /// Seconds or watts.
+    pub value: f64,
+    /// How many repeats, each with the process's noise, it is a mean of.
+    pub repeats: u32,
+}
+
 impl Seen {
-    /// `None` where the measurements contradict each other, as two without noise at one clock do.
+    /// With single measurements. `None` where they contradict each other, as two without noise at one clock do.
     pub fn new(process: Process, at: Vec<f64>) -> Option<Self> {
+        Self::repeated(process, at, &[])
+    }
+
+    /// With means of so many repeats, of one each where the list ends.
+    pub fn repeated(process: Process, at: Vec<f64>, repeats: &[u32]) -> Option<Self> {
         let covariance = |(i, a): (usize, &f64)| -> Vec<f64> {
-            let noise = |j: usize| if i == j { process.noise * process.noise } else { 0.0 };
+            let means = f64::from(repeats.get(i).copied().unwrap_or(1).max(1));
+            let noise = |j: usize| if i == j { process.noise * process.noise / means } else { 0.0 };
             at.iter().enumerate().map(|(j, b)| process.covariance(*a, *b) + noise(j)).collect()
         };
         let matrix: Vec<Vec<f64>> = at.iter().enumerate().map(covariance).collect();
@@ -101,6 +118,9 @@ mod tests {
         let seen = Seen::new(process, vec![0.0]).unwrap();
         assert!((seen.mean(0.0, &seen.solve(&[0.04])) - 0.02).abs() < 1e-12);
         assert!((seen.variance(0.0) - 2e-4).abs() < 1e-12);
+        // The mean of four has half the noise of one.
+        let mean = Seen::repeated(process, vec![0.0], &[4]).unwrap();
+        assert!((mean.mean(0.0, &mean.solve(&[0.04])) - 0.032).abs() < 1e-12);
         assert!(Seen::new(Process { noise: 0.0, ..process }, vec![0.0, 0.0]).is_none());
     }
 }

@@ -63,6 +63,8 @@ pub fn measure(name: &str, network: &Network) -> Result<Truth, Failure> {
                 time_s: time_s / REPEATS as f64,
                 time_sd_s: 0.0,
                 power_w: Some(power_w),
+                repeats: 1,
+                power_repeats: 1,
             });
         }
     }
