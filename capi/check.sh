@@ -33,6 +33,8 @@ for name in frames fork; do
 done
 cc -std=c11 "${warnings[@]}" "$here/tests/loop.c" -o "$work/loop" "${flags[@]}"
 c++ -std=c++17 "${warnings[@]}" "$here/examples/frames.cpp" -o "$work/frames-cpp" "${flags[@]}"
+cc -std=c11 "${warnings[@]}" "$here/examples/three.c" -o "$work/three" "${flags[@]}"
+c++ -std=c++17 "${warnings[@]}" "$here/examples/three.cpp" -o "$work/three-cpp" "${flags[@]}"
 read -ra private <<<"$(pkg-config --cflags --libs-only-other --static jetpace) -lpthread -ldl -lm"
 cc -std=c11 "${warnings[@]}" "$here/examples/frames.c" -o "$work/frames-static" "$work/lib/libjetpace.a" "${private[@]}"
 
@@ -86,5 +88,8 @@ RUST_LOG=info "$jetpace" hold --board "$board" --way performance --fps 40 --wind
 grep -q 'frames a second: clock' "$work/hold.log" || { cat "$work/hold.log"; fail "hold counts no frames"; }
 grep -q 'frames a second: clock 816 MHz' "$work/hold.log" || { cat "$work/hold.log"; fail "hold does not lower the clock"; }
 [ "$(state)" = "$before" ] || fail "hold left $(state | tr '\n' ' '), not $(tr '\n' ' ' <<<"$before")"
+
+# Programs of their own, calibrated.
+PYTHONPATH=$here/python python3 "$here/tests/own.py" "$jetpace" "$work"
 
 echo "capi: ok"

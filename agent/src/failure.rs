@@ -39,6 +39,12 @@ impl Failure {
         Self::new(Reason::Failed, message)
     }
 
+    /// The same as an error of another kind, with its own reason where it was a failure all along.
+    pub fn of(error: impl std::error::Error + 'static) -> Self {
+        let error: Box<dyn std::error::Error> = Box::new(error);
+        error.downcast::<Self>().map_or_else(Self::failed, |failure| *failure)
+    }
+
     /// A wrong command line or input: exit code 2.
     pub fn usage(message: impl fmt::Display) -> Self {
         Self::new(Reason::Usage, message)

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace jetpace_cpp {
@@ -27,13 +28,13 @@ inline void check(const char *what, int code)
 
 class Pace {
 public:
-    explicit Pace(const char *table, const char *board = nullptr, const char *socket = nullptr)
+    explicit Pace(const char *table = nullptr, const char *board = nullptr, const char *socket = nullptr)
     {
         struct jetpace_options options = {};
         options.size = sizeof options;
         options.board = board;
         options.socket = socket;
-        check(table, jetpace_open(table, &options, &handle_));
+        check(table ? table : "open", jetpace_open(table, &options, &handle_));
     }
     ~Pace() { jetpace_close(handle_); }
     Pace(const Pace &) = delete;
@@ -79,6 +80,26 @@ public:
     Frame &operator=(const Frame &) = delete;
 
     int block(std::uint32_t id, std::uint32_t size = 1) noexcept { return jetpace_block_start(handle_, id, size); }
+
+    // A block and what it does: once, or as often as calibration wants it, so it must be repeatable. It has to wait for
+    // the GPU. What it returns, if anything, is how long that took in nanoseconds, by the GPU's own events.
+    template <class Run> void run(std::uint32_t id, std::uint32_t size, Run &&block_of_work)
+    {
+        block(id, size);
+        do {
+            if constexpr (std::is_void_v<decltype(block_of_work())>)
+                block_of_work();
+            else
+                jetpace_block_took(handle_, id, static_cast<std::uint64_t>(block_of_work()));
+        } while (jetpace_block_again(handle_, id) > 0);
+    }
+
+    // The size that this frame should have: `own`, unless another one is being measured.
+    std::uint32_t size(std::uint32_t own) const noexcept
+    {
+        std::uint32_t size = own;
+        return jetpace_frame_size(handle_, own, &size) == 0 ? size : own;
+    }
 
 private:
     struct jetpace *handle_;

@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 // The ABI's version: the soname's number in the upper half, additions in the lower one.
-#define JETPACE_ABI_VERSION 2
+#define JETPACE_ABI_VERSION 3
 
 // jetpace_options.writer: the cheaper one for the caller, by what a write costs on this board.
 #define JETPACE_WRITER_AUTO 0
@@ -109,8 +109,9 @@ uint32_t jetpace_abi_version(void);
 
 // Follows a table: through the daemon where one listens, else on this machine's nodes, which needs the permission.
 //
-// table: a file that `jetpace plan` made; or the daemon's socket, or NULL, for the daemon's own table. options may be
-// NULL. -ESTALE: the table is for another board, power mode or release. -EACCES: neither the daemon nor the nodes are
+// table: a file that `jetpace plan` made, or the daemon's socket; NULL: $JETPACE_TABLE or the daemon's own table. options
+// may be NULL. With JETPACE_OFF=1 nothing is followed, unless the options name a board or a socket. With JETPACE_SWEEP=1,
+// as `jetpace calibrate --cmd` sets it, the program is measured: the table need not be there yet. -ESTALE: the table is for another board, power mode or release. -EACCES: neither the daemon nor the nodes are
 // for this user. -EBADMSG: not a table.
 //
 // # Safety
@@ -119,21 +120,25 @@ int jetpace_open(const char *table,
                  const struct jetpace_options *options,
                  struct jetpace **handle);
 
-// A block's number by its name; not for the hot path. -ENOENT: the table has no such block.
+// A block's number by its name; not for the hot path. -ENOENT: the table has no such block. While the program is measured,
+// every name is one.
 //
 // # Safety
 // As jetpace_open.
-int jetpace_block_find(struct jetpace *handle, const char *name, uint32_t *id);
+int jetpace_block_find(struct jetpace *handle,
+                       const char *name,
+                       uint32_t *id);
 
-// How many blocks a frame has; their numbers are 0 and up.
+// How many blocks a frame has; their numbers are 0 and up. While the program is measured: how many were asked for.
 //
 // # Safety
 // As jetpace_open.
-int jetpace_block_count(struct jetpace *handle, uint32_t *count);
+int jetpace_block_count(struct jetpace *handle,
+                        uint32_t *count);
 
 // A frame starts. -ECONNRESET, once: the daemon has gone or serves this handle no more. The kernel's own governor has the
 // clock then, further calls give 0 and are counted in lost_events, and the handle goes on by itself once a daemon serves it
-// again, which is tried once a second.
+// again, which is tried once a second. While the program is measured, it waits here for its turn.
 //
 // # Safety
 // As jetpace_open.
@@ -147,6 +152,32 @@ int jetpace_frame_start(struct jetpace *handle);
 int jetpace_block_start(struct jetpace *handle,
                         uint32_t id,
                         uint32_t size);
+
+// Whether a block that has just run is to run once more: 1 or 0. Without a calibration always 0; with it power and settle
+// times are measured best where blocks are repeated: `do run(); while (jetpace_block_again(j, id) > 0);`
+//
+// # Safety
+// As jetpace_open.
+int jetpace_block_again(struct jetpace *handle,
+                        uint32_t id);
+
+// How long a block took by the GPU's own events, in nanoseconds, told once for every run of it before the frame's end.
+// Calibration then goes by it instead of by the times of the calls; without a calibration it does nothing.
+//
+// # Safety
+// As jetpace_open.
+int jetpace_block_took(struct jetpace *handle,
+                       uint32_t id,
+                       uint64_t nanoseconds);
+
+// The size (batch, tokens) that this frame should have: the one that `jetpace calibrate --sizes` wants measured, else `own`.
+// Asked between a frame's start and its first block.
+//
+// # Safety
+// As jetpace_open; size has room.
+int jetpace_frame_size(struct jetpace *handle,
+                       uint32_t own,
+                       uint32_t *size);
 
 // The frame's last block has ended.
 //

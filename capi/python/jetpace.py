@@ -66,6 +66,9 @@ def _load():
     library.jetpace_open.argtypes = [ctypes.c_char_p, ctypes.POINTER(_Options), ctypes.POINTER(handle)]
     library.jetpace_block_find.argtypes = [handle, ctypes.c_char_p, ctypes.POINTER(u32)]
     library.jetpace_block_start.argtypes = [handle, u32, u32]
+    library.jetpace_block_again.argtypes = [handle, u32]
+    library.jetpace_block_took.argtypes = [handle, u32, ctypes.c_uint64]
+    library.jetpace_frame_size.argtypes = [handle, u32, ctypes.POINTER(u32)]
     library.jetpace_stats.argtypes = [handle, ctypes.POINTER(Stats)]
     library.jetpace_strerror.restype = ctypes.c_char_p
     for name in ("frame_start", "frame_end", "close"):
@@ -138,6 +141,36 @@ class Pace:
         """A block starts; by its name or its number."""
         number = block if isinstance(block, int) else self.find(block)
         _check(self._block_start(self._handle, number, size), block)
+
+    def again(self, block):
+        """Whether a block that has just run is to run once more: only ever while the program is measured."""
+        number = block if isinstance(block, int) else self.find(block)
+        again = _lib().jetpace_block_again(self._handle, number)
+        if again < 0:
+            raise Error(again, block)
+        return again > 0
+
+    def took(self, block, seconds):
+        """How long a run of a block took by the GPU's own events. Only whoever measures wants to know."""
+        number = block if isinstance(block, int) else self.find(block)
+        _check(_lib().jetpace_block_took(self._handle, number, max(0, round(seconds * 1e9))), block)
+
+    def size(self, own=1):
+        """The size that the frame which has begun should have: `own`, unless another one is being measured."""
+        size = ctypes.c_uint32()
+        _check(_lib().jetpace_frame_size(self._handle, own, ctypes.byref(size)), "size")
+        return size.value
+
+    def run(self, block, work, size=1):
+        """A block and what it does, which has to wait for the GPU: once, or as often as calibration wants it.
+
+        work: a callable that may be repeated. Gives what it gave last.
+        """
+        self.block(block, size)
+        while True:
+            result = work()
+            if not self.again(block):
+                return result
 
     def frame_end(self):
         _check(self._frame_end(self._handle), "frame")

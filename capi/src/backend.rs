@@ -23,6 +23,7 @@ use jetpace_tables::governor::State;
 use jetpace_tables::hw::Timer;
 use jetpace_tables::table::Table;
 use jetpace_tables::table::image;
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, Size};
 
 use crate::link::Link;
@@ -79,11 +80,22 @@ impl From<io::Error> for Errno {
     }
 }
 
+/// [`Counts::state`]: the kernel's own governor decides.
+const HANDED_BACK: u32 = 2;
+
 /// [`Counts::state`]: the daemon has gone, and is looked for.
 pub const NO_DAEMON: u32 = 3;
 
+/// Names the table to programs that name none themselves.
+const TABLE_VARIABLE: &str = "JETPACE_TABLE";
+
+/// `1` lets programs run as if they did not use this library.
+const OFF_VARIABLE: &str = "JETPACE_OFF";
+
 /// A boxed one of each: they are large.
 pub enum Backend {
+    /// Nothing is followed; the names of blocks that were asked for, by their numbers.
+    Off(Vec<String>),
     Daemon(Box<Link>),
     Machine(Box<Follow<BoardClock<SysfsRoot, Monotonic>>>),
     #[cfg(feature = "sim")]
@@ -92,8 +104,9 @@ pub enum Backend {
 
 /// The same for both kinds of board.
 macro_rules! each {
-    ($self:expr, $remote:ident => $daemon:expr, $follow:ident => $direct:expr) => {
+    ($self:expr, off => $off:expr, $remote:ident => $daemon:expr, $follow:ident => $direct:expr) => {
         match $self {
+            Backend::Off(_) => $off,
             Backend::Daemon($remote) => $daemon,
             Backend::Machine($follow) => $direct,
             #[cfg(feature = "sim")]
@@ -105,18 +118,30 @@ macro_rules! each {
 impl Backend {
     /// Through the daemon where one listens, else on the nodes.
     pub fn open(table: Option<&str>, options: &Options) -> Result<Self, Errno> {
-        let given = table.map(Path::new);
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
+        let placed = options.socket.is_some() || options.board.is_some();
+        if is_set(OFF_VARIABLE) && !placed {
+            return Ok(Self::Off(Vec::new()));
+        }
+        let named = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let given = table.map(PathBuf::from).or_else(|| named(TABLE_VARIABLE));
+        let given = given.as_deref();
+        if is_set(wire::SWEEP_VARIABLE) {
+            // Where there is a table already, its numbers of blocks are what the program may go by.
+            let image = given.and_then(|path| fs::read(path).ok()).filter(|image| image::decode(image).is_ok());
+            let socket = named(wire::SOCKET_VARIABLE).unwrap_or_else(|| PathBuf::from(wire::SOCKET));
+            return Ok(Self::Daemon(Box::new(Link::open(socket, image.unwrap_or_default())?)));
+        }
         if let Some(path) = given.filter(|path| is_socket(path)) {
             return Ok(Self::Daemon(Box::new(Link::open(path.to_owned(), Vec::new())?)));
         }
         let image = given.map(fs::read).transpose()?.unwrap_or_default();
         // A board that is named is meant to be driven from here, unless a socket is named, too.
-        let named = std::env::var_os(wire::SOCKET_VARIABLE).filter(|path| !path.is_empty());
         let socket = match (&options.socket, &options.board) {
             (Some(path), _) if path.is_empty() => None,
             (Some(path), _) => Some(PathBuf::from(path)),
             (None, Some(board)) if board != "auto" => None,
-            (None, _) => Some(named.map_or_else(|| PathBuf::from(wire::SOCKET), PathBuf::from)),
+            (None, _) => Some(named(wire::SOCKET_VARIABLE).unwrap_or_else(|| PathBuf::from(wire::SOCKET))),
         };
         if let Some(socket) = socket {
             match Link::open(socket, image.clone()) {
@@ -148,41 +173,65 @@ impl Backend {
         }
     }
 
-    fn table(&self) -> &Table {
-        each!(self, remote => remote.table(), follow => follow.governor().table())
-    }
-
     /// A block by its name.
-    pub fn find(&self, name: &str) -> Option<u32> {
-        self.table().find(name).map(|block| u32::from(block.0))
+    pub fn find(&mut self, name: &str) -> Option<u32> {
+        if let Self::Off(names) = self {
+            let at = names.iter().position(|known| known == name).unwrap_or_else(|| {
+                names.push(name.to_owned());
+                names.len() - 1
+            });
+            return u32::try_from(at).ok();
+        }
+        let found =
+            each!(self, off => None, remote => remote.find(name), follow => follow.governor().table().find(name));
+        found.map(|block| u32::from(block.0))
     }
 
-    /// How many blocks a frame has.
+    /// How many blocks a frame has, as far as that is known.
     pub fn blocks(&self) -> u32 {
-        self.table().blocks() as u32
+        match self {
+            Self::Off(names) => names.len() as u32,
+            _ => each!(self, off => 0, remote => remote.blocks() as u32,
+                       follow => follow.governor().table().blocks() as u32),
+        }
     }
 
     #[inline]
     pub fn frame_start(&mut self) -> Result<(), Errno> {
-        each!(self, remote => tell(remote, What::FrameStart), follow => { follow.frame_start(); Ok(()) })
+        each!(self, off => Ok(()), remote => tell(remote, What::FrameStart), follow => { follow.frame_start(); Ok(()) })
     }
 
     /// A block that no table can have is told as one that this table has not.
     #[inline]
     pub fn block_start(&mut self, block: u32, size: u32) -> Result<(), Errno> {
-        let block = BlockId(u16::try_from(block).unwrap_or(u16::MAX));
-        let size = Size(size.max(1));
-        each!(self, remote => tell(remote, What::BlockStart(block, size)),
+        let (block, size) = (number(block), Size(size.max(1)));
+        each!(self, off => Ok(()), remote => tell(remote, What::BlockStart(block, size)),
               follow => { follow.block_start(block, size); Ok(()) })
+    }
+
+    /// Whether the block that ran is to run again, for being measured.
+    pub fn block_again(&mut self, block: u32) -> Result<bool, Errno> {
+        each!(self, off => Ok(false), remote => remote.again(number(block)).map_err(|_| Errno(libc::ECONNRESET)),
+              _follow => Ok(false))
+    }
+
+    /// How long the block took by the GPU's clock; only whoever measures wants to know.
+    pub fn block_took(&mut self, block: u32, time: Nanos) -> Result<(), Errno> {
+        each!(self, off => Ok(()), remote => tell(remote, What::Took(number(block), time)), _follow => Ok(()))
+    }
+
+    /// The size that this frame should have, where one is to be measured.
+    pub fn size(&self) -> Option<u32> {
+        each!(self, off => None, remote => remote.size().map(|size| size.0), _follow => None)
     }
 
     #[inline]
     pub fn frame_end(&mut self) -> Result<(), Errno> {
-        each!(self, remote => tell(remote, What::FrameEnd), follow => { follow.frame_end(); Ok(()) })
+        each!(self, off => Ok(()), remote => tell(remote, What::FrameEnd), follow => { follow.frame_end(); Ok(()) })
     }
 
     pub fn counts(&self) -> Counts {
-        each!(self, remote => {
+        each!(self, off => Counts { state: HANDED_BACK, ..Counts::default() }, remote => {
             let figures = remote.figures();
             Counts {
                 frames: figures.frames,
@@ -201,8 +250,13 @@ impl Backend {
 
     /// Puts back what was found.
     pub fn close(self) -> Result<(), Errno> {
-        each!(self, remote => { drop(remote); Ok(()) }, follow => follow.stop().map_err(|e| Failure::from(e).into()))
+        each!(self, off => Ok(()), remote => { drop(remote); Ok(()) }, follow => follow.stop().map_err(|e| Failure::from(e).into()))
     }
+}
+
+/// A block that no table can have where the number is none.
+fn number(block: u32) -> BlockId {
+    BlockId(u16::try_from(block).unwrap_or(u16::MAX))
 }
 
 fn tell(remote: &mut Link, what: What) -> Result<(), Errno> {

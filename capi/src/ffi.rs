@@ -9,11 +9,13 @@ use std::sync::{Mutex, TryLockError};
 use agent::runtime::control::Schedule;
 use agent::runtime::writer::{Asked, Writer};
 
+use jetpace_tables::units::Nanos;
+
 use crate::backend::{Backend, Counts, Errno, Options};
 use crate::fork;
 
 /// The ABI's version: the soname's number in the upper half, additions in the lower one.
-pub const JETPACE_ABI_VERSION: u32 = 0x0000_0002;
+pub const JETPACE_ABI_VERSION: u32 = 0x0000_0003;
 
 /// jetpace_options.writer: the cheaper one for the caller, by what a write costs on this board.
 pub const JETPACE_WRITER_AUTO: u32 = 0;
@@ -177,8 +179,9 @@ pub extern "C" fn jetpace_abi_version() -> u32 {
 
 /// Follows a table: through the daemon where one listens, else on this machine's nodes, which needs the permission.
 ///
-/// table: a file that `jetpace plan` made; or the daemon's socket, or NULL, for the daemon's own table. options may be
-/// NULL. -ESTALE: the table is for another board, power mode or release. -EACCES: neither the daemon nor the nodes are
+/// table: a file that `jetpace plan` made, or the daemon's socket; NULL: $JETPACE_TABLE or the daemon's own table. options
+/// may be NULL. With JETPACE_OFF=1 nothing is followed, unless the options name a board or a socket. With JETPACE_SWEEP=1,
+/// as `jetpace calibrate --cmd` sets it, the program is measured: the table need not be there yet. -ESTALE: the table is for another board, power mode or release. -EACCES: neither the daemon nor the nodes are
 /// for this user. -EBADMSG: not a table.
 ///
 /// # Safety
@@ -206,7 +209,8 @@ pub unsafe extern "C" fn jetpace_open(
     })
 }
 
-/// A block's number by its name; not for the hot path. -ENOENT: the table has no such block.
+/// A block's number by its name; not for the hot path. -ENOENT: the table has no such block. While the program is measured,
+/// every name is one.
 ///
 /// # Safety
 /// As jetpace_open.
@@ -226,7 +230,7 @@ pub unsafe extern "C" fn jetpace_block_find(handle: *mut jetpace, name: *const c
     }
 }
 
-/// How many blocks a frame has; their numbers are 0 and up.
+/// How many blocks a frame has; their numbers are 0 and up. While the program is measured: how many were asked for.
 ///
 /// # Safety
 /// As jetpace_open.
@@ -246,7 +250,7 @@ pub unsafe extern "C" fn jetpace_block_count(handle: *mut jetpace, count: *mut u
 
 /// A frame starts. -ECONNRESET, once: the daemon has gone or serves this handle no more. The kernel's own governor has the
 /// clock then, further calls give 0 and are counted in lost_events, and the handle goes on by itself once a daemon serves it
-/// again, which is tried once a second.
+/// again, which is tried once a second. While the program is measured, it waits here for its turn.
 ///
 /// # Safety
 /// As jetpace_open.
@@ -265,6 +269,54 @@ pub unsafe extern "C" fn jetpace_frame_start(handle: *mut jetpace) -> c_int {
 pub unsafe extern "C" fn jetpace_block_start(handle: *mut jetpace, id: u32, size: u32) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { enter(handle, |backend| backend.block_start(id, size)) }
+}
+
+/// Whether a block that has just run is to run once more: 1 or 0. Without a calibration always 0; with it power and settle
+/// times are measured best where blocks are repeated: `do run(); while (jetpace_block_again(j, id) > 0);`
+///
+/// # Safety
+/// As jetpace_open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn jetpace_block_again(handle: *mut jetpace, id: u32) -> c_int {
+    let mut again = false;
+    // SAFETY: the caller's promise.
+    let entered = unsafe {
+        enter(handle, |backend| {
+            again = backend.block_again(id)?;
+            Ok(())
+        })
+    };
+    if entered == 0 { c_int::from(again) } else { entered }
+}
+
+/// How long a block took by the GPU's own events, in nanoseconds, told once for every run of it before the frame's end.
+/// Calibration then goes by it instead of by the times of the calls; without a calibration it does nothing.
+///
+/// # Safety
+/// As jetpace_open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn jetpace_block_took(handle: *mut jetpace, id: u32, nanoseconds: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { enter(handle, |backend| backend.block_took(id, Nanos::new(nanoseconds))) }
+}
+
+/// The size (batch, tokens) that this frame should have: the one that `jetpace calibrate --sizes` wants measured, else `own`.
+/// Asked between a frame's start and its first block.
+///
+/// # Safety
+/// As jetpace_open; size has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn jetpace_frame_size(handle: *mut jetpace, own: u32, size: *mut u32) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        enter(handle, |backend| {
+            if size.is_null() {
+                return Err(Errno(libc::EINVAL));
+            }
+            size.write(backend.size().unwrap_or(own));
+            Ok(())
+        })
+    }
 }
 
 /// The frame's last block has ended.

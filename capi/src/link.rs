@@ -7,8 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::runtime::page::{Figures, What};
-use agent::runtime::remote::{Gone, Remote};
-use jetpace_tables::table::Table;
+use agent::runtime::remote::Gone;
+use agent::runtime::swept::Peer;
+use jetpace_tables::table::image;
+use jetpace_tables::work::{BlockId, Size};
 
 /// How often a daemon that has gone away is looked for.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -17,8 +19,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Link {
     socket: PathBuf,
     image: Vec<u8>,
-    table: Box<Table>,
-    remote: Option<Box<Remote>>,
+    /// The blocks by their numbers: those of the table that this was opened with, or as they are named while it is measured.
+    names: Vec<String>,
+    peer: Option<Peer>,
     search: Option<Search>,
     /// What daemons counted that have gone since.
     before: Figures,
@@ -28,15 +31,61 @@ pub struct Link {
 
 impl Link {
     /// # Errors
-    /// As [`Remote::open`].
+    /// As [`Peer::open`].
     pub fn open(socket: PathBuf, image: Vec<u8>) -> io::Result<Self> {
-        let remote = Box::new(Remote::open(&socket, &image)?);
-        let (table, before) = (Box::new(remote.table().clone()), Figures::default());
-        Ok(Self { socket, image, table, remote: Some(remote), search: None, before, lost: 0, reconnects: 0 })
+        let peer = Peer::open(&socket, &image)?;
+        let names = match &peer {
+            Peer::Daemon(remote) => remote.table().names().map(str::to_owned).collect(),
+            // A program may know its blocks by the numbers of the table that it brings.
+            Peer::Measures(swept) => {
+                let own = image::decode(&image).ok();
+                let names: Vec<String> = own.iter().flat_map(|table| table.names()).map(str::to_owned).collect();
+                names.iter().try_for_each(|name| swept.name(name).map(drop))?;
+                names
+            }
+        };
+        let before = Figures::default();
+        Ok(Self { socket, image, names, peer: Some(peer), search: None, before, lost: 0, reconnects: 0 })
     }
 
-    pub fn table(&self) -> &Table {
-        &self.table
+    pub fn blocks(&self) -> usize {
+        self.names.len()
+    }
+
+    /// A block's number. One that is new while the program is measured gets the next.
+    pub fn find(&mut self, name: &str) -> Option<BlockId> {
+        let known = |names: &[String]| names.iter().position(|known| known == name);
+        let at = known(&self.names).or_else(|| match &self.peer {
+            Some(Peer::Measures(swept)) => {
+                let at = swept.name(name).ok()?.index();
+                // Those between were named by someone else: this program has no use for them.
+                if at >= self.names.len() {
+                    self.names.resize(at + 1, String::new());
+                }
+                name.clone_into(self.names.get_mut(at)?);
+                Some(at)
+            }
+            _ => None,
+        })?;
+        u16::try_from(at).ok().map(BlockId)
+    }
+
+    /// Whether a block that ran is to run once more.
+    pub fn again(&mut self, block: BlockId) -> Result<bool, Gone> {
+        let Some(Peer::Measures(swept)) = &mut self.peer else { return Ok(false) };
+        let again = swept.again(block);
+        if again.is_err() {
+            self.lose();
+        }
+        again
+    }
+
+    /// The size that this frame should have, where someone measures and asks for one.
+    pub fn size(&self) -> Option<Size> {
+        match &self.peer {
+            Some(Peer::Measures(swept)) => swept.size(),
+            _ => None,
+        }
     }
 
     /// Tells the daemon. [`Gone`] once, when it is found to have gone; from then on what is told is lost and counted, until
@@ -47,11 +96,15 @@ impl Link {
         if what == What::FrameStart && self.search.is_some() {
             self.take_found();
         }
-        let Some(remote) = &mut self.remote else {
-            self.lost += 1;
-            return Ok(());
+        let told = match (&mut self.peer, what) {
+            (Some(Peer::Daemon(_)), What::Took(..)) => Ok(()),
+            (Some(Peer::Daemon(remote)), what) => remote.tell(what),
+            (Some(Peer::Measures(swept)), what) => swept.tell(what),
+            (None, _) => {
+                self.lost += 1;
+                return Ok(());
+            }
         };
-        let told = remote.tell(what);
         if told.is_err() {
             self.lose();
         }
@@ -60,38 +113,43 @@ impl Link {
 
     #[cold]
     fn lose(&mut self) {
-        let Some(remote) = self.remote.take() else { return };
-        self.before = sum(self.before, remote.page().figures());
-        self.lost += remote.lost() + 1;
+        let Some(peer) = self.peer.take() else { return };
+        if let Peer::Daemon(remote) = peer {
+            self.before = sum(self.before, remote.page().figures());
+            self.lost += remote.lost();
+        }
+        self.lost += 1;
         // Without a thread nobody looks for it: the program runs on all the same.
-        self.search = Search::start(self.socket.clone(), self.image.clone()).ok();
+        self.search = Search::start(self.socket.clone(), self.image.clone(), self.names.clone()).ok();
     }
 
     #[cold]
     fn take_found(&mut self) {
         let Some(found) = self.search.as_ref().and_then(Search::found) else { return };
-        // The program's numbers of blocks are those of the table that it opened with.
-        if !found.table().names().eq(self.table.names()) {
-            self.search = Search::start(self.socket.clone(), self.image.clone()).ok();
-            return;
-        }
         self.search = None;
-        self.remote = Some(found);
+        self.peer = Some(found);
         self.reconnects += 1;
     }
 
     /// What was counted, over all daemons.
     pub fn figures(&self) -> Figures {
-        let now = self.remote.as_ref().map_or(Figures::default(), |remote| remote.figures());
+        let now = match &self.peer {
+            Some(Peer::Daemon(remote)) => remote.figures(),
+            _ => Figures::default(),
+        };
         sum(self.before, now)
     }
 
     pub fn is_served(&self) -> bool {
-        self.remote.is_some()
+        self.peer.is_some()
     }
 
     pub fn lost(&self) -> u64 {
-        self.lost + self.remote.as_ref().map_or(0, |remote| remote.lost())
+        self.lost
+            + match &self.peer {
+                Some(Peer::Daemon(remote)) => remote.lost(),
+                _ => 0,
+            }
     }
 
     pub fn reconnects(&self) -> u64 {
@@ -110,6 +168,20 @@ fn sum(before: Figures, now: Figures) -> Figures {
     }
 }
 
+/// Whether a peer's blocks have the numbers that the program knows them by.
+fn agrees(peer: &Peer, names: &[String]) -> bool {
+    // A name that is empty is of a block that the program never asked for.
+    let mut asked = names.iter().enumerate().filter(|(_, name)| !name.is_empty());
+    match peer {
+        Peer::Daemon(remote) => {
+            let table = remote.table();
+            asked.all(|(at, name)| table.find(name).is_some_and(|block| block.index() == at))
+                && table.blocks() == names.len()
+        }
+        Peer::Measures(swept) => asked.all(|(at, name)| swept.name(name).is_ok_and(|block| block.index() == at)),
+    }
+}
+
 /// A thread that looks for the daemon until it is there again or nobody wants it any more.
 struct Search(Arc<State>);
 
@@ -121,12 +193,12 @@ struct State {
 
 #[derive(Default)]
 struct Found {
-    remote: Option<Box<Remote>>,
+    peer: Option<Peer>,
     unwanted: bool,
 }
 
 impl Search {
-    fn start(socket: PathBuf, image: Vec<u8>) -> io::Result<Self> {
+    fn start(socket: PathBuf, image: Vec<u8>, names: Vec<String>) -> io::Result<Self> {
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
         std::thread::Builder::new().name("jetpace-search".into()).spawn(move || {
@@ -136,8 +208,8 @@ impl Search {
                 if waited.unwrap_or_else(PoisonError::into_inner).0.unwanted {
                     return;
                 }
-                if let Ok(remote) = Remote::open(&socket, &image) {
-                    shared.found.lock().unwrap_or_else(PoisonError::into_inner).remote = Some(Box::new(remote));
+                if let Some(peer) = Peer::open(&socket, &image).ok().filter(|peer| agrees(peer, &names)) {
+                    shared.found.lock().unwrap_or_else(PoisonError::into_inner).peer = Some(peer);
                     return;
                 }
             }
@@ -146,8 +218,8 @@ impl Search {
     }
 
     /// What it has found; never waits.
-    fn found(&self) -> Option<Box<Remote>> {
-        self.0.found.try_lock().ok()?.remote.take()
+    fn found(&self) -> Option<Peer> {
+        self.0.found.try_lock().ok()?.peer.take()
     }
 }
 
@@ -166,7 +238,7 @@ mod tests {
     use agent::runtime::map::Mapping;
     use agent::runtime::page::Page;
     use agent::runtime::wire;
-    use jetpace_tables::table::{TableClock, image};
+    use jetpace_tables::table::{Table, TableClock, image};
     use jetpace_tables::units::{Hertz, Nanos};
     use jetpace_tables::work::ClockIndex;
     use std::os::fd::{AsFd, OwnedFd};

@@ -153,7 +153,7 @@ pub trait PowerRails {
 /// Runs a network's blocks on the GPU.
 pub trait BlockRunner {
     /// What can go wrong.
-    type Error: core::error::Error;
+    type Error: core::error::Error + 'static;
 
     /// How many blocks the network has.
     fn blocks(&self) -> usize;
@@ -172,6 +172,13 @@ pub trait BlockRunner {
         times: &mut [Nanos],
         meanwhile: &mut impl FnMut(Nanos) -> Option<Nanos>,
     ) -> Result<(), Self::Error>;
+
+    /// From one run of a block to the next where it runs over and over: `once`, its own time, unless more has to run than
+    /// the block.
+    fn pace(&self, block: BlockId, once: Nanos) -> Nanos {
+        let _ = block;
+        once
+    }
 }
 
 /// The clock on the wall, monotonic.

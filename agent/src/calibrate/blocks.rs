@@ -69,7 +69,12 @@ impl<B: Bench> Calibration<B> {
             return Ok(());
         }
         self.warm_up(clock, settings.size(), book)?;
-        let until = self.timer.now().saturating_add(Nanos::new(2 * u64::from(count) * settings.spacing.get()));
+        // Without a spacing the frames come as they do.
+        let longest = match settings.spacing {
+            Nanos::ZERO => Nanos::MAX,
+            spacing => Nanos::new(2 * u64::from(count) * spacing.get()),
+        };
+        let until = self.timer.now().saturating_add(longest);
         for repeat in first..first + count {
             self.go_on()?;
             let start = self.timer.now();
@@ -118,20 +123,22 @@ impl<B: Bench> Calibration<B> {
 
     fn dwell(&mut self, settings: &Settings, block: BlockId, row: Row) -> Result<Row, Failure> {
         let mut once = [Nanos::ZERO];
-        self.network.run(block, row.size, &mut once, &mut |_| None).map_err(Failure::failed)?;
+        self.network.run(block, row.size, &mut once, &mut |_| None).map_err(Failure::of)?;
         let pace = settings.power;
         let span = pace.settle.saturating_add(pace.window).saturating_add(TAIL);
-        let count = span.get().div_ceil(once[0].get().max(1)).max(FEWEST);
+        let apart = self.network.pace(block, once[0]).get().max(1);
+        let count = span.get().div_ceil(apart).max(FEWEST);
         let mut times = vec![Nanos::ZERO; count as usize];
 
         let mut mean = Mean::new(&self.rails);
         let mut failed = Ok(());
-        let start = self.timer.now();
-        let from = start.saturating_add(pace.settle);
         // Long blocks run longer than the window: they are read to their end.
-        let last = start.saturating_add(Nanos::new(count * once[0].get())).saturating_sub(TAIL);
+        let length = Nanos::new(count.saturating_mul(apart)).saturating_sub(TAIL);
+        let mut started = None;
         let rails = &mut self.rails;
         let mut read = |now: Nanos| {
+            let start = *started.get_or_insert(now);
+            let (from, last) = (start.saturating_add(pace.settle), start.saturating_add(length));
             if now < from {
                 return Some(from);
             }
@@ -141,7 +148,7 @@ impl<B: Bench> Calibration<B> {
             failed = mean.read(rails);
             Some(now.saturating_add(pace.every))
         };
-        self.network.run(block, row.size, &mut times, &mut read).map_err(Failure::failed)?;
+        self.network.run(block, row.size, &mut times, &mut read).map_err(Failure::of)?;
         failed?;
 
         let seconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64()).collect();
@@ -176,7 +183,7 @@ impl<B: Bench> Calibration<B> {
         for block in 0..self.network.blocks() {
             let mut time = [Nanos::ZERO];
             let block = BlockId(block as u16);
-            self.network.run(block, size, &mut time, &mut |_| None).map_err(Failure::failed)?;
+            self.network.run(block, size, &mut time, &mut |_| None).map_err(Failure::of)?;
             times.extend(time);
         }
         Ok(times)

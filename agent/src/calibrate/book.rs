@@ -89,6 +89,12 @@ impl<'a> Book<'a> {
         self.has(&Row { repeat, from: Some(from), to: Some(to), ..self.row(Kind::Settle) })
     }
 
+    /// Takes a row of an earlier sweep over, where there is none like it.
+    pub fn take_over(&mut self, row: &Row) -> Result<(), Failure> {
+        let row = Row { device: self.template.device.clone(), model: self.template.model.clone(), ..row.clone() };
+        if self.there.insert(row.key()) { (self.write)(&row) } else { Ok(()) }
+    }
+
     /// Writes a row, with the memory's clock that it was measured at.
     pub fn add(&mut self, row: &Row) -> Result<(), Failure> {
         (self.write)(&Row { emc_freq: self.template.emc_freq, ..row.clone() })

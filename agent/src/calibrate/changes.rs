@@ -111,11 +111,11 @@ impl<B: Bench> Calibration<B> {
         let count = before + wait.get() / old + AFTER;
         let mut times = vec![Nanos::ZERO; count as usize];
         let (gpu, timer) = (&mut self.gpu, &self.timer);
-        let start = timer.now();
-        let write_at = start.saturating_add(Nanos::new(before * old));
-        let mut written = (start, start);
+        let mut started = None;
+        let mut written = (Nanos::ZERO, Nanos::ZERO);
         let mut done = None;
         let mut write = |now: Nanos| {
+            let write_at = started.get_or_insert(now).saturating_add(Nanos::new(before * old));
             if now < write_at {
                 return Some(write_at);
             }
@@ -123,8 +123,9 @@ impl<B: Bench> Calibration<B> {
             written = (now, timer.now());
             None
         };
-        self.probe.run(probe, Size::default(), &mut times, &mut write).map_err(Failure::failed)?;
+        self.probe.run(probe, Size::default(), &mut times, &mut write).map_err(Failure::of)?;
         done.unwrap_or(Ok(())).map_err(Failure::failed)?;
+        let start = started.unwrap_or(written.0);
         let seen = Seen {
             start_s: 0.0,
             written_s: written.0.saturating_sub(start).as_secs_f64(),
@@ -136,7 +137,7 @@ impl<B: Bench> Calibration<B> {
     /// The block's time at the clock that runs: the median of a few.
     fn probe_time(&mut self, block: BlockId) -> Result<Nanos, Failure> {
         let mut times = [Nanos::ZERO; 7];
-        self.probe.run(block, Size::default(), &mut times, &mut |_| None).map_err(Failure::failed)?;
+        self.probe.run(block, Size::default(), &mut times, &mut |_| None).map_err(Failure::of)?;
         times.sort();
         Ok(times[3])
     }

@@ -74,7 +74,7 @@ impl<B: Bench> Calibration<B> {
     /// A little work: the last block of the probe network, as an image network's is small.
     pub(super) fn nudge(&mut self) -> Result<(), Failure> {
         let last = BlockId(self.probe.blocks().saturating_sub(1) as u16);
-        self.probe.run(last, Size::default(), &mut [Nanos::ZERO], &mut |_| None).map_err(Failure::failed)
+        self.probe.run(last, Size::default(), &mut [Nanos::ZERO], &mut |_| None).map_err(Failure::of)
     }
 
     fn idle_row(&mut self, row: Row, mean: &Mean) -> Row {

@@ -11,6 +11,8 @@ mod changes;
 mod idle;
 mod locate;
 mod observe;
+#[cfg(feature = "report")]
+pub mod own;
 mod power;
 mod steps;
 mod surroundings;
@@ -18,6 +20,7 @@ mod to_file;
 
 use jetpace_devfreq::rails::PowerPace;
 use jetpace_tables::hw::{BlockRunner, GpuClock, PowerRails, Timer};
+use jetpace_tables::sample::Row;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{ClockIndex, Size};
 
@@ -55,6 +58,11 @@ pub struct Settings {
     pub emc: EmcAsk,
     /// Whether the rails' chips are to convert as fast as they can meanwhile.
     pub fast_rails: bool,
+    /// The clocks; those of the board, where there is none.
+    pub clocks: Vec<ClockIndex>,
+    /// Rows of an earlier sweep of the board, which are not measured again: what its changes of the clock take, and idle
+    /// power.
+    pub constants: Vec<Row>,
 }
 
 /// The memory's clocks during a calibration: `--emc`.
@@ -98,6 +106,8 @@ impl Settings {
             sizes: Vec::new(),
             emc: EmcAsk::Free,
             fast_rails: false,
+            clocks: Vec::new(),
+            constants: Vec::new(),
         }
     }
 

@@ -82,7 +82,7 @@ impl<R: BlockRunner, T: Timer> Observed<R, T> {
             for (i, name) in names.iter().enumerate() {
                 let mut time = [Nanos::ZERO];
                 let ran = self.network.run(BlockId(i as u16), Size::default(), &mut time, &mut |_| None);
-                ran.map_err(Failure::failed)?;
+                ran.map_err(Failure::of)?;
                 let measured = repeat.map(|repeat| row(book, name, repeat)).filter(|row| !book.has(row));
                 if let Some(row) = measured {
                     book.add(&Row { latency: Some(time[0]), samples: Some(1), ..row })?;

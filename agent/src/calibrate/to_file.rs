@@ -94,8 +94,8 @@ where
     }
 
     /// The clocks that are measured.
-    pub fn clocks(&self) -> Vec<ClockIndex> {
-        measured(&self.board)
+    pub fn clocks(&self, settings: &Settings) -> Vec<ClockIndex> {
+        if settings.clocks.is_empty() { measured(&self.board) } else { settings.clocks.clone() }
     }
 
     /// Calibrates into a file; goes on with it where it is there already.
@@ -113,8 +113,8 @@ where
         self.wait_for_the_bound(stop)?;
         let rails: Vec<&str> = self.board.rails.iter().map(|rail| rail.name.as_str()).collect();
         let (mut writer, there) = SweepWriter::open(path, &self.head(settings), &rails)?;
-        let clocks = self.clocks();
-        self.say_which(&clocks);
+        let clocks = self.clocks(settings);
+        self.say_which(&clocks, settings);
         match PowerOf::told_by(self.board.rails.iter().map(|rail| rail.role)) {
             Some((of, _)) if of.is_module() => {}
             Some((of, _)) => {
@@ -152,6 +152,7 @@ where
         };
         let mut book = Book::new(&self.device, &self.model, &there.rows, &mut write);
         let measure = || -> Result<(), Failure> {
+            settings.constants.iter().try_for_each(|row| book.take_over(row))?;
             for emc in emc_clocks {
                 if let Some(emc) = emc {
                     mem.pin(emc)?;
@@ -169,9 +170,10 @@ where
         Ok(done)
     }
 
-    fn say_which(&self, clocks: &[ClockIndex]) {
+    fn say_which(&self, clocks: &[ClockIndex], settings: &Settings) {
         let all = &self.board.gpu.clocks;
-        if clocks.len() < all.iter().filter(|clock| **clock <= self.board.gpu.cap).count() {
+        if settings.clocks.is_empty() && clocks.len() < all.iter().filter(|clock| **clock <= self.board.gpu.cap).count()
+        {
             let megahertz = |clock: &ClockIndex| all.get(clock.index()).map(|hz| format!("{}", hz.get() as f64 / 1e6));
             let which: Vec<String> = clocks.iter().filter_map(megahertz).collect();
             let (some, many) = (clocks.len(), all.len());
@@ -219,14 +221,16 @@ where
     /// The first line of the sweep. The settings stand in it, so that a sweep goes on as it began.
     fn head(&self, settings: &Settings) -> Sweep {
         let clocks: Vec<String> = self.board.gpu.clocks.iter().map(|clock| clock.get().to_string()).collect();
+        // Where clocks were chosen, more of them may be chosen later.
+        let frames = |all: u32| (all / settings.clocks.len().max(1) as u32).to_string();
         let fields = [
             ("name", self.device.clone()),
             ("clocks", clocks.join(",")),
             ("repeats", "frames".to_owned()),
             ("net", self.model.clone()),
             ("evidence", self.evidence.to_owned()),
-            ("frames", settings.frames.to_string()),
-            ("late", settings.late.to_string()),
+            ("frames", frames(settings.frames)),
+            ("late", frames(settings.late)),
             ("passes", settings.passes.to_string()),
             ("changes", settings.changes.to_string()),
         ];

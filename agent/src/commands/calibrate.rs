@@ -1,7 +1,7 @@
 //! `jetpace calibrate`: what a network's blocks take and draw at every clock, into a sweep.
 
 #[cfg(feature = "report")]
-mod process;
+mod own;
 #[cfg(feature = "report")]
 mod program;
 
@@ -40,13 +40,13 @@ const OWN_FRAMES: u32 = 100;
 /// Options of `calibrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where: `auto` (this machine), `sim:NAME` (a virtual board), or with --cmd `live:NAME` (the same on disk)
+    /// Where: `auto` (this machine), `sim:NAME` (a virtual board), or for a program of your own `live:NAME` (the same on disk)
     #[arg(long, default_value = "auto", value_name = "BOARD")]
     board: BoardArg,
     /// The network
-    #[cfg_attr(all(feature = "cuda", feature = "report"), arg(long, required_unless_present_any = ["plan", "cmd"], value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(all(feature = "cuda", feature = "report"), arg(long, required_unless_present_any = ["plan", "cmd", "attach"], value_name = "NET", value_parser = crate::args::networks()))]
     #[cfg_attr(all(feature = "cuda", not(feature = "report")), arg(long, required_unless_present = "plan", value_name = "NET", value_parser = crate::args::networks()))]
-    #[cfg_attr(all(not(feature = "cuda"), feature = "report"), arg(long, required_unless_present = "cmd", conflicts_with = "cmd", value_name = "NET", value_parser = crate::args::networks()))]
+    #[cfg_attr(all(not(feature = "cuda"), feature = "report"), arg(long, required_unless_present_any = ["cmd", "attach"], conflicts_with_all = ["cmd", "attach"], value_name = "NET", value_parser = crate::args::networks()))]
     #[cfg_attr(not(any(feature = "cuda", feature = "report")), arg(long, required = true, value_name = "NET", value_parser = crate::args::networks()))]
     net: Option<String>,
     #[cfg(feature = "report")]
@@ -58,7 +58,7 @@ pub struct Args {
     /// The sweep; where it is there already, calibration goes on with it
     #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Whole frames to measure, over all clocks together; with --cmd at each clock
+    /// Whole frames to measure, over all clocks together; of a program of your own at each clock
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     frames: Option<u32>,
     /// Frames to time as a whole besides, for how late one in a hundred is; by default 25 times as many
@@ -100,9 +100,8 @@ impl Args {
     /// Measures.
     pub fn run(self) -> Result<(), Failure> {
         #[cfg(feature = "report")]
-        if let (Some(command), Some(path)) = (self.own.command(), &self.output) {
-            let frames = self.frames.unwrap_or(OWN_FRAMES) as usize;
-            return self.own.measure(command, &self.board, path, frames);
+        if let (true, Some(path)) = (self.own.is_wanted(), &self.output) {
+            return self.measure_own(path);
         }
         let network = self.network()?;
         match &self.board {
@@ -122,6 +121,26 @@ impl Args {
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(crate::args::no_sim()),
         }
+    }
+
+    /// A program of one's own: by its blocks where it tells them, by whole frames where it sends their times.
+    #[cfg(feature = "report")]
+    fn measure_own(&self, path: &Path) -> Result<(), Failure> {
+        let Some((command, source)) = self.own.datagrams() else { return own::measure(self, &self.own, path) };
+        let by_blocks = [
+            ("--sizes", !self.sizes.is_empty()),
+            ("--late", self.late.is_some()),
+            ("--spacing", self.spacing.is_some()),
+            ("--passes", self.passes.is_some()),
+            ("--changes", self.changes.is_some()),
+            ("--emc", self.emc.is_some()),
+            ("--fast-rails", self.fast_rails),
+        ];
+        if let Some((option, _)) = by_blocks.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format_args!("{option}: only where the program tells libjetpace its frames")));
+        }
+        let frames = self.frames.unwrap_or(OWN_FRAMES) as usize;
+        self.own.measure((command, source), &self.board, path, frames)
     }
 
     fn network(&self) -> Result<Network, Failure> {
@@ -284,7 +303,7 @@ where
                 pinned => drop(pinned?),
             }
         }
-        for step in steps(settings, &subject.clocks()) {
+        for step in steps(settings, &subject.clocks(settings)) {
             dry.comment(&what(step));
             for clock in step.writes() {
                 gpu.set(clock)?;

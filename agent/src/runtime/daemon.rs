@@ -282,6 +282,7 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
                     None => wire::answer(socket, libc::ENOENT, b"no such client", None),
                 }
             }
+            Request::Name(_) => wire::answer(socket, libc::EOPNOTSUPP, b"blocks are those of a table here", None),
         };
         answered.is_ok()
     }

@@ -17,6 +17,7 @@ pub mod page;
 pub mod published;
 pub mod remote;
 pub mod status;
+pub mod swept;
 mod sync;
 pub mod sys;
 pub mod tend;

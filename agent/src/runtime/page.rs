@@ -25,6 +25,10 @@ pub enum What {
     BlockStart(BlockId, Size),
     /// The frame's last block has ended.
     FrameEnd,
+    /// The block that ran is run again: only while a program is measured.
+    BlockAgain(BlockId),
+    /// How long a run of a block took by the GPU's own clock: only while a program is measured. Up to 18 minutes.
+    Took(BlockId, Nanos),
 }
 
 /// One event and when the client saw it, on the monotonic clock.
@@ -39,20 +43,30 @@ pub struct Event {
 const FRAME_START: u64 = 1;
 const BLOCK_START: u64 = 2;
 const FRAME_END: u64 = 3;
+const BLOCK_AGAIN: u64 = 4;
+const TOOK: u64 = 5;
 
-/// Kind in bits 0..8, block in 8..24, size in 24..56.
+/// The longest time that an event can say.
+const LONGEST_TIME: u64 = (1 << 40) - 1;
+
+/// Kind in bits 0..8, block in 8..24, size in 24..56, or nanoseconds in 24..64.
 fn pack(what: What) -> u64 {
     match what {
         What::FrameStart => FRAME_START,
         What::BlockStart(block, size) => BLOCK_START | u64::from(block.0) << 8 | u64::from(size.0) << 24,
         What::FrameEnd => FRAME_END,
+        What::BlockAgain(block) => BLOCK_AGAIN | u64::from(block.0) << 8,
+        What::Took(block, time) => TOOK | u64::from(block.0) << 8 | time.get().min(LONGEST_TIME) << 24,
     }
 }
 
 fn unpack(word: u64) -> Option<What> {
+    let block = BlockId((word >> 8) as u16);
     match word & 0xff {
         FRAME_START => Some(What::FrameStart),
-        BLOCK_START => Some(What::BlockStart(BlockId((word >> 8) as u16), Size((word >> 24) as u32))),
+        BLOCK_START => Some(What::BlockStart(block, Size((word >> 24) as u32))),
+        BLOCK_AGAIN => Some(What::BlockAgain(block)),
+        TOOK => Some(What::Took(block, Nanos::new(word >> 24))),
         FRAME_END => Some(What::FrameEnd),
         _ => None,
     }
@@ -96,6 +110,28 @@ pub enum State {
     Dropped = 1,
 }
 
+/// What the frame that comes is to be, while a program is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// A block that is to run so many times in a row, where it is one that the program repeats.
+    pub repeat: Option<(BlockId, u32)>,
+    /// The size that the frame should have, where the program asks.
+    pub size: Option<Size>,
+}
+
+/// What whoever measures says to the program: the frame of which turn may run, and what it is to be.
+#[derive(Debug)]
+#[repr(C)]
+struct Orders {
+    state: AtomicU32,
+    /// Counts frames that may run; stands still where the program is to wait.
+    turn: AtomicU32,
+    /// Repeats in the upper half, block in the lower one.
+    repeat: AtomicU64,
+    /// 0 is the program's own.
+    size: AtomicU32,
+}
+
 /// Keeps what the two sides write on cache lines of their own.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -109,7 +145,7 @@ pub struct Page {
     lost: AtomicU64,
     bell: Line<Doorbell>,
     tail: Line<AtomicU64>,
-    state: Line<AtomicU32>,
+    orders: Line<Orders>,
     figures: Line<[AtomicU64; 8]>,
     slots: [Slot; SLOTS],
 }
@@ -121,7 +157,12 @@ impl Default for Page {
             lost: AtomicU64::new(0),
             bell: Line(Doorbell::default()),
             tail: Line(AtomicU64::new(0)),
-            state: Line(AtomicU32::new(State::Served as u32)),
+            orders: Line(Orders {
+                state: AtomicU32::new(State::Served as u32),
+                turn: AtomicU32::new(0),
+                repeat: AtomicU64::new(0),
+                size: AtomicU32::new(0),
+            }),
             figures: Line(core::array::from_fn(|_| AtomicU64::new(0))),
             slots: core::array::from_fn(|_| Slot { at: AtomicU64::new(0), what: AtomicU64::new(0) }),
         }
@@ -255,12 +296,36 @@ impl Page {
 
     /// Tells the client that it is served no more.
     pub fn set_state(&self, state: State) {
-        self.state.0.store(state as u32, Ordering::Release);
+        self.orders.0.state.store(state as u32, Ordering::Release);
     }
 
     /// Whether the client is served.
     pub fn state(&self) -> State {
-        if self.state.0.load(Ordering::Acquire) == State::Served as u32 { State::Served } else { State::Dropped }
+        if self.orders.0.state.load(Ordering::Acquire) == State::Served as u32 { State::Served } else { State::Dropped }
+    }
+
+    /// Lets the frame of the next turn run. Whoever waits for it is to be woken at [`Page::turns`].
+    pub fn set_order(&self, turn: u32, order: Order) {
+        let (block, times) = order.repeat.map_or((0, 0), |(block, times)| (block.0, times));
+        let orders = &self.orders.0;
+        orders.repeat.store(u64::from(times) << 32 | u64::from(block), Ordering::Relaxed);
+        orders.size.store(order.size.map_or(0, |size| size.0), Ordering::Relaxed);
+        orders.turn.store(turn, Ordering::Release);
+    }
+
+    /// The turn whose frame may run, and what it is to be.
+    pub fn order(&self) -> (u32, Order) {
+        let orders = &self.orders.0;
+        let turn = orders.turn.load(Ordering::Acquire);
+        let (repeat, size) = (orders.repeat.load(Ordering::Relaxed), orders.size.load(Ordering::Relaxed));
+        let repeat = Some((BlockId(repeat as u16), (repeat >> 32) as u32)).filter(|(_, times)| *times > 0);
+        (turn, Order { repeat, size: Some(Size(size)).filter(|size| size.0 > 0) })
+    }
+
+    /// The word that counts the turns, to sleep on.
+    #[cfg(not(loom))]
+    pub fn turns(&self) -> &AtomicU32 {
+        &self.orders.0.turn
     }
 
     /// Publishes the figures, each for itself: a reader may see some of the last frame and some of this one.
@@ -303,6 +368,24 @@ mod tests {
             }
             assert_eq!(reader.next(&page), Ok(None));
         }
+    }
+
+    #[test]
+    fn orders_and_what_is_said_of_repeats_arrive() {
+        let page = Page::default();
+        assert_eq!(page.order(), (0, Order::default()));
+        let order = Order { repeat: Some((BlockId(u16::MAX), u32::MAX)), size: Some(Size(u32::MAX)) };
+        page.set_order(7, order);
+        assert_eq!((page.order(), page.state()), ((7, order), State::Served));
+        let (mut writer, mut reader) = (Writer::default(), Reader::default());
+        for (said, heard) in [(5, 5), (LONGEST_TIME + 9, LONGEST_TIME)] {
+            let event = |time| Event { at: Nanos::new(1), what: What::Took(BlockId(3), Nanos::new(time)) };
+            writer.post(&page, event(said));
+            assert_eq!(reader.next(&page), Ok(Some(event(heard))));
+        }
+        let again = Event { at: Nanos::new(2), what: What::BlockAgain(BlockId(u16::MAX)) };
+        writer.post(&page, again);
+        assert_eq!(reader.next(&page), Ok(Some(again)));
     }
 
     #[test]

@@ -42,8 +42,7 @@ pub fn dial(path: &Path) -> io::Result<OwnedFd> {
 /// As [`dial`]; where the daemon refuses, its errno with its words.
 pub fn document(path: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let socket = dial(path)?;
-    wire::ask(&socket, request)?;
-    accepted(wire::reply(&socket)?).map(|reply| reply.payload)
+    ask(&socket, request)
 }
 
 fn accepted(reply: wire::Reply) -> io::Result<wire::Reply> {
@@ -69,6 +68,34 @@ pub struct Refusal {
 #[error("the daemon serves this client no more")]
 pub struct Gone;
 
+/// The memory shared with whoever answers, and the table's image; empty where the program is to be measured.
+///
+/// # Errors
+/// As [`document`].
+pub(super) fn open_at(path: &Path, image: &[u8]) -> io::Result<(OwnedFd, Mapping<Page>, Vec<u8>)> {
+    let socket = dial(path)?;
+    wire::ask(&socket, &Request::Open(image.to_vec()))?;
+    let reply = accepted(wire::reply(&socket)?)?;
+    let fd = reply.page.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the daemon sent no memory"))?;
+    Ok((socket, Mapping::open(&fd)?, reply.payload))
+}
+
+/// Asks over a connection that is open.
+///
+/// # Errors
+/// As [`document`].
+pub(super) fn ask(socket: &OwnedFd, request: &Request) -> io::Result<Vec<u8>> {
+    wire::ask(socket, request)?;
+    accepted(wire::reply(socket)?).map(|reply| reply.payload)
+}
+
+/// Whether the other end of a connection is open, which never sends anything by itself.
+pub(super) fn is_connected(socket: &OwnedFd) -> bool {
+    let mut byte = [0];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+    matches!(recv(socket.as_raw_fd(), &mut byte, flags), Err(Errno::EAGAIN | Errno::EINTR))
+}
+
 /// A client that is served.
 #[derive(Debug)]
 pub struct Remote {
@@ -86,12 +113,12 @@ impl Remote {
     /// # Errors
     /// As [`document`].
     pub fn open(path: &Path, image: &[u8]) -> io::Result<Self> {
-        let socket = dial(path)?;
-        wire::ask(&socket, &Request::Open(image.to_vec()))?;
-        let reply = accepted(wire::reply(&socket)?)?;
-        let fd = reply.page.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the daemon sent no memory"))?;
-        let table = image::decode(&reply.payload).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        let page = Mapping::open(&fd)?;
+        let (socket, page, image) = open_at(path, image)?;
+        Self::served(socket, page, &image)
+    }
+
+    pub(super) fn served(socket: OwnedFd, page: Mapping<Page>, image: &[u8]) -> io::Result<Self> {
+        let table = image::decode(image).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         // Behind the page, which matters more. Where that is not allowed or not possible, blocks are served all the same.
         let _ = sys::keep_code_in_memory();
         Ok(Self { socket, page, writer: Writer::default(), taken: 0, table: Box::new(table) })
@@ -118,20 +145,13 @@ impl Remote {
 
     fn is_alive(&mut self) -> bool {
         let taken = self.page.taken();
-        std::mem::replace(&mut self.taken, taken) != taken || self.is_connected()
-    }
-
-    /// Whether the daemon's end of the socket is open: it never sends anything by itself.
-    fn is_connected(&self) -> bool {
-        let mut byte = [0];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        matches!(recv(self.socket.as_raw_fd(), &mut byte, flags), Err(Errno::EAGAIN | Errno::EINTR))
+        std::mem::replace(&mut self.taken, taken) != taken || is_connected(&self.socket)
     }
 
     /// The ring is full: the daemon is behind, or no longer there.
     #[cold]
     fn full(&self) -> Result<(), Gone> {
-        if self.is_connected() { Ok(()) } else { Err(Gone) }
+        if is_connected(&self.socket) { Ok(()) } else { Err(Gone) }
     }
 
     /// What the daemon counted; waits a moment for it to have taken what was told before. Not for the hot path.

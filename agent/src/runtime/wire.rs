@@ -2,15 +2,21 @@
 //!
 //! ```text
 //! request: "JPQ1", kind u8, three zero bytes, payload        kinds: open (a table image, or nothing for the daemon's
-//!                                                            own table), status, trace (client u8, from u32)
-//! reply:   "JPA1", errno i32, payload                        the table image, a JSON document, or what is wrong
+//!                                                            own table), status, trace (client u8, from u32),
+//!                                                            name (of a block, UTF-8: while a program is measured)
+//! reply:   "JPA1", errno i32, payload                        the table image, a JSON document, a block's number
+//!                                                            (u32), or what is wrong
 //! ```
+//! Whoever measures a program answers an open with an empty payload: there is no table yet, and its blocks are named
+//! one by one over the same connection.
 //! Little endian. Sockets are SOCK_SEQPACKET: a packet comes whole or not at all.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use jetpace_tables::names;
 use jetpace_tables::table::image::MAX_BYTES;
+use jetpace_tables::work::BlockId;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg};
 
 /// Where the daemon listens: in a folder of its own, which containers may have without the daemon's state.
@@ -22,6 +28,12 @@ pub const JOIN: &str =
 
 /// Names another socket to programs with libjetpace that name none themselves.
 pub const SOCKET_VARIABLE: &str = "JETPACE_SOCKET";
+
+/// `1` for programs with libjetpace that are being measured: a table of theirs is not followed then, and need not be there.
+pub const SWEEP_VARIABLE: &str = "JETPACE_SWEEP";
+
+/// The longest name of a block, in bytes.
+pub const LONGEST_NAME: usize = 128;
 
 /// The longest packet.
 pub const LONGEST: usize = if MAX_BYTES > 64 * 1024 { MAX_BYTES + 64 } else { 64 * 1024 };
@@ -44,6 +56,13 @@ pub enum Request {
         /// The first event's number.
         from: u32,
     },
+    /// The number of a block of this name.
+    Name(String),
+}
+
+/// Whether a name may be a block's: plain text, neither empty nor longer than [`LONGEST_NAME`].
+pub fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && names::is_plain(name)
 }
 
 impl Request {
@@ -53,6 +72,7 @@ impl Request {
             Self::Open(image) => (1, image.clone()),
             Self::Status => (2, Vec::new()),
             Self::Trace { client, from } => (3, [&[*client][..], &from.to_le_bytes()].concat()),
+            Self::Name(name) => (4, name.as_bytes().to_vec()),
         };
         [&REQUEST[..], &[kind, 0, 0, 0], &payload].concat()
     }
@@ -67,9 +87,22 @@ impl Request {
             ([3, 0, 0, 0], [client, from @ ..]) => {
                 Some(Self::Trace { client: *client, from: u32::from_le_bytes(from.try_into().ok()?) })
             }
+            ([4, 0, 0, 0], name) => {
+                std::str::from_utf8(name).ok().filter(|name| is_name(name)).map(|name| Self::Name(name.to_owned()))
+            }
             _ => None,
         }
     }
+}
+
+/// The number of a block, as the answer to its name.
+pub fn encode_number(block: BlockId) -> [u8; 4] {
+    u32::from(block.0).to_le_bytes()
+}
+
+/// The same, read; `None` for what is no block's number.
+pub fn decode_number(payload: &[u8]) -> Option<BlockId> {
+    u16::try_from(u32::from_le_bytes(payload.try_into().ok()?)).ok().map(BlockId)
 }
 
 /// What the daemon answers.
@@ -140,7 +173,8 @@ mod tests {
 
     #[test]
     fn requests_survive_and_garbage_is_none() {
-        for request in [Request::Open(vec![1; 99]), Request::Status, Request::Trace { client: 3, from: 77 }] {
+        let name = Request::Name("stage 1: läuft".to_owned());
+        for request in [Request::Open(vec![1; 99]), Request::Status, Request::Trace { client: 3, from: 77 }, name] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
         for garbage in
@@ -148,5 +182,11 @@ mod tests {
         {
             assert_eq!(Request::decode(garbage), None);
         }
+        for name in ["", "a\nb", "\u{202e}a", &"x".repeat(LONGEST_NAME + 1)] {
+            assert_eq!(Request::decode(&Request::Name(name.to_owned()).encode()), None, "{name}");
+        }
+        assert_eq!(Request::decode(b"JPQ1\x04\0\0\0\xff\xfe"), None, "not UTF-8");
+        assert_eq!(decode_number(&encode_number(BlockId(700))), Some(BlockId(700)));
+        assert_eq!([decode_number(&[0; 3]), decode_number(&[0, 0, 1, 0])], [None; 2]);
     }
 }

@@ -197,6 +197,7 @@ impl<'t, G: GpuClock, M: FnMut(Nanos) -> Option<Nanos>> Shell<'_, '_, 't, G, M> 
             What::FrameStart => governor.frame_start(now),
             What::BlockStart(block, size) => governor.block_start(block, size, now),
             What::FrameEnd => governor.frame_end(now),
+            What::BlockAgain(_) | What::Took(..) => Action::Hold,
         })
     }
 

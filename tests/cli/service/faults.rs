@@ -115,6 +115,7 @@ impl Subject for InProcess {
             What::FrameStart => self.0.frame_start(),
             What::BlockStart(block, size) => self.0.block_start(block, size),
             What::FrameEnd => self.0.frame_end(),
+            What::BlockAgain(_) | What::Took(..) => {}
         }
     }
 

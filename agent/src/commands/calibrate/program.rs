@@ -1,5 +1,6 @@
-//! `calibrate --cmd`: whole frames of a program of one's own at every clock, and their power. The program tells its frames
-//! as it does under `hold --deadline`; it is started and stopped here, at each clock anew.
+//! `calibrate --cmd --frames-from unix:PATH`: whole frames of a program that has no libjetpace, at every clock, and their
+//! power. The program tells its frames by datagrams, as under `hold --deadline`; it is started and stopped here, at each
+//! clock anew.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,10 @@ use jetpace_tables::stats;
 use jetpace_tables::units::{Hertz, Microjoules, Milliwatts, Nanos};
 use jetpace_tables::work::ClockIndex;
 
-use super::process::Process;
 use crate::args::BoardArg;
 use crate::calibrate::Mean;
+use crate::calibrate::own::process::Process;
 use crate::commands::hold::deadline::source::{Frame, FramesFrom, Source};
-use crate::commands::hold::events::Events;
 use crate::commands::hold::listed;
 use crate::dry_run::ThisMachine;
 use crate::failure::{Failure, Reason};
@@ -41,24 +41,44 @@ const CLOCKS: usize = 6;
 const CONVERSION: Nanos = Nanos::from_millis(7);
 /// So few readings within frames are no power of them.
 const LEAST_READINGS: usize = 5;
-/// Options of `calibrate --cmd`.
+/// Options of `calibrate --cmd` and `--attach`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Measure whole frames of a program of your own instead of a network; the shell starts it, at each clock anew
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["dry_run", "weights", "sizes", "late", "spacing", "passes", "changes", "emc", "fast_rails"])]
+    /// Measure a program of your own instead of a network, by the frames and blocks that it tells libjetpace. The shell
+    /// starts it, again where it ends
+    #[arg(long, value_name = "COMMAND", group = "own", conflicts_with_all = ["dry_run", "weights"])]
     cmd: Option<String>,
-    /// With --cmd: what tells frames: lib, or unix:PATH for datagrams, each a frame's busy time (78.2ms)
+    /// The same with a program that already runs: one that has opened libjetpace comes by itself, within a second
+    #[arg(long, group = "own", conflicts_with_all = ["dry_run", "weights", "cmd"])]
+    attach: bool,
+    /// The program's blocks in the order of their numbers; by default those that it asks for by name
+    #[arg(long, value_name = "NAMES", requires = "own", value_delimiter = ',', value_parser = block)]
+    pub(super) blocks: Vec<String>,
+    /// An earlier sweep of this board: what changes of the clock take, and idle power, are taken from it
+    #[arg(long = "board-constants", value_name = "FILE", requires = "own")]
+    pub(super) constants: Option<PathBuf>,
+    /// How long the program may be silent
+    #[arg(long, value_name = "TIME", requires = "own", default_value = "30s")]
+    pub(super) patience: Nanos,
+    /// With --cmd: what tells frames: lib, or unix:PATH for datagrams, each a whole frame's busy time (78.2ms)
     #[arg(long, value_name = "SOURCE", requires = "cmd", default_value = "lib", value_parser = timed)]
     frames_from: FramesFrom,
-    /// With --cmd: the clocks; by default six from the lowest to the cap
-    #[arg(long, value_name = "CLOCKS", requires = "cmd", value_delimiter = ',')]
+    /// The clocks for a program of your own; by default six from the lowest to the cap
+    #[arg(long, value_name = "CLOCKS", requires = "own", value_delimiter = ',')]
     clocks: Vec<Hertz>,
-    /// With --cmd: the program's name in the sweep
-    #[arg(long, value_name = "NAME", requires = "cmd", default_value = "program")]
-    model: String,
-    /// With --cmd: where programs with libjetpace look for the daemon; by default the daemon's own place
-    #[arg(long, value_name = "PATH", requires = "cmd")]
+    /// The program's name in the sweep
+    #[arg(long, value_name = "NAME", requires = "own", default_value = "program")]
+    pub(super) model: String,
+    /// Where programs with libjetpace look for the daemon; by default the daemon's own place
+    #[arg(long, value_name = "PATH", requires = "own")]
     socket: Option<PathBuf>,
+}
+
+fn block(text: &str) -> Result<String, String> {
+    match wire::is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("not plain text of 1 to {} bytes", wire::LONGEST_NAME)),
+    }
 }
 
 fn timed(text: &str) -> Result<FramesFrom, String> {
@@ -73,23 +93,48 @@ struct Bench<'a> {
     program: Program,
     gpu: GpuNode<ThisMachine, Monotonic>,
     rails: Rails<ThisMachine, Monotonic>,
-    events: Events,
     source: Source,
     environment: Vec<(&'static str, PathBuf)>,
     stop: &'a Stop,
 }
 
 impl Options {
-    /// The command, where one is to be measured.
+    /// Whether a program of one's own is to be measured.
+    pub fn is_wanted(&self) -> bool {
+        self.cmd.is_some() || self.attach
+    }
+
+    /// The command, where one is to be started.
     pub fn command(&self) -> Option<&str> {
         self.cmd.as_deref()
+    }
+
+    /// The command and what tells its frames, where that is not libjetpace.
+    pub fn datagrams(&self) -> Option<(&str, &FramesFrom)> {
+        self.cmd.as_deref().map(|command| (command, &self.frames_from)).filter(|(_, from)| **from != FramesFrom::Lib)
+    }
+
+    /// Where programs look for the daemon of a machine.
+    pub fn socket(&self, on: &BoardArg) -> PathBuf {
+        self.socket.clone().or_else(|| on.socket()).unwrap_or_else(|| PathBuf::from(wire::SOCKET))
+    }
+
+    /// The clocks that are asked for, by their places in the board's list.
+    pub fn listed(&self, board: &Board) -> Result<BTreeSet<ClockIndex>, Failure> {
+        self.clocks.iter().map(|clock| listed(board, *clock)).collect()
     }
 
     /// Measures so many frames at each clock.
     ///
     /// # Errors
     /// Where the clock cannot be held, or the program tells no frames; what was measured stays in the file.
-    pub fn measure(&self, command: &str, on: &BoardArg, path: &Path, frames: usize) -> Result<(), Failure> {
+    pub fn measure(
+        &self,
+        (command, source): (&str, &FramesFrom),
+        on: &BoardArg,
+        path: &Path,
+        frames: usize,
+    ) -> Result<(), Failure> {
         let machine = on.on_disk()?;
         let nodes = machine.nodes();
         let board = Board::discover(&nodes)?;
@@ -100,9 +145,7 @@ impl Options {
         let (mut sweep, there) = SweepWriter::open(path, &head, &[])?;
         let done: BTreeSet<Hertz> =
             there.rows.iter().filter(|row| row.kind == Kind::Block).filter_map(|row| row.gpu_freq).collect();
-        let socket = self.socket.clone().or_else(|| on.socket()).unwrap_or_else(|| PathBuf::from(wire::SOCKET));
-        let mut environment = on.environment();
-        environment.push((wire::SOCKET_VARIABLE, socket.clone()));
+        let environment = on.environment();
         let stop = Stop::install()?;
         guard::restore_on_panic(nodes.clone());
         let (guard, _) = Guard::take(nodes.clone())?;
@@ -111,8 +154,7 @@ impl Options {
             program,
             gpu,
             rails: Rails::new(nodes, Monotonic::new(), board.rails.clone()),
-            events: Events::listen(&socket).map_err(|e| Failure::file(&socket, &e))?,
-            source: Source::open(Some(self.frames_from.clone()))?,
+            source: Source::open(Some(source.clone()))?,
             environment,
             stop: &stop,
         };
@@ -135,7 +177,7 @@ impl Options {
 
     fn clocks(&self, board: &Board) -> Result<Vec<(ClockIndex, Hertz)>, Failure> {
         let clocks = &board.gpu.clocks;
-        let asked = self.clocks.iter().map(|clock| listed(board, *clock)).collect::<Result<BTreeSet<_>, _>>()?;
+        let asked = self.listed(board)?;
         // At most 255 clocks are listed.
         let all = clocks.iter().enumerate().map(|(at, clock)| (ClockIndex(at as u8), *clock));
         let all: Vec<_> = all.filter(|(_, clock)| *clock <= board.gpu.cap).collect();
@@ -201,8 +243,7 @@ impl Bench<'_> {
     ) -> Result<(Vec<Frame>, Option<Milliwatts>), Failure> {
         let (mut frames, mut readings) = (Vec::new(), Vec::new());
         // What a program told at the clock before.
-        self.events.look(clock);
-        drop(self.source.hear(0, Some(&mut self.events)));
+        drop(self.source.hear(0, None));
         while frames.len() < FIRST + wanted {
             let before = frames.len();
             let mut process = Process::start(command, &self.environment)?;
@@ -210,8 +251,7 @@ impl Bench<'_> {
             let status = loop {
                 self.go_on()?;
                 let ended = process.ended()?;
-                self.events.look(clock);
-                let heard = self.source.hear(0, Some(&mut self.events)).frames;
+                let heard = self.source.hear(0, None).frames;
                 if !heard.is_empty() {
                     heard_at = sys::now();
                 }
@@ -223,8 +263,7 @@ impl Bench<'_> {
                     break ended;
                 }
                 if sys::now().saturating_sub(heard_at) > SILENCE {
-                    let how = "does it open libjetpace, or send datagrams (--frames-from unix:PATH)?";
-                    return Err(wrong(format_args!("no frame for {SILENCE} at {clock}: {how}")));
+                    return Err(wrong(format_args!("no frame for {SILENCE} at {clock}: does it send datagrams?")));
                 }
                 let mut now = Mean::new(&self.rails);
                 now.read(&mut self.rails)?;

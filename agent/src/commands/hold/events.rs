@@ -156,7 +156,7 @@ impl Client {
                     let at = event.at.min(sys::now());
                     match event.what {
                         What::FrameStart => self.started = Some(at),
-                        What::BlockStart(..) => {}
+                        What::BlockStart(..) | What::BlockAgain(_) | What::Took(..) => {}
                         What::FrameEnd => {
                             self.frames += 1;
                             let start = self.started.take().filter(|_| ended.len() < MOST_ENDED);

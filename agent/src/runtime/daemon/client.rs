@@ -245,6 +245,8 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
                 self.hub.set_busy(self.served.slot, false);
                 self.governor.frame_end(at)
             }
+            // For whoever measures.
+            What::BlockAgain(_) | What::Took(..) => Action::Hold,
         }
     }
 

@@ -4,12 +4,15 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::LOOK_EVERY;
 use crate::failure::Failure;
+
+/// How often a program is looked at that is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// So many looks may it take to end once it is told to.
 const GRACE: u32 = 250;

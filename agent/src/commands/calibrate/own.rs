@@ -1,0 +1,267 @@
+//! `calibrate --cmd` and `--attach`: a program of one's own, measured by the blocks that it tells libjetpace.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use jetpace_devfreq::board::Board;
+use jetpace_devfreq::gpu::GpuNode;
+use jetpace_devfreq::guard::{self, Guard};
+use jetpace_devfreq::timer::Monotonic;
+use jetpace_tables::fit::spread;
+use jetpace_tables::hw::{BlockRunner, GpuClock};
+use jetpace_tables::sample::{Kind, Row};
+use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::work::{BlockId, ClockIndex, Size};
+
+use super::program::Options;
+use super::{Args, OWN_FRAMES, bar, report, show};
+use crate::args::BoardArg;
+use crate::calibrate::own::{self, Own, Program};
+use crate::calibrate::{EmcAsk, Settings, Subject, measured};
+use crate::dry_run::ThisMachine;
+use crate::failure::{Failure, Reason};
+use crate::files::sweep;
+use crate::runtime::wire;
+use crate::signals::Stop;
+
+/// Clocks that are measured where none are named.
+const CLOCKS: usize = 6;
+/// How often every clock is visited.
+const PASSES: u32 = 2;
+/// How often every change of the clock is made.
+const CHANGES: u32 = 5;
+/// Frames at the lowest and at the highest clock by which it is seen whether the program waits for its GPU.
+const LOOKS: usize = 7;
+/// Until a clock runs.
+const SETTLED: Duration = Duration::from_millis(60);
+/// A block that gains less from the highest clock does not show it.
+const GAINS: f64 = 1.1;
+/// A block that only queues its work takes less than this part of the one that waits for all of it,
+const QUEUES: f64 = 0.1;
+/// and gains less than this part of what the clock does: queueing takes microseconds, which scatter.
+const SCATTERS: f64 = 0.25;
+
+/// A program on this machine, or on a live board.
+type OnMachine = Subject<ThisMachine, Program, Program, Monotonic>;
+
+/// Measures into a sweep.
+///
+/// # Errors
+/// Where the program cannot be measured or the clock not be held; what was measured stays in the file.
+pub fn measure(args: &Args, own: &Options, path: &Path) -> Result<(), Failure> {
+    let on = &args.board;
+    let machine = on.on_disk()?;
+    let nodes = machine.nodes();
+    let board = Board::discover(&nodes)?;
+    let sizes: Vec<Size> = args.sizes.iter().map(|size| Size(*size)).collect();
+    crate::session::sizes::ascending(sizes.iter().copied())?;
+    let clocks = chosen(&board, own)?;
+    let constants = own.constants.as_deref().map(|from| constants(from, &board)).transpose()?;
+    let stop = Stop::install()?;
+    guard::restore_on_panic(nodes.clone());
+    let timer = Monotonic::new();
+    let socket = own.socket(on);
+    let mut environment = on.environment();
+    environment.push((wire::SOCKET_VARIABLE, socket.clone()));
+    environment.push((wire::SWEEP_VARIABLE, "1".into()));
+    let options = own::Options {
+        socket,
+        command: own.command().map(str::to_owned),
+        environment,
+        blocks: own.blocks.clone(),
+        sizes: sizes.clone(),
+        patience: own.patience,
+        stop: stop.clone(),
+    };
+    let met = Own::meet(options, &timer);
+    if met.is_err() {
+        stop.die();
+    }
+    let met = met?;
+    let settings = settings(args, &board, &met, (clocks, sizes, constants));
+    let (network, probe) = met.runners();
+    eprintln!("{}", consists_of(&network, &settings));
+    let mut subject = Subject {
+        device: board.identity.model.clone().unwrap_or_else(|| "jetson".to_owned()),
+        nodes,
+        board,
+        network,
+        probe,
+        timer,
+        model: own.model.clone(),
+        evidence: if *on == BoardArg::Auto { "jetson" } else { "virtual" },
+    };
+    let done = see_that_it_waits(&mut subject, &settings).and_then(|()| {
+        let bar = bar();
+        let done = subject.calibrate(path, &settings, &stop, &mut |progress| show(&bar, progress));
+        bar.finish_and_clear();
+        done
+    });
+    stop.die();
+    report(path, &done?);
+    Ok(())
+}
+
+fn chosen(board: &Board, own: &Options) -> Result<Vec<ClockIndex>, Failure> {
+    let asked = own.listed(board)?;
+    let all = measured(board);
+    Ok(if asked.is_empty() { spread(&all, CLOCKS) } else { all.into_iter().filter(|at| asked.contains(at)).collect() })
+}
+
+fn settings(
+    args: &Args,
+    board: &Board,
+    met: &Own,
+    (clocks, sizes, constants): (Vec<ClockIndex>, Vec<Size>, Option<Vec<Row>>),
+) -> Settings {
+    let usual = Settings::usual(jetpace_devfreq::rails::PowerPace::of(&board.rails));
+    let count = clocks.len() as u32;
+    let frames = args.frames.unwrap_or(OWN_FRAMES);
+    let own_size = (met.size() != Size::default()).then(|| met.size());
+    let changes = args.changes.unwrap_or(if met.repeats() && constants.is_none() { CHANGES } else { 0 });
+    if changes == 0 && constants.is_none() {
+        log::warn!(
+            "how long a change of the clock takes is not measured{}: plan with --settle and --stall, or name a sweep of \
+             this board that has it by --board-constants",
+            if met.repeats() { "" } else { " by a program that does not repeat its blocks (jetpace_block_again)" }
+        );
+    }
+    Settings {
+        frames: frames.saturating_mul(count),
+        late: args.late.unwrap_or(frames).saturating_mul(count),
+        spacing: args.spacing.unwrap_or(Nanos::ZERO),
+        passes: args.passes.unwrap_or(PASSES),
+        changes,
+        sizes: if sizes.is_empty() { own_size.into_iter().collect() } else { sizes },
+        emc: args.emc.unwrap_or(EmcAsk::Free),
+        fast_rails: args.fast_rails,
+        clocks,
+        constants: constants.unwrap_or_default(),
+        ..usual
+    }
+}
+
+fn consists_of(program: &Program, settings: &Settings) -> String {
+    let names: Vec<&str> = (0..program.blocks()).map(|block| program.name(BlockId(block as u16))).collect();
+    let blocks = if names.len() == 1 { "block" } else { "blocks" };
+    format!("{} {blocks}: {}; {} clocks", names.len(), names.join(", "), settings.clocks.len())
+}
+
+/// Rows of an earlier sweep that are the board's, not the program's.
+fn constants(path: &Path, board: &Board) -> Result<Vec<Row>, Failure> {
+    let sweep = sweep::read(path)?;
+    let calibration = |why: &str| Failure::new(Reason::Calibration, format_args!("{}: {why}", path.display()));
+    if sweep.board.as_deref() != Some(&*board.digest()) {
+        return Err(calibration("a sweep of another board, power mode or release, which tells nothing of this one"));
+    }
+    let kinds = [Kind::Settle, Kind::Stall, Kind::Write, Kind::Idle];
+    let rows: Vec<Row> = sweep.rows.into_iter().filter(|row| kinds.contains(&row.kind)).collect();
+    match rows.iter().any(|row| row.kind == Kind::Settle && row.rejected.is_empty()) {
+        true => Ok(rows),
+        false => Err(calibration("no change of the clock was measured in it: calibrate with --changes")),
+    }
+}
+
+/// Runs some frames at the lowest and at the highest clock: a program that does not wait for its GPU shows there.
+fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(), Failure> {
+    let (Some(&low), Some(&high)) = (settings.clocks.first(), settings.clocks.last()) else { return Ok(()) };
+    let (guard, _) = Guard::take(subject.nodes.clone())?;
+    let mut gpu = GpuNode::open(subject.nodes.clone(), subject.timer, &subject.board, &guard, None)?;
+    let size = settings.sizes.last().copied().unwrap_or_default();
+    let mut at = |clock: ClockIndex| -> Result<(Hertz, Vec<f64>), Failure> {
+        let runs = gpu.pin(clock)?;
+        thread::sleep(SETTLED);
+        let mut least = vec![f64::INFINITY; subject.network.blocks()];
+        for _ in 0..LOOKS {
+            for (block, least) in least.iter_mut().enumerate() {
+                let mut time = [Nanos::ZERO];
+                subject.network.run(BlockId(block as u16), size, &mut time, &mut |_| None)?;
+                *least = least.min(time[0].as_secs_f64());
+            }
+        }
+        Ok((runs, least))
+    };
+    let seen = at(low).and_then(|low| Ok((low, at(high)?)));
+    gpu.release()?;
+    drop(gpu);
+    guard::log_foreign(&guard.restore()?);
+    let ((low, slow), (high, fast)) = seen?;
+    if low >= high {
+        return Ok(());
+    }
+    let judged = Waits { gained: high.get() as f64 / low.get() as f64, slow, fast };
+    let named = |blocks: &[usize]| {
+        let names: Vec<&str> = blocks.iter().map(|&block| subject.network.name(BlockId(block as u16))).collect();
+        (names.join(", "), if names.len() == 1 { "is" } else { "are" })
+    };
+    if let Some((queued, waits)) = judged.queued() {
+        let ((names, are), (all, _)) = (named(&queued), named(&[waits]));
+        return Err(Failure::new(
+            Reason::Calibration,
+            format_args!(
+                "{names} {are} as fast at {low} as at {high}, and all the time is in {all}: the program does not wait for \
+                 its GPU between blocks. Synchronise before each block's start and before the frame's end \
+                 (cudaStreamSynchronize, torch.cuda.synchronize), or record CUDA events there and tell their times at \
+                 the frame's end (jetpace_block_took). A block that really is so short is better told as a part of its \
+                 neighbour"
+            ),
+        ));
+    }
+    let flat = judged.flat();
+    if !flat.is_empty() {
+        let (names, are) = named(&flat);
+        eprintln!(
+            "warning: {names} {are} as fast at {low} as at {high}: bound by memory, by the CPU, or not synchronised with \
+             the GPU at the end (cudaStreamSynchronize, torch.cuda.synchronize)"
+        );
+    }
+    Ok(())
+}
+
+/// Seconds of each block at the lowest and at the highest clock, and how far apart these are.
+struct Waits {
+    gained: f64,
+    slow: Vec<f64>,
+    fast: Vec<f64>,
+}
+
+impl Waits {
+    /// Blocks that the highest clock does not make faster.
+    fn flat(&self) -> Vec<usize> {
+        self.gain_less(GAINS)
+    }
+
+    /// Blocks that only queue their work, and the one that waits for all of it.
+    fn queued(&self) -> Option<(Vec<usize>, usize)> {
+        let queued = self.gain_less(1.0 + SCATTERS * (self.gained - 1.0));
+        let mut others = (0..self.slow.len()).filter(|block| !queued.contains(block));
+        let waits = others.next().filter(|_| others.next().is_none() && !queued.is_empty())?;
+        queued.iter().all(|&block| self.slow[block] < self.slow[waits] * QUEUES).then_some((queued, waits))
+    }
+
+    fn gain_less(&self, than: f64) -> Vec<usize> {
+        let times = self.slow.iter().zip(&self.fast).enumerate();
+        times.filter(|(_, (slow, fast))| **slow < **fast * than).map(|(block, _)| block).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_only_queues_its_blocks_is_told_from_one_that_waits() {
+        let judge = |slow: &[f64], fast: &[f64]| Waits { gained: 3.3, slow: slow.to_vec(), fast: fast.to_vec() };
+        // Queueing takes microseconds, whatever runs; the last block waits.
+        let judged = judge(&[30e-6, 9e-6, 12e-3], &[33e-6, 8e-6, 3.7e-3]);
+        assert_eq!(judged.queued(), Some((vec![0, 1], 2)));
+        // One that is memory's, beside two that are not; and one that is nobody's.
+        assert_eq!(judge(&[3.6e-3, 9.6e-3, 2.0e-3], &[1.3e-3, 2.9e-3, 1.95e-3]).queued(), None);
+        assert_eq!(judge(&[3.6e-3, 9.6e-3, 2.0e-3], &[1.3e-3, 2.9e-3, 1.95e-3]).flat(), [2]);
+        assert_eq!(judge(&[5e-3], &[5e-3]).queued(), None);
+        assert_eq!(judge(&[5e-3], &[5e-3]).flat(), [0]);
+        // Short, but the GPU's.
+        assert_eq!(judge(&[90e-6, 12e-3], &[30e-6, 3.7e-3]).queued(), None);
+    }
+}
