@@ -20,7 +20,7 @@ mod sync;
 #[cfg(test)]
 mod tests {
     use super::mailbox::Mailbox;
-    use super::page::{Event, Page, Reader, State, What, Writer};
+    use super::page::{Event, Order, Page, Reader, State, What, Writer};
     use jetpace_tables::governor::Action;
     use jetpace_tables::units::Nanos;
     use jetpace_tables::work::{BlockId, ClockIndex, Size};
@@ -161,6 +161,39 @@ mod tests {
                 reader.sleep(&page, None, || page.state() == State::Dropped);
             }
             stopping.join().unwrap();
+        });
+    }
+    /// What a frame is to be is what was said with its turn, though three words say it; the next turn is given once the
+    /// frame has ended, as whoever measures does.
+    #[test]
+    fn a_turn_comes_with_its_own_order() {
+        model(|| {
+            let page = Arc::new(Page::default());
+            let order = |n: u32| Order { repeat: Some((BlockId(n as u16), 10 + n)), size: Some(Size(20 + n)) };
+            let playing = {
+                let page = page.clone();
+                thread::spawn(move || {
+                    let (mut writer, mut seen) = (Writer::default(), 0);
+                    while seen < 2 {
+                        let (turn, got) = page.order();
+                        if turn == seen {
+                            thread::yield_now();
+                            continue;
+                        }
+                        assert_eq!((turn, got), (seen + 1, order(turn)));
+                        seen = turn;
+                        assert!(writer.post(&page, event(turn as u16)));
+                    }
+                })
+            };
+            let mut reader = Reader::default();
+            for turn in 1..=2 {
+                page.set_order(turn, order(turn));
+                while reader.next(&page).unwrap().is_none() {
+                    reader.sleep(&page, None, || false);
+                }
+            }
+            playing.join().unwrap();
         });
     }
 }

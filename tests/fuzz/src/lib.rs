@@ -71,11 +71,11 @@ mod tests {
         replay("launch", launch, 1);
         replay("model", model, 1);
         replay("nodes", nodes, 2);
-        replay("page", page, 1);
+        replay("page", page, 2);
         replay("state", state, 1);
         replay("sweep", sweep, 2);
         replay("table", table, 2);
         replay("weights", weights, 1);
-        replay("wire", wire, 3);
+        replay("wire", wire, 4);
     }
 }

@@ -17,7 +17,7 @@ use jetpace_tables::work::{BlockId, ClockIndex, Size};
 use super::program::Options;
 use super::{Args, OWN_FRAMES, bar, report, show};
 use crate::args::BoardArg;
-use crate::calibrate::own::{self, Own, Program};
+use crate::calibrate::own::{self, Own, Program, Waits};
 use crate::calibrate::{EmcAsk, Settings, Subject, measured};
 use crate::dry_run::ThisMachine;
 use crate::failure::{Failure, Reason};
@@ -35,13 +35,6 @@ const CHANGES: u32 = 5;
 const LOOKS: usize = 7;
 /// Until a clock runs.
 const SETTLED: Duration = Duration::from_millis(60);
-/// A block that gains less from the highest clock does not show it.
-const GAINS: f64 = 1.1;
-/// A block that only queues its work takes less than this part of the one that waits for all of it,
-const QUEUES: f64 = 0.1;
-/// and gains less than this part of what the clock does: queueing takes microseconds, which scatter.
-const SCATTERS: f64 = 0.25;
-
 /// A program on this machine, or on a live board.
 type OnMachine = Subject<ThisMachine, Program, Program, Monotonic>;
 
@@ -190,13 +183,14 @@ fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(),
     if low >= high {
         return Ok(());
     }
-    let judged = Waits { gained: high.get() as f64 / low.get() as f64, slow, fast };
+    let judged = Waits { slow, fast };
     let named = |blocks: &[usize]| {
         let names: Vec<&str> = blocks.iter().map(|&block| subject.network.name(BlockId(block as u16))).collect();
         (names.join(", "), if names.len() == 1 { "is" } else { "are" })
     };
-    if let Some((queued, waits)) = judged.queued() {
-        let ((names, are), (all, _)) = (named(&queued), named(&[waits]));
+    if let Some(waits) = judged.waits_for_all() {
+        let others: Vec<usize> = (0..judged.slow.len()).filter(|block| *block != waits).collect();
+        let ((names, are), (all, _)) = (named(&others), named(&[waits]));
         return Err(Failure::new(
             Reason::Calibration,
             format_args!(
@@ -217,51 +211,4 @@ fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(),
         );
     }
     Ok(())
-}
-
-/// Seconds of each block at the lowest and at the highest clock, and how far apart these are.
-struct Waits {
-    gained: f64,
-    slow: Vec<f64>,
-    fast: Vec<f64>,
-}
-
-impl Waits {
-    /// Blocks that the highest clock does not make faster.
-    fn flat(&self) -> Vec<usize> {
-        self.gain_less(GAINS)
-    }
-
-    /// Blocks that only queue their work, and the one that waits for all of it.
-    fn queued(&self) -> Option<(Vec<usize>, usize)> {
-        let queued = self.gain_less(1.0 + SCATTERS * (self.gained - 1.0));
-        let mut others = (0..self.slow.len()).filter(|block| !queued.contains(block));
-        let waits = others.next().filter(|_| others.next().is_none() && !queued.is_empty())?;
-        queued.iter().all(|&block| self.slow[block] < self.slow[waits] * QUEUES).then_some((queued, waits))
-    }
-
-    fn gain_less(&self, than: f64) -> Vec<usize> {
-        let times = self.slow.iter().zip(&self.fast).enumerate();
-        times.filter(|(_, (slow, fast))| **slow < **fast * than).map(|(block, _)| block).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_only_queues_its_blocks_is_told_from_one_that_waits() {
-        let judge = |slow: &[f64], fast: &[f64]| Waits { gained: 3.3, slow: slow.to_vec(), fast: fast.to_vec() };
-        // Queueing takes microseconds, whatever runs; the last block waits.
-        let judged = judge(&[30e-6, 9e-6, 12e-3], &[33e-6, 8e-6, 3.7e-3]);
-        assert_eq!(judged.queued(), Some((vec![0, 1], 2)));
-        // One that is memory's, beside two that are not; and one that is nobody's.
-        assert_eq!(judge(&[3.6e-3, 9.6e-3, 2.0e-3], &[1.3e-3, 2.9e-3, 1.95e-3]).queued(), None);
-        assert_eq!(judge(&[3.6e-3, 9.6e-3, 2.0e-3], &[1.3e-3, 2.9e-3, 1.95e-3]).flat(), [2]);
-        assert_eq!(judge(&[5e-3], &[5e-3]).queued(), None);
-        assert_eq!(judge(&[5e-3], &[5e-3]).flat(), [0]);
-        // Short, but the GPU's.
-        assert_eq!(judge(&[90e-6, 12e-3], &[30e-6, 3.7e-3]).queued(), None);
-    }
 }
