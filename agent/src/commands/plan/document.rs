@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jetpace_tables::hw::PowerOf;
-use jetpace_tables::model::{Model, PowerForm, TimeForm};
+use jetpace_tables::model::{BlockModel, Model, PowerForm, TimeForm};
 #[cfg(feature = "report")]
 use jetpace_tables::plan::SizeClass;
 use jetpace_tables::plan::{self, BlockCost, Outcome, Plan, Problem, Schedule};
@@ -29,6 +29,8 @@ pub struct Document {
     time_s: f64,
     bound_s: f64,
     energy_j: f64,
+    /// How well the model knows that, relative; `null` where its forms are taken as they are.
+    energy_sd: Option<f64>,
     /// Whose energy it is.
     power_of: PowerOf,
     miss_probability: f64,
@@ -93,6 +95,20 @@ struct Baseline {
     miss_probability: f64,
 }
 
+/// Relative standard deviation of a plan's energy: what is not known of blocks' times and powers, which err together as
+/// they are of one board. Idle power is measured at every clock.
+fn energy_sd(model: &Model, made: &Made) -> Option<f64> {
+    let of_block = |(block, &clock): (BlockModel<'_>, &usize)| {
+        let clock = made.problem.clocks[clock];
+        let energy_j = block.time_s(clock, made.size) * block.power_w(clock, made.size)?;
+        Some(energy_j * block.unknown(clock).hypot(block.power_unknown(clock)?))
+    };
+    let blocks = model.blocks(&made.network, made.emc);
+    let known = blocks.iter().all(|block| block.fresh(made.problem.clocks[0]).is_some());
+    let sd_j: Option<f64> = blocks.into_iter().zip(&made.plan.block_clocks).map(of_block).sum();
+    sd_j.filter(|_| known).map(|sd_j| sd_j / made.plan.outcome.energy_j)
+}
+
 impl Document {
     pub fn new(model: &Model, made: &Made, table: Option<Follows>) -> Result<Self, Failure> {
         let (problem, plan) = (&made.problem, &made.plan);
@@ -115,6 +131,7 @@ impl Document {
             time_s: plan.outcome.time_s,
             bound_s: problem.bound_s(&plan.outcome),
             energy_j: plan.outcome.energy_j,
+            energy_sd: energy_sd(model, made),
             power_of: model.power_of,
             miss_probability: plan::miss_probability(problem, &plan.schedule),
             gap_bound: plan.gap_bound,
@@ -162,14 +179,15 @@ impl Document {
         };
         let _ = writeln!(
             text,
-            "{}: {:.3} ms of {:.3} ms ({:.3} ms at the risk of {}), {:.4} J a period of {:.3} ms, miss probability \
-             {:.4}, at most {:.3} % above the least possible",
+            "{}: {:.3} ms of {:.3} ms ({:.3} ms at the risk of {}), {:.4} J{} a period of {:.3} ms, miss probability \
+             {:.4}, at most {:.3} % above the least possible by the model",
             self.network,
             self.time_s * 1e3,
             self.deadline_s * 1e3,
             self.bound_s * 1e3,
             self.risk,
             self.energy_j,
+            self.energy_sd.map_or(String::new(), |sd| format!(" (known to {:.1} %)", sd * 1e2)),
             self.period_s * 1e3,
             self.miss_probability,
             self.gap_bound * 1e2
