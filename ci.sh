@@ -54,8 +54,10 @@ step_arrows() { cargo test -q "${TESTED[@]}" --test it layering::; }
 # Documents and code say the same: fields, columns, exit codes, commands as printed; and samples of released versions are
 # read.
 step_docs() { cargo test -q "${TESTED[@]}" --test cli --test it -- documents:: readme:: frozen::; }
+# All but what has a step of its own: arrows, docs and, in its long form, faults.
 step_test() {
-    cargo test "${TESTED[@]}"
+    cargo test "${TESTED[@]}" -- --skip layering:: --skip documents:: --skip readme:: --skip frozen:: \
+        --skip faults:: --skip killed:: --skip bad_trees:: --skip rivals::
     # As it is released: once the optimiser (rustc 1.95, thin LTO) walked one clock too far where the debug build did not.
     cargo test --release -p jetpace-tables --lib --locked
     cargo run -q --release --locked -- demo --out "$(mktemp -d)/demo" >/dev/null
@@ -150,7 +152,7 @@ step_cubin() {
 # The long form of the tests for restoring: seeded faults on recorded boards, kill -9 on a tree on disk, bad trees.
 step_faults() {
     JETPACE_FAULT_RUNS=${JETPACE_FAULT_RUNS:-10000} JETPACE_KILLS=${JETPACE_KILLS:-950} \
-        cargo test "${TESTED[@]}" --test it -- --nocapture faults:: killed:: bad_trees:: rivals::
+        cargo test "${TESTED[@]}" --test it --test cli -- --nocapture faults:: killed:: bad_trees:: rivals::
 }
 
 # The CUDA kernels as C++ on the CPU, every shape and the faults that this must find; then the launcher on a stub driver
