@@ -35,6 +35,12 @@ pub enum Command {
     /// Measure a network's blocks, the idle power and the changes of the clock into a sweep
     #[cfg(any(feature = "cuda", feature = "sim"))]
     Calibrate(commands::calibrate::Args),
+    /// Look whether the tables that this machine keeps still hold, and measure anew where they do not: for cron
+    #[cfg(feature = "report")]
+    Recalibrate(commands::recalibrate::Args),
+    /// Check the files of the tables that this machine keeps
+    #[cfg(feature = "report")]
+    CheckConfig(commands::check_config::Args),
     /// Run frames of a network at planned clocks, beside the stock governor and the best fixed clock
     #[cfg(any(feature = "cuda", feature = "sim"))]
     Run(commands::run::Args),
@@ -89,6 +95,10 @@ impl Command {
             Self::Calibrate(args) => args.run(),
             #[cfg(any(feature = "cuda", feature = "sim"))]
             Self::Run(args) => args.run(),
+            #[cfg(feature = "report")]
+            Self::Recalibrate(args) => args.run(),
+            #[cfg(feature = "report")]
+            Self::CheckConfig(args) => args.run(),
             Self::Hold(args) => args.run(),
             Self::Selftest(args) => args.run(),
             Self::Restore(args) => args.run(),

@@ -17,6 +17,8 @@ pub enum Reason {
     Calibration,
     /// 5: the user may not do this.
     Permission,
+    /// 6: something is in the way that goes by itself; the same command later does it.
+    NotNow,
     /// The status of a command that was run, as a shell gives it: 126 not executable, 127 not found, 128 and a signal.
     Command(u8),
 }
@@ -78,7 +80,7 @@ impl Failure {
         self.reason
     }
 
-    /// The exit code of FORMATS: 1 failure, 2 usage, 3 unsupported, 4 calibration, 5 permission.
+    /// The exit code of FORMATS: 1 failure, 2 usage, 3 unsupported, 4 calibration, 5 permission, 6 not now.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.reason {
             Reason::Failed => 1,
@@ -86,6 +88,7 @@ impl Failure {
             Reason::Unsupported => 3,
             Reason::Calibration => 4,
             Reason::Permission => 5,
+            Reason::NotNow => 6,
             Reason::Command(status) => status,
         })
     }

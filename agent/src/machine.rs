@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jetpace_devfreq::board::Board;
+
 use crate::args::BoardArg;
 use crate::dry_run::ThisMachine;
 use crate::failure::Failure;
@@ -53,6 +55,21 @@ impl BoardArg {
             Self::Live(name) => live::start(name),
             #[cfg(not(feature = "sim"))]
             Self::Live(_) => Err(crate::args::no_sim()),
+        }
+    }
+
+    /// What is found on it. A virtual board is found fresh from boot.
+    ///
+    /// # Errors
+    /// Where there is no such board, or no GPU.
+    pub fn discover(&self) -> Result<Board, Failure> {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Sim(name) => {
+                let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?;
+                Ok(Board::discover(&board.nodes())?)
+            }
+            other => Ok(Board::discover(&other.on_disk()?.nodes())?),
         }
     }
 

@@ -65,6 +65,7 @@ impl From<Failure> for Errno {
             Reason::Unsupported => libc::ENODEV,
             Reason::Calibration => libc::ESTALE,
             Reason::Permission => libc::EACCES,
+            Reason::NotNow => libc::EBUSY,
         })
     }
 }

@@ -197,6 +197,11 @@ fn every_exit_code_is_in_the_table() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("sweep.csv"), GPU_RAIL).unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
+    fs::create_dir_all(folder.path().join("kept/etc")).unwrap();
+    let kept = format!("network = \"vgg19\"\ndeadline = \"40ms\"\nfolder = \"{}/kept/t\"\n", folder.path().display());
+    fs::write(folder.path().join("kept/etc/t.toml"), kept).unwrap();
+    let other = fs::File::open(folder.path().join("kept")).unwrap();
+    let _other = nix::fcntl::Flock::lock(other, nix::fcntl::FlockArg::LockExclusive).unwrap();
     for (code, line) in [
         (0, "--version"),
         (1, "status --socket nowhere.sock"),
@@ -205,6 +210,7 @@ fn every_exit_code_is_in_the_table() {
         (0, "fit sweep.csv -o model.json"),
         (4, "plan model.json --deadline 50ms --json"),
         (5, "plan model.json --deadline 50ms --idle-w 1 --settle 1ms --stall 0ms -o /sys/jetpace-new"),
+        (6, "recalibrate --config kept/etc"),
     ] {
         let output = run(folder.path(), line);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -212,5 +218,5 @@ fn every_exit_code_is_in_the_table() {
         assert!(section("Exit codes").contains(&format!("\n| {code} | ")), "FORMATS does not list exit code {code}");
     }
     let listed = section("Exit codes").lines().filter(|line| line.starts_with("| ") && !line.contains("code")).count();
-    assert_eq!(listed, 6, "FORMATS lists an exit code that nothing here gives");
+    assert_eq!(listed, 7, "FORMATS lists an exit code that nothing here gives");
 }

@@ -15,4 +15,5 @@ mod manners;
 mod objectives;
 mod on_disk;
 mod readme;
+mod recalibrate;
 mod service;

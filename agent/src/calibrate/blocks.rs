@@ -167,7 +167,7 @@ impl<B: Bench> Calibration<B> {
     }
 
     /// Holds a clock and runs the first, cold frames at it.
-    fn warm_up(&mut self, clock: ClockIndex, size: Size, book: &mut Book<'_>) -> Result<(), Failure> {
+    pub(super) fn warm_up(&mut self, clock: ClockIndex, size: Size, book: &mut Book<'_>) -> Result<(), Failure> {
         self.hold(clock)?;
         book.set_cpu(self.surroundings.cpu());
         for _ in 0..WARM_UP_FRAMES {

@@ -10,6 +10,7 @@ mod book;
 mod changes;
 mod idle;
 mod locate;
+mod look;
 mod observe;
 #[cfg(feature = "report")]
 pub mod own;
@@ -28,6 +29,7 @@ use crate::failure::Failure;
 use crate::signals::Stop;
 
 pub use book::Book;
+pub use look::Looked;
 pub use observe::Observed;
 pub use power::Mean;
 pub use steps::{Step, steps};
@@ -109,6 +111,15 @@ impl Settings {
             clocks: Vec::new(),
             constants: Vec::new(),
         }
+    }
+
+    /// As many frames as fit into this time, and at most these. Power, idling and changes of the clock take theirs besides.
+    #[must_use]
+    pub fn within(self, budget: Nanos) -> Self {
+        let each = self.spacing.get().max(1) * u64::from(LATE_PER_FRAME + 1);
+        // At most as many as before, which is a u32.
+        let frames = (budget.get() / each).clamp(1, u64::from(self.frames)) as u32;
+        Self { frames, late: LATE_PER_FRAME * frames, ..self }
     }
 
     /// All sizes, ascending.

@@ -44,7 +44,7 @@ pub struct Subject<N, R, Q, T> {
 }
 
 /// The parts of a board that is found by its nodes.
-struct OnBoard<N, R, Q, T>(PhantomData<(N, R, Q, T)>);
+pub(super) struct OnBoard<N, R, Q, T>(PhantomData<(N, R, Q, T)>);
 
 impl<N, R, Q, T> Bench for OnBoard<N, R, Q, T>
 where
@@ -133,24 +133,15 @@ where
                 false => log::warn!("not every power monitor may be told to convert faster: rails are read as usual"),
             }
         }
-        let gpu = GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, &guard, None)?;
-        let mut bench = Calibration::<OnBoard<N, R, Q, T>> {
-            gpu,
-            rails: Rails::new(self.nodes.clone(), self.timer.clone(), self.board.rails.clone()),
-            network: self.network,
-            probe: self.probe,
-            timer: self.timer,
-            surroundings: BoardSurroundings::new(self.nodes, self.board),
-            stop: stop.clone(),
-            patience: PATIENCE,
-        };
+        let (device, model) = (self.device.clone(), self.model.clone());
+        let mut bench = self.bench(&guard, stop)?;
         let mut done = Done { there: there.rows.len(), measured: 0, rejected: 0 };
         let mut write = |row: &Row| {
             done.measured += 1;
             done.rejected += usize::from(!row.rejected.is_empty());
             writer.append(row)
         };
-        let mut book = Book::new(&self.device, &self.model, &there.rows, &mut write);
+        let mut book = Book::new(&device, &model, &there.rows, &mut write);
         let measure = || -> Result<(), Failure> {
             settings.constants.iter().try_for_each(|row| book.take_over(row))?;
             for emc in emc_clocks {
@@ -170,6 +161,20 @@ where
         Ok(done)
     }
 
+    /// Takes the GPU's clock, to measure at.
+    pub(super) fn bench(self, guard: &Guard<N>, stop: &Stop) -> Result<Calibration<OnBoard<N, R, Q, T>>, Failure> {
+        Ok(Calibration {
+            gpu: GpuNode::open(self.nodes.clone(), self.timer.clone(), &self.board, guard, None)?,
+            rails: Rails::new(self.nodes.clone(), self.timer.clone(), self.board.rails.clone()),
+            network: self.network,
+            probe: self.probe,
+            timer: self.timer,
+            surroundings: BoardSurroundings::new(self.nodes, self.board),
+            stop: stop.clone(),
+            patience: PATIENCE,
+        })
+    }
+
     fn say_which(&self, clocks: &[ClockIndex], settings: &Settings) {
         let all = &self.board.gpu.clocks;
         if settings.clocks.is_empty() && clocks.len() < all.iter().filter(|clock| **clock <= self.board.gpu.cap).count()
@@ -183,7 +188,7 @@ where
 
     /// Where heat hides the user's bound, waits until it lets go: without it neither the clocks to measure nor what is to be
     /// put back are known.
-    fn wait_for_the_bound(&mut self, stop: &Stop) -> Result<(), Failure> {
+    pub(super) fn wait_for_the_bound(&mut self, stop: &Stop) -> Result<(), Failure> {
         let hidden = |board: &Board| board.gpu.user == Bound::Unknown && board.gpu.throttled;
         if !hidden(&self.board) {
             return Ok(());

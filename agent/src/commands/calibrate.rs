@@ -4,6 +4,7 @@
 mod own;
 #[cfg(feature = "report")]
 mod program;
+mod work;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::files::output::print_text;
 use crate::signals::Stop;
+pub use work::Work;
 
 /// The network in whose times changes of the clock are seen: its last block is very short.
 const PROBE: &str = "vgg19-32";
@@ -96,6 +98,28 @@ pub struct Args {
     dry_run: bool,
 }
 
+/// The sweep that the options ask for.
+struct Sweeping<'a>(&'a Args);
+
+impl Work for Sweeping<'_> {
+    type Done = ();
+
+    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<(), Failure>
+    where
+        N: Nodes + Store + Clone,
+        R: BlockRunner,
+        Q: BlockRunner,
+        T: Timer + Clone,
+    {
+        self.0.measure(subject)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn left_alone<R: BlockRunner, T: Timer>(self, gpu: Observed<R, T>) -> Result<(), Failure> {
+        self.0.observe(gpu)
+    }
+}
+
 impl Args {
     /// Measures.
     pub fn run(self) -> Result<(), Failure> {
@@ -103,13 +127,21 @@ impl Args {
         if let (true, Some(path)) = (self.own.is_wanted(), &self.output) {
             return self.measure_own(path);
         }
+        self.with_subject(Sweeping(&self))
+    }
+
+    /// Does something on the machine and with the network that the options name.
+    ///
+    /// # Errors
+    /// Where there is no such machine or network, and what the work says.
+    pub fn with_subject<W: Work>(&self, work: W) -> Result<W::Done, Failure> {
         let network = self.network()?;
         match &self.board {
             board @ (BoardArg::Tree(_) | BoardArg::Live(_)) => Err(Failure::usage(format_args!(
                 "{board}: a tree of files runs no network; use --board auto on a Jetson, or sim:NAME"
             ))),
             #[cfg(feature = "cuda")]
-            BoardArg::Auto => self.measure_here(network),
+            BoardArg::Auto => self.here(network, work),
             #[cfg(not(feature = "cuda"))]
             BoardArg::Auto => Err(Failure::new(
                 crate::failure::Reason::Unsupported,
@@ -117,7 +149,7 @@ impl Args {
                  jetpace-cuda",
             )),
             #[cfg(feature = "sim")]
-            BoardArg::Sim(name) => self.measure(virtual_subject(name, self.seed, network)?),
+            BoardArg::Sim(name) => work.on(virtual_subject(name, self.seed, network)?),
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(crate::args::no_sim()),
         }
@@ -153,7 +185,7 @@ impl Args {
 
     /// On this machine's GPU. Where its clock cannot be held, blocks are timed at whatever clock it runs.
     #[cfg(feature = "cuda")]
-    fn measure_here(&self, network: Network) -> Result<(), Failure> {
+    fn here<W: Work>(&self, network: Network, work: W) -> Result<W::Done, Failure> {
         use jetpace_devfreq::Error;
         use jetpace_devfreq::board::Board;
         use jetpace_devfreq::nodes::SysfsRoot;
@@ -171,7 +203,7 @@ impl Args {
         let (gpu, peak) = (blocks.gpu_name().to_owned(), blocks.peak_clock());
         jetpace_devfreq::guard::restore_on_panic(nodes.clone());
         match board {
-            Some(board) => self.measure(Subject {
+            Some(board) => work.on(Subject {
                 device: board.identity.model.clone().unwrap_or(gpu),
                 nodes,
                 board,
@@ -181,7 +213,7 @@ impl Args {
                 model: network.name,
                 evidence: "jetson",
             }),
-            None => self.observe(Observed { network: blocks, timer, device: gpu, model: network.name, peak }),
+            None => work.left_alone(Observed { network: blocks, timer, device: gpu, model: network.name, peak }),
         }
     }
 
@@ -201,19 +233,15 @@ impl Args {
         Ok(())
     }
 
-    /// Measures on any machine.
-    pub fn measure<N, R, Q, T>(&self, subject: Subject<N, R, Q, T>) -> Result<(), Failure>
-    where
-        N: Nodes + Store + Clone,
-        R: BlockRunner,
-        Q: BlockRunner,
-        T: Timer + Clone,
-    {
-        let usual = subject.settings();
+    /// How much the options ask for, of what is usual on a board.
+    ///
+    /// # Errors
+    /// Where sizes are out of order.
+    pub fn settings(&self, usual: Settings) -> Result<Settings, Failure> {
         let sizes: Vec<Size> = self.sizes.iter().map(|size| Size(*size)).collect();
         crate::session::sizes::ascending(sizes.iter().copied())?;
         let frames = self.frames.unwrap_or(usual.frames);
-        let settings = Settings {
+        Ok(Settings {
             frames,
             late: self.late.unwrap_or(LATE_PER_FRAME * frames),
             spacing: self.spacing.unwrap_or(usual.spacing),
@@ -223,7 +251,18 @@ impl Args {
             emc: self.emc.unwrap_or_default(),
             fast_rails: self.fast_rails,
             ..usual
-        };
+        })
+    }
+
+    /// Measures on any machine.
+    fn measure<N, R, Q, T>(&self, subject: Subject<N, R, Q, T>) -> Result<(), Failure>
+    where
+        N: Nodes + Store + Clone,
+        R: BlockRunner,
+        Q: BlockRunner,
+        T: Timer + Clone,
+    {
+        let settings = self.settings(subject.settings())?;
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
             return print_text(&dry_run(&subject, &settings)?);
         };

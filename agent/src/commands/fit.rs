@@ -11,8 +11,8 @@ use jetpace_tables::model::{Model, Quality, Series};
 
 use crate::failure::Failure;
 use crate::files::kind::{Kind, may_write};
-use crate::files::output::{while_working, write_file};
-use crate::files::sweep;
+use crate::files::output::while_working;
+use crate::files::{model, sweep};
 
 /// Warnings in the summary.
 const WARNINGS: usize = 2;
@@ -53,10 +53,7 @@ impl Args {
         }
         eprint!("{}", if self.verbose { all(&model) } else { summary(&model) });
         if let Some(path) = &self.output {
-            let mut text =
-                serde_json::to_string_pretty(&model).map_err(|e| Failure::failed(format_args!("output: {e}")))?;
-            text.push('\n');
-            write_file(path, text.as_bytes())?;
+            model::write(path, &model)?;
         } else if !self.json {
             eprintln!("no model is written: -o MODEL does that");
         }

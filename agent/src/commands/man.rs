@@ -18,12 +18,15 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 29] = [
+const EXAMPLES: [(&str, &str); 32] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
     ("calibrate", "calibrate --board sim:orin-nano --net resnet152 -o sweep.csv"),
     ("calibrate", "calibrate --cmd ./camera -o sweep.csv"),
+    ("recalibrate", "recalibrate"),
+    ("recalibrate", "recalibrate --rollback camera"),
+    ("check-config", "check-config /etc/jetpace"),
     ("run", "run --board sim:orin-nano --table table.jpt --frames 1000"),
     ("hold", "hold --clock 612MHz -- ./camera"),
     ("selftest", "selftest -o result.json"),
@@ -70,6 +73,9 @@ The calibration is missing, or of another board, power mode or release.
 .TP
 5
 This user may not do it.
+.TP
+6
+Not now: something is in the way that goes by itself.
 .PP
 A command that a signal ended has that signal's status, once the clocks are put back.
 .SH ENVIRONMENT
@@ -86,6 +92,9 @@ Where serve tells systemd that it is up.
 .TP
 /run/jetpace/jetpace.sock
 The daemon's socket.
+.TP
+/etc/jetpace/NAME.toml
+A table that recalibrate keeps, in /var/lib/jetpace/NAME.
 .TP
 /run/jetpace/state.json
 What the clocks were before they were changed, for restore.

@@ -4,6 +4,8 @@ pub mod bench;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod calibrate;
 #[cfg(feature = "report")]
+pub mod check_config;
+#[cfg(feature = "report")]
 pub mod compare;
 #[cfg(feature = "report")]
 pub mod completions;
@@ -21,6 +23,8 @@ pub mod plan;
 #[cfg(feature = "report")]
 pub mod predict;
 pub mod probe;
+#[cfg(feature = "report")]
+pub mod recalibrate;
 pub mod restore;
 pub mod selftest;
 // The static release has neither CUDA nor virtual boards: nothing to run a network on.

@@ -220,6 +220,17 @@ impl Args {
         if self.json { print_json(&document) } else { Ok(()) }
     }
 
+    /// The table that the options ask for, without a word and without a file. They have to name its file.
+    ///
+    /// # Errors
+    /// Where the model cannot be read, or no plan holds.
+    #[cfg(feature = "report")]
+    pub fn table_alone(&self) -> Result<Table, Failure> {
+        let (model, digest) = model::read(&self.model)?;
+        let (_, table) = self.made(&model, digest)?;
+        table.map(|(table, _)| table).ok_or_else(|| Failure::usage("no table is asked for: -o TABLE does that"))
+    }
+
     /// Leaves what must not be written over alone, before the work.
     fn may_write(&self) -> Result<(), Failure> {
         #[cfg(feature = "report")]

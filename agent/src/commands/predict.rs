@@ -98,6 +98,34 @@ impl Args {
     }
 }
 
+/// A whole frame at one clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// Its time.
+    pub time_s: f64,
+    /// Its mean power; `None` where a block's power was not measured.
+    pub power_w: Option<f64>,
+    /// Relative standard deviation of a run measured there about this time; `None` where a form is taken as it is.
+    pub time_sd: Option<f64>,
+    /// The same of its power.
+    pub power_sd: Option<f64>,
+}
+
+/// A frame of these blocks at a clock; of the size that was measured where none is given.
+pub fn frame(blocks: &[BlockModel<'_>], clock: Hertz, size: Option<Size>) -> Frame {
+    let sized = |block: &BlockModel<'_>| size.unwrap_or(block.series.size);
+    let times: Vec<f64> = blocks.iter().map(|block| block.time_s(clock, sized(block))).collect();
+    let time_s = times.iter().sum();
+    let energies = blocks.iter().zip(&times).map(|(block, time)| Some(block.power_w(clock, sized(block))? * time));
+    let power_w = energies.sum::<Option<f64>>().map(|joules| joules / time_s);
+    // Blocks of one board err together, so their deviations add up by their share of the time.
+    let together = |sd: &dyn Fn(&BlockModel<'_>) -> Option<f64>| -> Option<f64> {
+        blocks.iter().zip(&times).map(|(block, time)| Some(sd(block)? * time / time_s)).sum()
+    };
+    let (time_sd, power_sd) = (together(&|block| block.fresh(clock)), together(&|block| block.power_fresh(clock)));
+    Frame { time_s, power_w, time_sd, power_sd }
+}
+
 fn row<'a>(blocks: &[BlockModel<'a>], clock_hz: Hertz, size: Option<Size>) -> Row<'a> {
     let rows: Vec<BlockRow<'a>> = blocks
         .iter()
@@ -110,17 +138,12 @@ fn row<'a>(blocks: &[BlockModel<'a>], clock_hz: Hertz, size: Option<Size>) -> Ro
             BlockRow { block: block.name(), size, time_s, time_sd_s, power_w, energy_j }
         })
         .collect();
-    let time_s = rows.iter().map(|row| row.time_s).sum();
     let energy_j: Option<f64> = rows.iter().map(|row| row.energy_j).sum();
     let extrapolated = blocks.iter().any(|block| !block.covers(clock_hz));
-    let power_w = energy_j.map(|joules| joules / time_s);
-    // Blocks of one board err together, so their deviations add up by their share of the time.
-    let together = |sd: &dyn Fn(&BlockModel<'a>) -> Option<f64>| -> Option<f64> {
-        blocks.iter().zip(&rows).map(|(block, row)| Some(sd(block)? * row.time_s / time_s)).sum()
-    };
+    let Frame { time_s, power_w, time_sd, power_sd } = frame(blocks, clock_hz, size);
     let interval = |value: f64, sd: f64| [value * (-NORMAL95 * sd).exp(), value * (NORMAL95 * sd).exp()];
-    let time_ci95_s = together(&|block| block.fresh(clock_hz)).map(|sd| interval(time_s, sd));
-    let power_ci95_w = together(&|block| block.power_fresh(clock_hz)).zip(power_w).map(|(sd, w)| interval(w, sd));
+    let time_ci95_s = time_sd.map(|sd| interval(time_s, sd));
+    let power_ci95_w = power_sd.zip(power_w).map(|(sd, w)| interval(w, sd));
     Row { clock_hz, time_s, power_w, energy_j, time_ci95_s, power_ci95_w, extrapolated, blocks: rows }
 }
 

@@ -10,6 +10,7 @@ use jetpace_tables::units::Hertz;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
+use crate::files::output::write_file;
 
 /// Reads a model and the SHA-256 of its bytes.
 pub fn read(path: &Path) -> Result<(Model, Digest), Failure> {
@@ -25,6 +26,15 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Model, Failure> {
     })?;
     model.check().map_err(|e| Failure::usage(format_args!("{}: {e}", path.display())))?;
     Ok(model)
+}
+
+/// Writes a model, whole or not at all.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write(path: &Path, model: &Model) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(model).map_err(|e| Failure::failed(format_args!("output: {e}")))?;
+    write_file(path, (text + "\n").as_bytes())
 }
 
 /// The network that is named, or the only one there is.

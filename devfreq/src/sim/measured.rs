@@ -38,13 +38,14 @@ pub(super) struct Measured {
     curves: Vec<Curve>,
     draw: u64,
     rough: bool,
+    longer: f64,
 }
 
 /// A description that no board can be made of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "sim:{name}: {why}; a board of measurements is from=SWEEP with, behind commas, network=NAME, clocks=COUNT, \
-     profile=calm or harsh, scatter=SD, slow=SHARE, rough=yes or no, draw=NUMBER; others are {}", NAMES.join(", ")
+     profile=calm or harsh, scatter=SD, slow=SHARE, rough=yes or no, draw=NUMBER, longer=SHARE; others are {}", NAMES.join(", ")
 )]
 pub struct UnknownBoard {
     /// What was asked for.
@@ -68,7 +69,7 @@ pub(super) fn find(name: &str) -> Result<&'static Measured, UnknownBoard> {
 impl Measured {
     fn read(name: &str) -> Result<Self, String> {
         let (mut path, mut network, mut clocks, mut draw, mut rough) = ("", None, None, 0, None);
-        let (mut profile, mut scatter, mut slow) = (Profile::HARSH, None, None);
+        let (mut profile, mut scatter, mut slow, mut longer) = (Profile::HARSH, None, None, 0.0);
         for word in name.split(',') {
             let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is no KEY=VALUE"))?;
             let number = || value.parse::<f64>().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or(value.to_owned());
@@ -85,6 +86,8 @@ impl Measured {
                 ("profile", "harsh") => profile = Profile::HARSH,
                 ("scatter", _) => scatter = Some(number().map_err(bad)?),
                 ("slow", _) => slow = Some(number().map_err(bad)?),
+                // As after another release: all blocks take this much longer at every clock.
+                ("longer", _) => longer = number().map_err(bad)?,
                 ("rough", "yes") => rough = Some(true),
                 ("rough", "no") => rough = Some(false),
                 _ => return Err(format!("`{word}` is not known")),
@@ -111,7 +114,7 @@ impl Measured {
         let cooling = Cooling { kelvin_per_w: like.kelvin_per_w.min(WARMER_K / most_w), ..like };
         let khz: &'static [u64] = Vec::leak(hz.iter().map(|hz| (hz / 1e3).round() as u64).collect());
         let spec = Spec { name: "measured", clocks_khz: khz, energy, cooling, ..Spec::LIKE };
-        Ok(Self { spec, profile, curves, draw, rough: rough.unwrap_or(harsh) })
+        Ok(Self { spec, profile, curves, draw, rough: rough.unwrap_or(harsh), longer })
     }
 
     /// Costs of a network's blocks: each takes its own time at the top clock, and from there on follows a series.
@@ -135,7 +138,7 @@ impl Measured {
                     ratio = below * (1.0 + ROUGH * drawn * ROUGH_EVERY as f64);
                 }
                 below = ratio;
-                let (time_s, energy) = (top_s * ratio, &self.spec.energy);
+                let (time_s, energy) = (top_s * ratio * (1.0 + self.longer), &self.spec.energy);
                 let busy_w = (watts * draws - energy.busy_base_w - energy.clock_w(hz / top)).max(0.0);
                 let slower_s = time_s * memory * (1.0 / SLOW - 1.0);
                 cells.push(Cost { time_s, slower_s, flop_j: 0.0, byte_j: busy_w * time_s });

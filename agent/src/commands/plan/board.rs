@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use jetpace_devfreq::board::Board;
 use jetpace_tables::model::{BoardId, Model};
 
 use crate::args::BoardArg;
@@ -14,13 +13,7 @@ use crate::files::model::digest_from_hex;
 /// # Errors
 /// Where the model is of another board, or has clocks that this one does not.
 pub fn set(model: &mut Model, arg: &BoardArg, path: &Path) -> Result<(), Failure> {
-    let board = match arg {
-        #[cfg(feature = "sim")]
-        BoardArg::Sim(name) => {
-            Board::discover(&jetpace_devfreq::sim::Board::new(name, 1).map_err(Failure::usage)?.nodes())?
-        }
-        other => Board::discover(&other.on_disk()?.nodes())?,
-    };
+    let board = arg.discover()?;
     let other = |why: String| Err(Failure::new(Reason::Calibration, format_args!("{}: {why}", path.display())));
     let (digest, known) = (board.digest(), board.digests());
     let other_than = |id: &&BoardId| !digest_from_hex(&id.digest).is_some_and(|digest| known.include(&digest));

@@ -9,6 +9,7 @@ use jetpace_tables::sample::{Kind, Sweep};
 use jetpace_tables::units::{Hertz, Nanos};
 
 use crate::failure::{Failure, Reason};
+use crate::files::model;
 use crate::files::output::write_file;
 use crate::files::sweep::{self, Program};
 
@@ -76,10 +77,7 @@ impl Memory {
         let kept = Sweep { rows, ..self.program.head("hold", &[]) };
         write_file(&self.sweep(), sweep::whole(&kept).as_bytes())?;
         match fit(&kept, &Options::default()) {
-            Ok(model) => {
-                let text = serde_json::to_string_pretty(&model).map_err(Failure::failed)?;
-                write_file(&self.folder.join("model.json"), (text + "\n").as_bytes())
-            }
+            Ok(fitted) => model::write(&self.folder.join("model.json"), &fitted),
             Err(e) => {
                 log::info!("{}: no model yet: {e}", self.folder.display());
                 Ok(())
@@ -97,7 +95,6 @@ mod tests {
     use jetpace_devfreq::sim::tree::Tree;
 
     use super::*;
-    use crate::files::model;
 
     #[test]
     fn what_was_kept_is_recalled_for_the_same_board_and_program() {
