@@ -1,4 +1,4 @@
-"""Programs of one's own, calibrated by their blocks on a board on disk.
+"""Programs of one's own, calibrated by their blocks on a board on disk; with JETPACE_OWN set, to a table's frames as well.
 
 Run by capi/check.sh: own.py JETPACE FOLDER, with the examples three, three-cpp and libjetpace in FOLDER. Times are the
 stand-in GPU's, so this machine's load is not in them.
@@ -6,12 +6,14 @@ stand-in GPU's, so this machine's load is not in them.
 
 import concurrent.futures
 import csv
+import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 JETPACE, BUILT = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -19,6 +21,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 BOARD = "orin-nano-super"
 THREE = {"c": f"'{BUILT}/three'", "c++": f"'{BUILT}/three-cpp'", "python": f"'{sys.executable}' '{EXAMPLES}/three.py'"}
+
+# Longer than a frame by so much that what this machine does to a program is not taken for its end.
+PERIOD_MS, DEADLINE_MS, RISK = 30.0, 13.5, 0.01
 
 
 class Place:
@@ -50,6 +55,45 @@ class Place:
     def calibrate(self, command, *more, code=0):
         own = ["calibrate", "--board", f"live:{BOARD}", "--cmd", command, "--passes", 1]
         return self.run(*own, *more, "-o", "sweep.csv", code=code)
+
+    def constants(self):
+        """What changes of the clock take on this board, and idle power: measured in virtual time."""
+        line = ["--net", "alexnet", "--frames", 60, "--late", 0, "--changes", 3, "--passes", 1]
+        self.run("calibrate", "--board", f"sim:{BOARD}", *line, "-o", "board.csv")
+
+    def plan(self):
+        """Milliseconds of a frame as the table predicts it."""
+        self.run("fit", "sweep.csv", "-o", "model.json")
+        line = ["--deadline", f"{DEADLINE_MS}ms", "--period", f"{PERIOD_MS}ms", "--risk", RISK, "-o", "table.jpt", "--json"]
+        said = self.run("plan", "model.json", *line)
+        return 1e3 * json.loads(said[: said.rindex("}") + 1])["time_s"]
+
+
+class Served:
+    """A live board, by a daemon that serves a table on it."""
+
+    def __init__(self, place):
+        self.place, self.socket = place, place.path / "jetpace.sock"
+
+    def __enter__(self):
+        line = [JETPACE, "serve", "--board", f"live:{BOARD}", "--socket", self.socket, "--table", "table.jpt"]
+        self.daemon = subprocess.Popen(line, cwd=self.place.path, env=self.place.environment)
+        while subprocess.run([JETPACE, "status", "--socket", self.socket], capture_output=True).returncode != 0:
+            assert self.daemon.poll() is None, "the daemon ended"
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_):
+        self.daemon.terminate()
+        assert self.daemon.wait(30) == 0, "the daemon did not end well"
+
+    def frames(self, line):
+        """Milliseconds of each frame on the GPU."""
+        gpu = str(self.place.board / "gpu.sock")
+        environment = dict(self.place.environment, JETPACE_SOCKET=str(self.socket), JETPACE_GPU=gpu)
+        done = subprocess.run(line, shell=True, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
+        return [float(time) for time in done.stdout.split()]
 
 
 class Tests(unittest.TestCase):
@@ -95,11 +139,12 @@ class Tests(unittest.TestCase):
                 said = place.calibrate(command, *more, code=code)
                 self.assertIn(why, said)
                 kept = (place.path / "sweep.csv").read_text() if (place.path / "sweep.csv").exists() else ""
-                if kind not in ("queues", "nothing"):
+                if kind not in ("queues", "never", "nothing"):
                     self.assertIn("\nblock,", kept, f"{kind}: what was measured is kept")
 
         wrong = [
             ("queues", 4, "all the time is in c: the program does not wait for its GPU"),
+            ("never", 4, "does not wait for its GPU"),
             ("nothing", 4, "ended and told no frame"),
             ("order", 4, "b, a, c; they were a, b, c"),
             ("number", 4, "a, b; they were a, b, c"),
@@ -112,6 +157,28 @@ class Tests(unittest.TestCase):
             for done in [pool.submit(go, *each) for each in wrong]:
                 done.result()
 
+    def whole_way(self, calibrated, runs):
+        """From a program's blocks to 1,000 frames at its table's clocks."""
+        with Place() as place:
+            place.constants()
+            more = ["--frames", 30, "--clocks", "306MHz,408MHz,510MHz,612MHz,1020MHz", "--board-constants", "board.csv"]
+            place.calibrate(f"{calibrated} >&2", *more)
+            predicted = place.plan()
+            with Served(place) as served:
+                frames = served.frames(runs)
+            median, late = statistics.median(frames), sum(time > DEADLINE_MS for time in frames)
+            said = f"{runs}: predicted {predicted:.3f} ms, median {median:.3f} ms, {late} of {len(frames)} late"
+            print(said, flush=True)
+            self.assertEqual(len(frames), 1000)
+            self.assertLess(abs(median / predicted - 1), 0.015, said)
+            self.assertLessEqual(late, RISK * len(frames), said)
+
+    @unittest.skipUnless("JETPACE_OWN" in os.environ, "a minute of frames: ./ci.sh own")
+    def test_what_is_planned_is_what_runs_and_a_program_that_ends_every_25_frames_is_no_other(self):
+        three = THREE["c"]
+        self.whole_way(three, f"{three} 1000 {PERIOD_MS}")
+        self.whole_way(f"{three} 25", f"for i in $(seq 40); do {three} 25 {PERIOD_MS} || exit; done")
+
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

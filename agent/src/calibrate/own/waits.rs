@@ -6,8 +6,14 @@ const GAINS: f64 = 1.1;
 const QUEUES: f64 = 0.1;
 /// They gain less than this part of what they would if they ran on the GPU as the others do: queueing is the CPU's work.
 const AS_THE_GPU: f64 = 0.5;
-/// Less than this part of what the waiting block gains is scatter: queueing takes microseconds, which are never twice the same.
+/// Less than this, in seconds, and less than this part of what the waiting block gains is scatter: queueing takes
+/// microseconds, which are never twice the same.
+const SCATTER_S: f64 = 1e-4;
 const SCATTER: f64 = 0.01;
+
+/// Frames that are shorter at the lower clock, in seconds, and gain no more than scatter or [`AS_THE_GPU`] of what the clock
+/// does, have no work of the GPU's in them.
+const SHORT_S: f64 = 1e-3;
 
 /// Seconds of each block at a lower and at a higher clock.
 #[derive(Clone, Debug)]
@@ -29,15 +35,25 @@ impl Waits {
     pub fn waits_for_all(&self) -> Option<usize> {
         let (waits, slow) = self.slow.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
         let fast = self.fast.get(waits).copied()?;
-        let sum = |times: &[f64]| times.iter().sum::<f64>();
         let (others_slow, others_fast) = (sum(&self.slow) - slow, sum(&self.fast) - fast);
         let little = others_slow < QUEUES * sum(&self.slow) && others_fast < QUEUES * sum(&self.fast);
         let gains = slow - fast;
-        let scatter = SCATTER * gains;
+        let scatter = SCATTER_S.max(SCATTER * gains);
         let as_the_gpu = AS_THE_GPU * others_slow * gains / slow;
         let queue = others_slow - others_fast < as_the_gpu.max(scatter);
         (self.slow.len() > 1 && slow > fast * GAINS && little && queue).then_some(waits)
     }
+
+    /// Whether nothing in the frame waits for the GPU, where the higher clock is so many times the lower one.
+    pub fn never(&self, clocks: f64) -> bool {
+        let (slow, fast) = (sum(&self.slow), sum(&self.fast));
+        let as_the_gpu = fast * AS_THE_GPU * (clocks - 1.0);
+        slow < SHORT_S && slow - fast < as_the_gpu.max(SCATTER_S)
+    }
+}
+
+fn sum(times: &[f64]) -> f64 {
+    times.iter().sum()
 }
 
 #[cfg(test)]
@@ -56,6 +72,8 @@ mod tests {
             ([95e-6, 70e-6, 60e-3], [12e-6, 9e-6, 19e-3], 2),
             ([12e-6, 9e-6, 60e-3], [95e-6, 70e-6, 19e-3], 2),
             ([40e-6, 9e-6, 12e-3], [9e-6, 8e-6, 3.7e-3], 2),
+            // Short frames.
+            ([60e-6, 40e-6, 2e-3], [9e-6, 8e-6, 0.7e-3], 2),
             // Queueing that takes long, as in Python, at a CPU clock that is not quite the same.
             ([260e-6, 180e-6, 12e-3], [220e-6, 140e-6, 4.1e-3], 2),
             // Clocks that are hardly apart.
@@ -89,5 +107,16 @@ mod tests {
         let flat = |slow: &[f64], fast: &[f64]| Waits { slow: slow.to_vec(), fast: fast.to_vec() }.flat();
         assert_eq!(flat(&[3.6e-3, 9.6e-3, 2.0e-3], &[1.3e-3, 2.9e-3, 1.95e-3]), [2]);
         assert_eq!(flat(&[5e-3], &[5e-3]), [0]);
+    }
+
+    #[test]
+    fn a_program_that_never_waits_is_told_from_one_whose_frames_are_short() {
+        let never = |slow: &[f64], fast: &[f64]| Waits { slow: slow.to_vec(), fast: fast.to_vec() }.never(3.3);
+        assert!(never(&[30e-6, 9e-6, 20e-6], &[33e-6, 8e-6, 19e-6]));
+        assert!(never(&[30e-6, 9e-6, 20e-6], &[16e-6, 6e-6, 12e-6]));
+        assert!(never(&[50e-6, 9e-6, 20e-6], &[10e-6, 3e-6, 6e-6]), "scatter");
+        assert!(never(&[60e-6], &[70e-6]), "a whole frame");
+        assert!(!never(&[300e-6, 90e-6, 200e-6], &[100e-6, 30e-6, 75e-6]), "short, and the GPU's");
+        assert!(!never(&[5e-3], &[4.9e-3]), "memory's, or the CPU's");
     }
 }

@@ -1,5 +1,6 @@
 //! `calibrate --cmd` and `--attach`: a program of one's own, measured by the blocks that it tells libjetpace.
 
+use std::ops::Range;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use jetpace_devfreq::gpu::GpuNode;
 use jetpace_devfreq::guard::{self, Guard};
 use jetpace_devfreq::timer::Monotonic;
 use jetpace_tables::fit::spread;
-use jetpace_tables::hw::{BlockRunner, GpuClock};
+use jetpace_tables::hw::{BlockRunner, GpuClock, Timer};
 use jetpace_tables::sample::{Kind, Row};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
@@ -31,8 +32,11 @@ const CLOCKS: usize = 6;
 const PASSES: u32 = 2;
 /// How often every change of the clock is made.
 const CHANGES: u32 = 5;
-/// Frames at the lowest and at the highest clock by which it is seen whether the program waits for its GPU.
-const LOOKS: usize = 7;
+/// Frames at the lowest and at the highest clock by which it is seen whether the program waits for its GPU: at least, at most,
+/// and no more once they have run for so long. Twice at each clock: a machine is busy in spells.
+const LOOKS: Range<usize> = 4..20;
+const LOOK_FOR: Nanos = Nanos::from_millis(500);
+const TIMES: usize = 2;
 /// Until a clock runs.
 const SETTLED: Duration = Duration::from_millis(60);
 /// A program on this machine, or on a live board.
@@ -162,24 +166,33 @@ fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(),
     let (guard, _) = Guard::take(subject.nodes.clone())?;
     let mut gpu = GpuNode::open(subject.nodes.clone(), subject.timer, &subject.board, &guard, None)?;
     let size = settings.sizes.last().copied().unwrap_or_default();
-    let mut at = |clock: ClockIndex| -> Result<(Hertz, Vec<f64>), Failure> {
+    let blocks = subject.network.blocks();
+    let mut at = |clock: ClockIndex, least: &mut [f64]| -> Result<Hertz, Failure> {
         let runs = gpu.pin(clock)?;
         thread::sleep(SETTLED);
-        let mut least = vec![f64::INFINITY; subject.network.blocks()];
-        for _ in 0..LOOKS {
+        let until = subject.timer.now().saturating_add(LOOK_FOR);
+        for look in 0..LOOKS.end {
+            if look >= LOOKS.start && subject.timer.now() > until {
+                break;
+            }
             for (block, least) in least.iter_mut().enumerate() {
                 let mut time = [Nanos::ZERO];
                 subject.network.run(BlockId(block as u16), size, &mut time, &mut |_| None)?;
                 *least = least.min(time[0].as_secs_f64());
             }
         }
-        Ok((runs, least))
+        Ok(runs)
     };
-    let seen = at(low).and_then(|low| Ok((low, at(high)?)));
+    let mut slow = vec![f64::INFINITY; blocks];
+    let mut fast = slow.clone();
+    let mut seen: Result<_, Failure> = Ok((Hertz::default(), Hertz::default()));
+    for _ in 0..TIMES {
+        seen = seen.and_then(|_| Ok((at(low, &mut slow)?, at(high, &mut fast)?)));
+    }
     gpu.release()?;
     drop(gpu);
     guard::log_foreign(&guard.restore()?);
-    let ((low, slow), (high, fast)) = seen?;
+    let (low, high) = seen?;
     if low >= high {
         return Ok(());
     }
@@ -188,19 +201,17 @@ fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(),
         let names: Vec<&str> = blocks.iter().map(|&block| subject.network.name(BlockId(block as u16))).collect();
         (names.join(", "), if names.len() == 1 { "is" } else { "are" })
     };
+    let all: Vec<usize> = (0..judged.slow.len()).collect();
+    if judged.never(high.get() as f64 / low.get() as f64) {
+        let ((names, are), short) = (named(&all), Nanos::from_secs_f64(judged.slow.iter().sum()));
+        return Err(waits_not(format_args!("{names} {are} over in {short} at {low}, and at {high} hardly earlier")));
+    }
     if let Some(waits) = judged.waits_for_all() {
-        let others: Vec<usize> = (0..judged.slow.len()).filter(|block| *block != waits).collect();
+        let others: Vec<usize> = all.into_iter().filter(|block| *block != waits).collect();
         let ((names, are), (all, _)) = (named(&others), named(&[waits]));
-        return Err(Failure::new(
-            Reason::Calibration,
-            format_args!(
-                "{names} {are} as fast at {low} as at {high}, and all the time is in {all}: the program does not wait for \
-                 its GPU between blocks. Synchronise before each block's start and before the frame's end \
-                 (cudaStreamSynchronize, torch.cuda.synchronize), or record CUDA events there and tell their times at \
-                 the frame's end (jetpace_block_took). A block that really is so short is better told as a part of its \
-                 neighbour"
-            ),
-        ));
+        return Err(waits_not(format_args!(
+            "{names} {are} as fast at {low} as at {high}, and all the time is in {all}"
+        )));
     }
     let flat = judged.flat();
     if !flat.is_empty() {
@@ -211,4 +222,16 @@ fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(),
         );
     }
     Ok(())
+}
+
+fn waits_not(seen: std::fmt::Arguments<'_>) -> Failure {
+    Failure::new(
+        Reason::Calibration,
+        format_args!(
+            "{seen}: the program does not wait for its GPU between blocks. Synchronise before each block's start and before \
+             the frame's end (cudaStreamSynchronize, torch.cuda.synchronize), or record CUDA events there and tell their \
+             times at the frame's end (jetpace_block_took). A block that really is so short is better told as a part of its \
+             neighbour"
+        ),
+    )
 }
