@@ -229,16 +229,21 @@ fn it_gives_way_to_clients_and_to_itself() {
     let night =
         |options: &[&str]| said(&machine.command(options).env("JETPACE_SOCKET", &daemon.socket).output().unwrap());
     let client = Remote::open(&daemon.socket, &[]).unwrap();
-    is(night(&[]), 6, &["camera: not now: process ", "--beside-clients"]);
+    is(night(&[]), 6, &["camera: not now: process ", "has its clock from the daemon"]);
+    is(night(&["--dry-run"]), 6, &["camera: not now: process "]);
     assert!(machine.in_use().is_none());
-    is(night(&["--beside-clients"]), 0, &["camera: swapped"]);
     drop(client);
     crate::service::until("the client to be gone", || daemon.status()["clients"].as_array().unwrap().is_empty());
-    is(night(&[]), 0, &["camera: kept"]);
+    is(night(&[]), 0, &["camera: swapped"]);
     let other = Flock::lock(File::open(machine.path("kept")).unwrap(), FlockArg::LockExclusive).unwrap();
     is(machine.night(&[]), 6, &["another recalibration is at work in"]);
     drop(other);
     is(machine.night(&[]), 0, &["camera: kept"]);
+    // A machine's clocks are one process's, be it a daemon that nobody uses.
+    let text = fs::read_to_string(machine.path("etc/camera.toml")).unwrap();
+    let here: Vec<&str> = text.lines().filter(|line| !line.starts_with("board")).collect();
+    fs::write(machine.path("etc/camera.toml"), here.join("\n")).unwrap();
+    is(night(&[]), 6, &["camera: not now: the daemon (process ", "has the clocks", "jetpace-recalibrate.service"]);
 }
 
 #[test]

@@ -279,3 +279,25 @@ fn rows_that_heat_spoilt_say_so() {
     let rejected: Vec<&str> = frames.map(|row| row.rejected.as_str()).filter(|why| !why.is_empty()).collect();
     assert!(rejected.iter().any(|why| *why == "throttled" || why.starts_with("clock not held")), "{rejected:?}");
 }
+
+#[test]
+fn a_look_takes_seconds_and_sees_what_frames_take() {
+    for name in NAMES {
+        let board = Board::new(name, 5).unwrap();
+        let net = network(NET).unwrap();
+        let clocks = board.clocks();
+        let asked = [clocks[0], *clocks.last().unwrap(), Hertz::new(1)];
+        let looked = subject(&board).look(&asked, &Stop::never()).unwrap();
+        let took = board.timer().now();
+        assert!(took < Nanos::from_millis(10_000), "{name}: {took}");
+        assert_eq!(looked.iter().map(|at| at.clock).collect::<Vec<_>>(), asked[..2], "{name}: one is not listed");
+        for at in looked {
+            let seconds: f64 = at.times.iter().map(|time| time.as_secs_f64()).sum();
+            let blocks = (0..net.blocks.len()).map(|block| BlockId(block as u16));
+            let clock = index(&board, Some(at.clock));
+            let truth = |block| board.true_time(&net, block, Size::default(), clock).as_secs_f64();
+            near(seconds / at.times.len() as f64, blocks.map(truth).sum(), 0.03, &format!("{name}: {}", at.clock));
+            assert!(at.power.is_some() && at.spoilt.is_empty(), "{name}: {at:?}");
+        }
+    }
+}

@@ -20,6 +20,7 @@ use jetpace_tables::units::Hertz;
 
 use super::calibrate::{self, Work};
 use super::{plan, predict};
+use crate::args::BoardArg;
 use crate::calibrate::{Done, Looked, Subject};
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_text, say};
@@ -39,9 +40,6 @@ pub struct Args {
     /// The folder with a file NAME.toml for every table
     #[arg(long, default_value = config::FOLDER, value_name = "FOLDER")]
     config: PathBuf,
-    /// Measure also while a client of the daemon is active
-    #[arg(long)]
-    beside_clients: bool,
     /// Say what would be done, by what can be told without a measurement; nothing is measured or written
     #[arg(long)]
     dry_run: bool,
@@ -120,9 +118,7 @@ impl Args {
             place.roll_back()?;
             return Ok(format!("rolled back: the table before is in use again, {}", place.file(TABLE).display()));
         }
-        if !self.beside_clients {
-            nobody_is_active(config)?;
-        }
+        the_clock_is_free(config)?;
         let made = match need(config, Some((&place, stop)))? {
             Need::Nothing(how) => return Ok(format!("kept: {how}")),
             Need::Plan(why) => {
@@ -147,6 +143,7 @@ impl Args {
         if self.rollback {
             return Ok("would be rolled back".to_owned());
         }
+        nobody_is_active(config)?;
         Ok(match need(config, None)? {
             Need::Nothing(how) => how,
             Need::Plan(why) => format!("would be planned anew, {why}"),
@@ -167,17 +164,30 @@ fn not_now(why: impl fmt::Display) -> Failure {
     Failure::new(Reason::NotNow, why)
 }
 
-/// Refuses to measure while a program has the clock from the daemon, or runs in its place.
+/// What the daemon says of itself, or a run in its place; `None` where nobody listens, or nobody answers.
+fn daemon(config: &Config) -> Option<serde_json::Value> {
+    let status = remote::document(&config.board.daemon()?, &Request::Status).ok()?;
+    serde_json::from_slice(&status).ok()
+}
+
+/// Refuses to measure while a program has its clock from the daemon, or runs in its place.
 fn nobody_is_active(config: &Config) -> Result<(), Failure> {
-    let Some(socket) = config.board.daemon() else { return Ok(()) };
-    // Where nobody listens, or nobody answers, nobody is in the way: whoever has the clock keeps others from taking it.
-    let Ok(status) = remote::document(&socket, &Request::Status) else { return Ok(()) };
-    let status: serde_json::Value = serde_json::from_slice(&status).unwrap_or_default();
+    let Some(status) = daemon(config) else { return Ok(()) };
     let Some(client) = status["clients"].as_array().and_then(|clients| clients.first()) else { return Ok(()) };
-    Err(not_now(format_args!(
-        "not now: process {} has the clock from the daemon; later, or with --beside-clients",
-        client["pid"]
-    )))
+    Err(not_now(format_args!("not now: process {} has its clock from the daemon", client["pid"])))
+}
+
+/// The same where nobody is active, but a daemon waits for somebody: one process has this machine's clocks. A virtual board
+/// in memory is nobody else's.
+fn the_clock_is_free(config: &Config) -> Result<(), Failure> {
+    nobody_is_active(config)?;
+    match daemon(config).filter(|_| !matches!(config.board, BoardArg::Sim(_))) {
+        Some(status) => Err(not_now(format_args!(
+            "not now: the daemon (process {}) has the clocks; stop it meanwhile, as jetpace-recalibrate.service does",
+            status["pid"]
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// What has to be done, by a look at the board where there is somebody to stop it.
