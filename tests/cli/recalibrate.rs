@@ -1,6 +1,7 @@
 //! `recalibrate` and `check-config`: night after night on a virtual board, which changes in between.
 
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use jetpace::files::{model, table};
 use jetpace::runtime::remote::Remote;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::service::daemon::Daemon;
@@ -186,6 +189,24 @@ fn whenever_it_is_killed_what_is_in_use_is_whole() {
     }
     machine.keep(",longer=0.12", "40ms");
     is(machine.night(&[]), 0, &["camera: swapped"]);
+    assert!(!machine.path("kept/camera.next").exists());
+}
+
+#[test]
+fn told_to_stop_it_ends_by_the_signal_and_leaves_nothing_half_made() {
+    let machine = Machine::new();
+    for wait_ms in [100, 500, 1000] {
+        let mut child = machine.command(&[]).stderr(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_millis(wait_ms));
+        // It may have ended by then on a fast machine.
+        let ended = child.try_wait().unwrap();
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        let status = child.wait().unwrap();
+        assert!(ended.is_some() || status.signal() == Some(Signal::SIGTERM as i32), "{status}");
+        machine.in_use();
+    }
+    let (code, line) = machine.night(&[]);
+    assert_eq!(code, 0, "{line}");
     assert!(!machine.path("kept/camera.next").exists());
 }
 

@@ -114,12 +114,14 @@ impl Args {
     /// Keeps one table; what came of it in a line.
     fn keep(&self, config: &Config, stop: &Stop) -> Result<String, Failure> {
         let place = Place::open(&config.folder)?;
+        // What a killed run left.
+        place.give_up()?;
         if self.rollback {
             place.roll_back()?;
             return Ok(format!("rolled back: the table before is in use again, {}", place.file(TABLE).display()));
         }
         the_clock_is_free(config)?;
-        let made = match need(config, Some((&place, stop)))? {
+        let made = match need(config, Some(stop))? {
             Need::Nothing(how) => return Ok(format!("kept: {how}")),
             Need::Plan(why) => {
                 let next = place.begin_with_model()?;
@@ -127,7 +129,9 @@ impl Args {
             }
             Need::Sweep(why, old) => {
                 let next = place.begin()?;
-                measure(config, &next, old.as_deref(), stop).map(|how| format!("swapped: {why}; {how}"))
+                let measured = measure(config, &next, old.as_deref(), stop);
+                let measured = measured.map_err(|e| Failure::new(e.reason(), format_args!("{e} ({why})")));
+                measured.map(|how| format!("swapped: {why}; {how}"))
             }
         };
         let swapped = made.and_then(|line| place.swap().map(|()| line));
@@ -191,7 +195,7 @@ fn the_clock_is_free(config: &Config) -> Result<(), Failure> {
 }
 
 /// What has to be done, by a look at the board where there is somebody to stop it.
-fn need(config: &Config, look: Option<(&Place, &Stop)>) -> Result<Need, Failure> {
+fn need(config: &Config, look: Option<&Stop>) -> Result<Need, Failure> {
     let sweep = |why: &str| Ok(Need::Sweep(why.to_owned(), None));
     let Some(found) = in_use(config) else { return sweep("there was no table") };
     let Ok(InUse { table, model }) = found else { return sweep("what was there could not be read") };
@@ -206,7 +210,7 @@ fn need(config: &Config, look: Option<(&Place, &Stop)>) -> Result<Need, Failure>
     let other = (asked != (table.deadline(), table.period(), table.risk_ppm())).then(|| {
         format!("for a deadline of {} and a period of {}, risk {}", config.deadline, config.period, config.risk)
     });
-    let Some((_, stop)) = look else {
+    let Some(stop) = look else {
         return Ok(other.map_or(Need::Nothing("would be looked at".to_owned()), Need::Plan));
     };
     let (drifted, how) = look_at(config, &table, &model, stop)?;

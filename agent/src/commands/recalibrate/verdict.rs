@@ -10,7 +10,8 @@ use crate::calibrate::Looked;
 use crate::commands::predict::{self, Frame};
 
 /// A look is not within the model where it is so many standard deviations off: with two clocks, time and power, one
-/// night in 500 is taken for drift by chance, which costs a sweep.
+/// night in 500 would be taken for drift by chance if frames were independent. On virtual boards it was one in 120, where a
+/// disturbance lasted as long as the look. It costs a sweep, which is judged before it is used.
 const DEVIATIONS: f64 = 3.5;
 /// What is not worth a sweep: the relative error of a frame's time.
 const TIME: f64 = 0.01;
