@@ -101,7 +101,7 @@ class Tests(unittest.TestCase):
         """What calibration makes of a program that ends after 25 frames, beside what its GPU says at a held clock."""
         with Place() as place:
             command = f"{THREE[language]} 25 >&2"
-            said = place.calibrate(command, "--frames", 30, "--clocks", "306MHz,510MHz", "--changes", 0)
+            said = place.calibrate(command, "--frames", 100, "--clocks", "306MHz,510MHz", "--changes", 0)
             self.assertIn("3 blocks: stem, body, head; 2 clocks", said)
             sums = {}
             with open(place.path / "sweep.csv") as sweep:
@@ -115,11 +115,11 @@ class Tests(unittest.TestCase):
                 place.environment["JETPACE_OFF"] = "1"
                 line = ["hold", "--board", f"live:{BOARD}", "--clock", f"{clock}Hz", "--", "sh", "-c"]
                 held = subprocess.run(
-                    [JETPACE, *line, f"{THREE[language]} 60"],
+                    [JETPACE, *line, f"{THREE[language]} 100"],
                     cwd=place.path, env=place.environment, capture_output=True, text=True, timeout=100,
                 )  # fmt: skip
                 times = [float(time) for time in held.stdout.split()]
-                self.assertEqual(len(times), 60, held.stderr)
+                self.assertEqual(len(times), 100, held.stderr)
                 alone, swept = statistics.median(times), statistics.median(map(sum, frames.values()))
                 said = f"{language}, {clock} Hz: calibrated {swept:.3f} ms, held {alone:.3f} ms"
                 print(said, flush=True)
@@ -161,7 +161,7 @@ class Tests(unittest.TestCase):
         """From a program's blocks to 1,000 frames at its table's clocks."""
         with Place() as place:
             place.constants()
-            more = ["--frames", 30, "--clocks", "306MHz,408MHz,510MHz,612MHz,1020MHz", "--board-constants", "board.csv"]
+            more = ["--frames", 100, "--clocks", "306MHz,408MHz,510MHz,612MHz,1020MHz", "--board-constants", "board.csv"]
             place.calibrate(f"{calibrated} >&2", *more)
             predicted = place.plan()
             with Served(place) as served:

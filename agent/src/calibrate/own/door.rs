@@ -49,6 +49,8 @@ struct Inside {
     page: Mapping<Page>,
     reader: Reader,
     turn: u32,
+    /// It has hung up. What it told before that is still to be read.
+    gone: bool,
 }
 
 impl Drop for Inside {
@@ -105,7 +107,10 @@ impl Door {
         }
         // What is already inside first: one that has gone makes room.
         if let Some(inside) = self.inside.take() {
-            self.inside = self.hear_inside(inside);
+            self.inside = match inside.gone {
+                true => Some(inside).filter(|inside| inside.reader.has_next(&inside.page)),
+                false => Some(self.hear_inside(inside)),
+            };
         }
         for (socket, since) in std::mem::take(&mut self.callers) {
             self.hear(socket, since);
@@ -134,26 +139,27 @@ impl Door {
         };
         // No table: that says that it is measured. One that does not take its answer has gone.
         if wire::answer(&socket, 0, &[], Some(memory.as_fd())).is_ok() {
-            self.inside = Some(Inside { socket, page, reader: Reader::default(), turn: 0 });
+            self.inside = Some(Inside { socket, page, reader: Reader::default(), turn: 0, gone: false });
         }
     }
 
-    /// Answers what the program inside asks; `None` where it has gone, or says what libjetpace does not.
-    fn hear_inside(&mut self, inside: Inside) -> Option<Inside> {
+    /// Answers what the program inside asks; one that says what libjetpace does not is heard no more.
+    fn hear_inside(&mut self, mut inside: Inside) -> Inside {
         for _ in 0..PACKETS {
-            match wire::next_request(&inside.socket, &mut self.buffer) {
-                Ok(Some(Request::Name(name))) => {
-                    let answer = match self.number(&name) {
-                        Ok(block) => wire::answer(&inside.socket, 0, &wire::encode_number(block), None),
-                        Err((errno, why)) => wire::answer(&inside.socket, errno, why.as_bytes(), None),
-                    };
-                    answer.ok()?;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Some(inside),
-                _ => return None,
+            let answered = match wire::next_request(&inside.socket, &mut self.buffer) {
+                Ok(Some(Request::Name(name))) => match self.number(&name) {
+                    Ok(block) => wire::answer(&inside.socket, 0, &wire::encode_number(block), None).is_ok(),
+                    Err((errno, why)) => wire::answer(&inside.socket, errno, why.as_bytes(), None).is_ok(),
+                },
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return inside,
+                _ => false,
+            };
+            if !answered {
+                inside.gone = true;
+                return inside;
             }
         }
-        Some(inside)
+        inside
     }
 
     fn number(&mut self, name: &str) -> Result<BlockId, (i32, &'static str)> {
@@ -204,5 +210,35 @@ impl Door {
             Some(inside) => inside.reader.sleep(&inside.page, Some(until), || false),
             None => thread::sleep(Duration::from_nanos(until.saturating_sub(now).get())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::page::What;
+    use crate::runtime::swept::Peer;
+
+    #[test]
+    fn what_a_program_told_before_it_ended_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sock");
+        let mut door = Door::open(&path, &[]).unwrap();
+        let program = thread::spawn(move || {
+            let Peer::Measures(mut swept) = Peer::open(&path, &[]).unwrap() else { panic!("no one measures") };
+            swept.tell(What::FrameStart).unwrap();
+            swept.tell(What::FrameEnd).unwrap();
+        });
+        while !door.is_there() {
+            door.look();
+        }
+        door.give_turn(Order::default());
+        program.join().unwrap();
+        for told in [What::FrameStart, What::FrameEnd] {
+            door.look();
+            assert_eq!(door.next().unwrap().map(|event| event.what), Some(told));
+        }
+        door.look();
+        assert!(!door.is_there());
     }
 }
