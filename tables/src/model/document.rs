@@ -145,7 +145,7 @@ pub struct Series {
     #[serde(default)]
     pub points: Vec<Point>,
     /// What was measured to be slower than the clock explains, at clocks that are in no fit: planned with as it is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub apart: Vec<Point>,
 }
 
