@@ -58,7 +58,7 @@ pub enum Command {
     Fit(commands::fit::Args),
     /// Plan a table from a model: the clock of every block under a deadline
     Plan(commands::plan::Args),
-    /// Print a table or a model in words
+    /// Print a table, a model, a sweep or a trace in words
     Inspect(commands::inspect::Args),
     /// Predict time, power and energy of a network at a clock
     #[cfg(feature = "report")]

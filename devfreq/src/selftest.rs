@@ -147,7 +147,8 @@ fn ways<N: Nodes>(nodes: &N, board: &Board) -> Vec<Check> {
         ),
         check("governors", None, gpu.governors.join(" ")),
     ];
-    for (way, name) in Way::ALL.into_iter().zip(["way-userspace", "way-performance", "way-podgov", "way-min-max"]) {
+    const NAMES: [&str; Way::ALL.len()] = ["way-userspace", "way-performance", "way-podgov", "way-min-max"];
+    for (way, name) in Way::ALL.into_iter().zip(NAMES) {
         let lacks = way.lacks(nodes, gpu);
         checks.push(check(name, lacks.as_ref().map(|_| false), lacks.unwrap_or_else(|| "there, not tried".to_owned())));
     }

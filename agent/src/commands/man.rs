@@ -90,7 +90,7 @@ NOTIFY_SOCKET
 Where serve tells systemd that it is up.
 .SH FILES
 .TP
-/run/jetpace/jetpace.sock
+/run/jetpace-clients/jetpace.sock
 The daemon's socket.
 .TP
 /etc/jetpace/NAME.toml

@@ -28,7 +28,7 @@ use crate::signals::Stop;
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The machine: auto, the root of a sysfs tree, or sim:NAME
+    /// The machine: auto, the root of a sysfs tree, sim:NAME or live:NAME
     #[arg(long, default_value = "auto")]
     board: BoardArg,
     /// Where to listen
