@@ -1,7 +1,7 @@
 //! Programs of one's own, measured block by block: they tell libjetpace where their frames and blocks begin, and it makes
 //! them wait for their turn, repeat blocks, and offers them a size.
 //!
-//! From the bottom: [`process`] starts and stops a program, [`door`] lets one in and believes nothing that it says, `told`
+//! From the bottom: [`process`] starts and stops a program, `door` lets one in and believes nothing that it says, `told`
 //! makes frames of what is told, `runner` plays the frames for the steps that measure our own networks as well, `waits`
 //! finds programs that only queue their blocks.
 
