@@ -144,7 +144,7 @@ fn a_worse_model_is_refused_and_what_was_in_use_stays() {
     is(
         machine.night(&[]),
         1,
-        &["camera: refused: at clocks held out of its own sweep the new model is wrong by", "stays"],
+        &["camera: refused: at clocks held out of its own sweep the new measurement is wrong by", "stays"],
     );
     assert_eq!(machine.in_use().unwrap(), first);
     assert!(!machine.path("kept/camera.next").exists());
@@ -153,6 +153,49 @@ fn a_worse_model_is_refused_and_what_was_in_use_stays() {
     machine.curve(uneven);
     is(machine.night(&[]), 1, &["camera: refused: no plan meets the deadline", "stays"]);
     assert_eq!(machine.in_use().unwrap(), first);
+}
+
+#[test]
+fn what_is_broken_takes_no_whole_tables_place() {
+    let machine = Machine::new();
+    machine.night(&[]);
+    let first = machine.in_use().unwrap();
+    machine.keep("", "30ms");
+    is(machine.night(&[]), 0, &["camera: swapped: planned anew"]);
+    // Cut off: measured anew, and the one before stays the one before.
+    let table = machine.path("kept/camera/table.jpt");
+    fs::write(&table, &first[..100]).unwrap();
+    is(machine.night(&[]), 0, &["camera: swapped: what was there could not be read", "cut off"]);
+    is(machine.night(&["--rollback", "camera"]), 0, &["camera: rolled back", "deadline of 40.00 ms"]);
+    assert_eq!(machine.in_use().unwrap(), first);
+    // Nor is it put back.
+    fs::write(machine.path("kept/camera.previous/table.jpt"), &first[..100]).unwrap();
+    is(machine.night(&["--rollback", "camera"]), 1, &["camera: the table before this one cannot be used", "cut off"]);
+    assert_eq!(machine.in_use().unwrap(), first);
+    // Gone: the one before comes back.
+    fs::write(machine.path("kept/camera.previous/table.jpt"), &first).unwrap();
+    let model = machine.path("kept/camera/model.json");
+    fs::copy(&model, machine.path("kept/camera.previous/model.json")).unwrap();
+    fs::remove_dir_all(machine.path("kept/camera")).unwrap();
+    is(machine.night(&["--rollback", "camera"]), 0, &["camera: rolled back"]);
+    assert_eq!(machine.in_use().unwrap(), first);
+}
+
+#[test]
+fn short_blocks_leave_the_gpu_idle_in_between_and_that_is_no_drift() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "network = \"resnet152\"\nboard = \"sim:orin-nano\"\ndeadline = \"40ms\"\nbudget = \"20s\"\nfolder = \"{}\"\n",
+        folder.path().join("kept/camera").display()
+    );
+    fs::create_dir(folder.path().join("etc")).unwrap();
+    fs::write(folder.path().join("etc/camera.toml"), text).unwrap();
+    let night = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jetpace"));
+        said(&command.args(["recalibrate", "--config"]).arg(folder.path().join("etc")).output().unwrap())
+    };
+    is(night(), 0, &["camera: swapped: there was no table"]);
+    is(night(), 0, &["camera: kept: holds"]);
 }
 
 #[test]
@@ -200,7 +243,9 @@ fn told_to_stop_it_ends_by_the_signal_and_leaves_nothing_half_made() {
         sleep(Duration::from_millis(wait_ms));
         // It may have ended by then on a fast machine.
         let ended = child.try_wait().unwrap();
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        if ended.is_none() {
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        }
         let status = child.wait().unwrap();
         assert!(ended.is_some() || status.signal() == Some(Signal::SIGTERM as i32), "{status}");
         machine.in_use();
@@ -218,13 +263,13 @@ fn what_cannot_be_written_is_named_and_nothing_is_lost() {
     fs::remove_file(machine.path("kept")).unwrap();
     fs::create_dir_all(machine.path("kept/camera")).unwrap();
     fs::write(machine.path("kept/camera/notes.txt"), "remember the milk").unwrap();
-    is(machine.night(&[]), 2, &["camera: ", "kept/camera holds notes.txt", "another `folder`"]);
+    is(machine.night(&[]), 2, &["camera: ", "kept/camera holds \"notes.txt\"", "another `folder`"]);
     fs::remove_dir_all(machine.path("kept")).unwrap();
     is(machine.night(&["--rollback", "camera"]), 1, &["no table before this one"]);
 }
 
 /// In a mount namespace: a disk that becomes full in the middle of a sweep.
-const FULL: &str = "mount --make-rprivate / && mount -t tmpfs -o size=64k none \"$1\" && shift && \"$@\"; code=$?; \
+const FULL: &str = "mount --make-rprivate / && mount -t tmpfs -o size=64k,mode=755 none \"$1\" && shift && \"$@\"; code=$?; \
                     ls -A \"${4%/etc}/kept\"; exit $code";
 
 #[test]
@@ -240,7 +285,7 @@ fn a_full_disk_is_named_and_left_as_it_was() {
     let output = command.arg(env!("CARGO_BIN_EXE_jetpace")).args(["recalibrate", "--config"]).arg(machine.path("etc"));
     let output = output.output().unwrap();
     is(said(&output), 1, &["camera: ", "sweep.csv: No space left on device"]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "left on the full disk");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), ".recalibrate.lock\n", "left on the full disk");
 }
 
 #[test]
@@ -256,7 +301,12 @@ fn it_gives_way_to_clients_and_to_itself() {
     drop(client);
     crate::service::until("the client to be gone", || daemon.status()["clients"].as_array().unwrap().is_empty());
     is(night(&[]), 0, &["camera: swapped"]);
-    let other = Flock::lock(File::open(machine.path("kept")).unwrap(), FlockArg::LockExclusive).unwrap();
+    // A lock on the folder, which anybody can take, keeps nobody out.
+    let folder = Flock::lock(File::open(machine.path("kept")).unwrap(), FlockArg::LockExclusive).unwrap();
+    is(machine.night(&[]), 0, &["camera: kept"]);
+    drop(folder);
+    let lock = File::open(machine.path("kept/.recalibrate.lock")).unwrap();
+    let other = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     is(machine.night(&[]), 6, &["another recalibration is at work in"]);
     drop(other);
     is(machine.night(&[]), 0, &["camera: kept"]);
@@ -275,7 +325,7 @@ fn one_wrong_file_keeps_no_other_table_from_being_kept() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("camera: swapped") && text.contains("lidar.toml: missing field `deadline`"), "{text}");
-    is(machine.night(&["radar"]), 2, &["no radar.toml", "camera, lidar"]);
+    is(machine.night(&["radar"]), 2, &["no table \"radar\"", "camera, lidar"]);
 }
 
 fn checked(folder: &Path) -> (i32, String) {
@@ -304,6 +354,11 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
         (format!("{good}deadline = \"50ms\"\n"), &["camera.toml:3: duplicate key"]),
         (format!("{good}folder = \"here\"\n"), &["camera.toml:3: ", "absolute path", "/var/lib/jetpace/camera"]),
         (format!("{good}folder = \"/\"\n"), &["camera.toml:3: ", "absolute path"]),
+        (format!("{good}folder = \"/var/../etc/x\"\n"), &["camera.toml:3: ", "without `..`"]),
+        (format!("{good}board = \"-h\"\n"), &["camera.toml:3: ", "is no board"]),
+        (format!("{good}board = \"sim:nope\"\n"), &["camera.toml:3: ", "nope"]),
+        (format!("{good}budget = \"0s\"\n"), &["camera.toml:3: ", "above 0"]),
+        (format!("{good}weights = \"/nowhere\"\n"), &["camera.toml:3: ", "/nowhere is no file"]),
         (format!("{good}weights = \"w.safetensors\"\n"), &["camera.toml:3: ", "absolute path"]),
         (format!("{good}period\n"), &["camera.toml:3: "]),
         ("network = \"vgg19\"\ndeadline = \"0ms\"\n".to_owned(), &["camera.toml:2: ", "above 0"]),
@@ -314,7 +369,8 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
         assert!(words.iter().all(|word| said.contains(word)) && said.lines().count() == 1, "{text}: {said}");
     }
     fs::write(&file, [0xff, b'\n']).unwrap();
-    assert_eq!(checked(folder.path()).0, 1);
+    let (code, said) = checked(folder.path());
+    assert!(code == 2 && said.contains("camera.toml:1: not UTF-8"), "{said}");
     // The one that is packed.
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/deb/example.toml");
     fs::copy(example, &file).unwrap();
@@ -325,9 +381,20 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
     let line =
         "camera: vgg19 on auto, deadline 40.00 ms, period 50.00 ms, risk 0.001, /var/lib/jetpace/camera/table.jpt\n";
     assert_eq!((code, said.as_str()), (0, line));
-    fs::write(folder.path().join("lidar.toml"), format!("{good}folder = \"/var/lib/jetpace/camera\"\n")).unwrap();
-    let (code, said) = checked(folder.path());
-    assert!(code == 2 && said.contains("camera.toml and lidar.toml keep their tables in one folder"), "{said}");
+    for other in ["camera", "camera/sub", "./camera"] {
+        fs::write(folder.path().join("lidar.toml"), format!("{good}folder = \"/var/lib/jetpace/{other}\"\n")).unwrap();
+        let (code, said) = checked(folder.path());
+        assert!(code == 2 && said.contains("camera.toml and lidar.toml keep their tables in one folder"), "{said}");
+    }
+    fs::remove_file(folder.path().join("lidar.toml")).unwrap();
+    for (name, words) in [("camera.next.toml", "no name of a table's file"), ("a\u{1b}[31m.toml", "\\u{1b}[31m")] {
+        fs::write(folder.path().join(name), good).unwrap();
+        let (code, said) = checked(folder.path());
+        assert!(code == 2 && said.contains(words) && !said.contains('\u{1b}'), "{said:?}");
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    fs::write(folder.path().join(".#camera.toml"), "an editor's").unwrap();
+    assert_eq!(checked(folder.path()).0, 0);
     let (code, said) = checked(&folder.path().join("nowhere"));
     assert!(code == 1 && said.contains("nowhere: ") && said.contains("make it"), "{said}");
 }

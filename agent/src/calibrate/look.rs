@@ -24,8 +24,10 @@ pub struct Looked {
     pub clock: Hertz,
     /// Times of whole frames.
     pub times: Vec<Nanos>,
-    /// Power meanwhile; `None` where no rail tells.
+    /// Power meanwhile, between blocks too; `None` where no rail tells.
     pub power: Option<Milliwatts>,
+    /// The share of the time that blocks took: each is waited for, and short ones leave the GPU idle in between.
+    pub busy: f64,
     /// What may be wrong with it; empty where nothing is.
     pub spoilt: String,
 }
@@ -40,7 +42,8 @@ impl<B: Bench> Calibration<B> {
         let mut book = Book::new("", "", &[], &mut unwritten);
         self.warm_up(clock, size, &mut book)?;
         let (mut times, mut mean, mut failed) = (Vec::new(), Mean::new(&self.rails), Ok(()));
-        let mut due = self.timer.now().saturating_add(pace.settle);
+        let began = self.timer.now();
+        let mut due = began.saturating_add(pace.settle);
         let until = due.saturating_add(SPAN);
         while times.len() < LEAST || self.timer.now() < until {
             self.go_on()?;
@@ -60,8 +63,10 @@ impl<B: Bench> Calibration<B> {
             times.push(frame);
         }
         failed?;
+        let all_s = self.timer.now().saturating_sub(began).as_secs_f64();
+        let busy = (times.iter().map(|time| time.as_secs_f64()).sum::<f64>() / all_s).clamp(0.0, 1.0);
         let spoilt = self.spoilt(clock, &mut book)?;
-        Ok(Looked { clock: self.hz(clock), times, power: mean.total(&self.rails), spoilt })
+        Ok(Looked { clock: self.hz(clock), times, power: mean.total(&self.rails), busy, spoilt })
     }
 }
 

@@ -25,14 +25,9 @@ impl Args {
                 Err(failure) => wrong.push(failure),
             }
         }
-        let last = match (wrong.pop(), config::apart(&right)) {
-            (Some(last), apart) => {
-                wrong.extend(apart.err());
-                Some(last)
-            }
-            (None, apart) => apart.err(),
-        };
+        config::apart(&mut right, &mut |failure| wrong.push(failure));
         // The last one is said by the program's end.
+        let last = wrong.pop();
         wrong.iter().for_each(say);
         if let Some(last) = last {
             return Err(last);

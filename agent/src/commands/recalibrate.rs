@@ -50,12 +50,24 @@ pub struct Args {
 
 /// What has to be done for a table.
 enum Need {
-    /// A whole sweep, for this reason. The model in use is one of this board and network where it is given.
-    Sweep(String, Option<Box<Model>>),
+    /// A whole sweep.
+    Sweep(Why),
     /// The model holds, as this says; but another plan is asked for.
     Plan(String),
     /// All holds, as this says.
     Nothing(String),
+}
+
+/// Why a sweep is needed.
+struct Why {
+    /// In words.
+    said: String,
+    /// What is in use is of this board and network.
+    same: bool,
+    /// Another plan is asked for as well, which the model in use can make should the sweep be refused.
+    plan: Option<String>,
+    /// What is in use can be read.
+    whole: bool,
 }
 
 /// What is in use.
@@ -75,11 +87,11 @@ impl Args {
                 Err(failure) => hold_back(&mut failed, failure),
             }
         }
-        config::apart(&configs)?;
+        config::apart(&mut configs, &mut |failure| hold_back(&mut failed, failure));
         let stop = Stop::install()?;
         for config in &configs {
             let name = &config.name;
-            let said = if self.dry_run { self.dry_run(config) } else { self.keep(config, &stop) };
+            let said = if self.dry_run { would(config) } else { self.keep(config, &stop) };
             match said {
                 Ok(line) if self.dry_run => print_text(&format!("{name}: {line}\n"))?,
                 Ok(line) => say(format_args!("{name}: {line}")),
@@ -98,12 +110,13 @@ impl Args {
         let mut files = config::files(&self.config)?;
         let folder = self.config.display();
         let all: Vec<String> = files.iter().map(|file| config::name(file)).collect();
-        if let Some(unknown) = self.names.iter().find(|name| !all.contains(name)) {
+        let names: Vec<&str> = self.names.iter().map(|name| name.strip_suffix(".toml").unwrap_or(name)).collect();
+        if let Some(unknown) = names.iter().find(|name| !all.iter().any(|there| there == *name)) {
             let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-            return Err(Failure::usage(format_args!("{folder} has no {unknown}.toml; it has {there}")));
+            return Err(Failure::usage(format_args!("{folder} has no table {unknown:?}; it has {there}")));
         }
-        if !self.names.is_empty() {
-            files.retain(|file| self.names.contains(&config::name(file)));
+        if !names.is_empty() {
+            files.retain(|file| names.contains(&config::name(file).as_str()));
         }
         if files.is_empty() {
             say(format_args!("{folder}: no file NAME.toml, so there is nothing to do"));
@@ -117,50 +130,97 @@ impl Args {
         // What a killed run left.
         place.give_up()?;
         if self.rollback {
-            place.roll_back()?;
-            return Ok(format!("rolled back: the table before is in use again, {}", place.file(TABLE).display()));
+            return roll_back(config, &place);
         }
         the_clock_is_free(config)?;
-        let made = match need(config, Some(stop))? {
+        let (made, whole) = match need(config, Some(stop))? {
             Need::Nothing(how) => return Ok(format!("kept: {how}")),
-            Need::Plan(why) => {
-                let next = place.begin_with_model()?;
-                plan(config, &next).map(|()| format!("swapped: planned anew, {why}"))
-            }
-            Need::Sweep(why, old) => {
-                let next = place.begin()?;
-                let measured = measure(config, &next, old.as_deref(), stop);
-                let measured = measured.map_err(|e| Failure::new(e.reason(), format_args!("{e} ({why})")));
-                measured.map(|how| format!("swapped: {why}; {how}"))
-            }
+            Need::Plan(why) => (planned_anew(config, &place, &why), true),
+            Need::Sweep(why) => (measured_anew(config, &place, &why, stop), why.whole),
         };
-        let swapped = made.and_then(|line| place.swap().map(|()| line));
+        let swapped = made.and_then(|line| place.swap(whole).map(|()| line));
         if swapped.is_err() {
             // What was begun is of no use; the next one that begins removes it where this fails.
             let _ = place.give_up();
         }
         swapped
     }
+}
 
-    /// What would be done, as far as that can be told without a measurement.
-    fn dry_run(&self, config: &Config) -> Result<String, Failure> {
-        if self.rollback {
-            return Ok("would be rolled back".to_owned());
-        }
-        nobody_is_active(config)?;
-        Ok(match need(config, None)? {
-            Need::Nothing(how) => how,
-            Need::Plan(why) => format!("would be planned anew, {why}"),
-            Need::Sweep(why, _) => format!("would be measured: {why}"),
-        })
+/// The next table by the model in use; in words how it went.
+fn planned_anew(config: &Config, place: &Place, why: &str) -> Result<String, Failure> {
+    let next = place.begin_with_model()?;
+    plan(config, &next).map(|()| format!("swapped: planned anew, {why}"))
+}
+
+/// The next table by a sweep. Where that is refused, by the model in use if another plan was asked for.
+fn measured_anew(config: &Config, place: &Place, why: &Why, stop: &Stop) -> Result<String, Failure> {
+    let next = place.begin()?;
+    let said = &why.said;
+    match measure(config, &next, why.same, stop) {
+        Ok(how) => Ok(format!("swapped: {said}; {how}")),
+        Err(_) if stop.signal().is_some() => Err(Failure::failed("interrupted: the next run begins anew")),
+        Err(e) => match &why.plan {
+            Some(plan) => planned_anew(config, place, &format!("{plan}, by the model in use; {e} ({said})")),
+            None => Err(Failure::new(e.reason(), format_args!("{e} ({said})"))),
+        },
     }
 }
 
-/// Keeps a failure for the end of the program, and says the one that was kept before.
-fn hold_back(held: &mut Option<Failure>, failure: Failure) {
-    if let Some(before) = held.replace(failure) {
-        say(before);
+/// Puts the table before this one back into use, if it is whole and this network's.
+fn roll_back(config: &Config, place: &Place) -> Result<String, Failure> {
+    let before = place.previous();
+    let Some(found) = in_folder(&before) else {
+        let path = before.join(TABLE);
+        return Err(Failure::failed(format_args!(
+            "there is no table before this one: {} is not there",
+            path.display()
+        )));
+    };
+    let InUse { table, model } =
+        found.map_err(|e| Failure::failed(format_args!("the table before this one cannot be used: {e}")))?;
+    if !model.networks().contains(&config.network.as_str()) {
+        return Err(Failure::failed(format_args!(
+            "the table before this one is not of {}, which the table's file asks for: {}",
+            config.network,
+            before.display()
+        )));
     }
+    place.roll_back()?;
+    Ok(format!(
+        "rolled back: {} is the table before, for a deadline of {} and a period of {}; the next run may measure or plan \
+         anew",
+        place.file(TABLE).display(),
+        table.deadline(),
+        table.period()
+    ))
+}
+
+/// What would be done, as far as that can be told without a measurement.
+fn would(config: &Config) -> Result<String, Failure> {
+    nobody_is_active(config)?;
+    Ok(match need(config, None)? {
+        Need::Nothing(how) => how,
+        Need::Plan(why) => format!("would be planned anew, {why}"),
+        Need::Sweep(why) => format!("would be measured: {}", why.said),
+    })
+}
+
+/// Keeps a failure for the end of the program, and says the others: what goes by itself is not kept where something else
+/// failed.
+fn hold_back(held: &mut Option<Failure>, failure: Failure) {
+    let goes = |failure: &Failure| failure.reason() == Reason::NotNow;
+    let other = match held.take() {
+        Some(before) if goes(&failure) || !goes(&before) => {
+            *held = Some(before);
+            Some(failure)
+        }
+        before => {
+            *held = Some(failure);
+            before
+        }
+    };
+    other.iter().for_each(|other| say(format_args!("jetpace: {other}")));
 }
 
 /// Something that is done another time.
@@ -196,15 +256,18 @@ fn the_clock_is_free(config: &Config) -> Result<(), Failure> {
 
 /// What has to be done, by a look at the board where there is somebody to stop it.
 fn need(config: &Config, look: Option<&Stop>) -> Result<Need, Failure> {
-    let sweep = |why: &str| Ok(Need::Sweep(why.to_owned(), None));
-    let Some(found) = in_use(config) else { return sweep("there was no table") };
-    let Ok(InUse { table, model }) = found else { return sweep("what was there could not be read") };
+    let sweep = |why: &str, whole| Ok(Need::Sweep(Why { said: why.to_owned(), same: false, plan: None, whole }));
+    let InUse { table, model } = match in_folder(&config.folder) {
+        None => return sweep("there was no table", false),
+        Some(Err(e)) => return sweep(&format!("what was there could not be read: {e}"), false),
+        Some(Ok(found)) => found,
+    };
     let board = config.board.discover()?;
     if !board.digests().include(table.board()) {
-        return sweep("the board, its power mode or its release is another");
+        return sweep("the board, its power mode or its release is another", true);
     }
     if !model.networks().contains(&config.network.as_str()) {
-        return sweep("the table was of another network");
+        return sweep("the table was of another network", true);
     }
     let asked = (config.deadline, config.period, (config.risk * 1e6).round() as u32);
     let other = (asked != (table.deadline(), table.period(), table.risk_ppm())).then(|| {
@@ -215,27 +278,27 @@ fn need(config: &Config, look: Option<&Stop>) -> Result<Need, Failure> {
     };
     let (drifted, how) = look_at(config, &table, &model, stop)?;
     Ok(match (drifted, other) {
-        (true, _) => Need::Sweep(how, Some(Box::new(model))),
+        (true, plan) => Need::Sweep(Why { said: how, same: true, plan, whole: true }),
         (false, Some(other)) => Need::Plan(other),
         (false, None) => Need::Nothing(how),
     })
 }
 
-/// The table and the model that are in use, where they are whole and belong together; `None` where there are none.
-fn in_use(config: &Config) -> Option<Result<InUse, Failure>> {
-    let path = config.table();
+/// The table and the model of a folder, where they are whole and belong together; `None` where there are none.
+fn in_folder(folder: &Path) -> Option<Result<InUse, Failure>> {
+    let path = folder.join(TABLE);
     if !path.exists() {
         return None;
     }
     let read = || {
         let table = table::read(&path)?;
-        let (model, digest) = model::read(&config.folder.join(MODEL))?;
+        let (model, digest) = model::read(&folder.join(MODEL))?;
         if *table.model() != digest {
             return Err(Failure::usage(format_args!("{} is not of the model beside it", path.display())));
         }
         Ok(InUse { table, model })
     };
-    Some(read().inspect_err(|e| log::warn!("{e}")))
+    Some(read())
 }
 
 /// Looks at the lowest and the highest of the table's clocks: whether the model does not hold any more, and how far it is
@@ -254,10 +317,18 @@ fn look_at(config: &Config, table: &Table, model: &Model, stop: &Stop) -> Result
     if blocks.is_empty() {
         return Ok((true, "the model says nothing of the table's memory clock".to_owned()));
     }
-    let off = |looked: &Looked| verdict::off(looked, &predict::frame(&blocks, looked.clock, None));
+    let off = |looked: &Looked| {
+        let idle_w = model.idle_w(looked.clock, table.emc());
+        verdict::off(looked, &predict::frame(&blocks, looked.clock, None), idle_w)
+    };
     let seen: Vec<verdict::Off> = looked.iter().map(off).collect();
-    let said =
-        |off: &verdict::Off| format!("at {} time {:+.1} %, power {:+.1} %", off.clock, off.time * 1e2, off.power * 1e2);
+    let said = |off: &verdict::Off| {
+        let (clock, time, power) = (off.clock, off.time * 1e2, off.power * 1e2);
+        let (time_within, power_within) = (off.within.0 * 1e2, off.within.1 * 1e2);
+        format!(
+            "at {clock} time {time:+.1} % (within {time_within:.1}), power {power:+.1} % (within {power_within:.1})"
+        )
+    };
     let said = seen.iter().map(said).collect::<Vec<_>>().join("; ");
     let drifted = seen.iter().any(|off| off.drifted);
     Ok((drifted, if drifted { format!("drift: {said}") } else { format!("holds: {said}") }))
@@ -278,7 +349,7 @@ fn options<A: clap::Args>(words: Vec<OsString>) -> Result<A, Failure> {
 /// `jetpace calibrate` for a table.
 fn calibration(config: &Config, sweep: &Path) -> Result<calibrate::Args, Failure> {
     let mut words: Vec<OsString> =
-        ["--board".into(), config.board.to_string().into(), "--net".into(), config.network.clone().into()].into();
+        [format!("--board={}", config.board).into(), "--net".into(), config.network.clone().into()].into();
     words.extend(["--seed".into(), config.seed.to_string().into(), "-o".into(), sweep.into()]);
     if let Some(weights) = &config.weights {
         words.extend(["--weights".into(), weights.into()]);
@@ -330,20 +401,21 @@ impl Work for Sweeping<'_> {
     }
 }
 
-/// Measures, fits and plans into a folder; in words how it went. The old model is one of the same board and network.
-fn measure(config: &Config, next: &Path, old: Option<&Model>, stop: &Stop) -> Result<String, Failure> {
+/// Measures, fits and plans into a folder; in words how it went. `same`: what is in use is of the same board and network.
+fn measure(config: &Config, next: &Path, same: bool, stop: &Stop) -> Result<String, Failure> {
     let path = next.join(SWEEP);
     let options = calibration(config, &path)?;
     let done = options.with_subject(Sweeping { config, options: &options, path: &path, stop })?;
     let swept = sweep::read(&path)?;
-    let new = fit(&swept, &Options::default()).map_err(|e| {
-        Failure::failed(format_args!("refused: the sweep cannot be fitted: {e}; what was in use stays"))
-    })?;
-    let judged = old.and_then(|old| verdict::held_out(&swept, &new, old, &config.network));
+    let new = fit(&swept, &Options::default())
+        .map_err(|e| Failure::failed(format_args!("refused: the sweep cannot be fitted: {e}{}", stays(config))))?;
+    // Where the sweep before is gone there is nothing to judge by.
+    let before = same.then(|| sweep::read(&config.folder.join(SWEEP)).ok()).flatten();
+    let judged = before.and_then(|before| verdict::held_out(&swept, &new, &before, &config.network));
     if let Some(errors) = judged.filter(|errors| errors.new > errors.old) {
         return Err(Failure::failed(format_args!(
-            "refused: at clocks held out of its own sweep the new model is wrong by {:.2} %, that in use by {:.2} %, which \
-             stays",
+            "refused: at clocks held out of its own sweep the new measurement is wrong by {:.2} %, that in use by {:.2} %, \
+             which stays",
             errors.new * 1e2,
             errors.old * 1e2
         )));
@@ -368,6 +440,11 @@ fn plan(config: &Config, next: &Path) -> Result<(), Failure> {
     words.extend(["--deadline".into(), time(config.deadline), "--period".into(), time(config.period)]);
     words.extend(["--risk".into(), config.risk.to_string().into(), "-o".into(), path.clone().into()]);
     let planned = options::<plan::Args>(words)?.table_alone();
-    let planned = planned.map_err(|e| Failure::new(e.reason(), format_args!("refused: {e}; what was in use stays")))?;
+    let planned = planned.map_err(|e| Failure::new(e.reason(), format_args!("refused: {e}{}", stays(config))))?;
     table::write(&path, &planned)
+}
+
+/// That what is in use stays, where something is.
+fn stays(config: &Config) -> &'static str {
+    if config.table().exists() { "; what was in use stays" } else { "; there is no table yet" }
 }

@@ -37,7 +37,7 @@ pub const FRAME_LOG: &str = "frame,start_s,time_s,missed,switches";
 pub const FRONT: &str = "bound_s,time_s,energy_j,switches";
 
 /// As much of a file as tells its kind.
-const START: u64 = 4096;
+pub const START: u64 = 4096;
 
 impl Kind {
     /// The kind of a file that starts with these bytes, or `None` where it is none of jetpace's.

@@ -27,23 +27,28 @@ pub struct Off {
     pub time: f64,
     /// The same of power; 0 where it is not known.
     pub power: f64,
-    /// Whether this is more than the model's uncertainty and the look's own.
+    /// What either may be off before it counts: the model's uncertainty and the look's own.
+    pub within: (f64, f64),
+    /// Whether one of them is off by more.
     pub drifted: bool,
 }
 
-/// How far a look is off what was predicted for its clock.
-pub fn off(looked: &Looked, predicted: &Frame) -> Off {
+/// How far a look is off what was predicted for its clock; between blocks the GPU idles, at this power where it is known.
+pub fn off(looked: &Looked, predicted: &Frame, idle_w: Option<f64>) -> Off {
     let times: Vec<f64> = looked.times.iter().map(|time| time.as_secs_f64()).collect();
     let mean = stats::mean(&times);
     let squares: f64 = times.iter().map(|time| (time / mean - 1.0).powi(2)).sum();
     // The standard error of the mean, as a fraction.
     let error = (squares / (times.len().max(2) - 1) as f64 / times.len().max(1) as f64).sqrt();
     let time = mean / predicted.time_s - 1.0;
-    let power = looked.power.zip(predicted.power_w).map_or(0.0, |(seen, watts)| seen.as_watts_f64() / watts - 1.0);
-    let beyond = |off: f64, least: f64, sd: f64| off.abs() > least.max(DEVIATIONS * sd);
-    let drifted = beyond(time, TIME, predicted.time_sd.unwrap_or(0.0).hypot(error))
-        || beyond(power, POWER, predicted.power_sd.unwrap_or(0.0));
-    Off { clock: looked.clock, time, power, drifted }
+    let expected = |watts: f64| looked.busy * watts + (1.0 - looked.busy) * idle_w.unwrap_or(watts);
+    let power = looked.power.zip(predicted.power_w);
+    let power = power.map_or(0.0, |(seen, watts)| seen.as_watts_f64() / expected(watts) - 1.0);
+    let within = |least: f64, sd: f64| least.max(DEVIATIONS * sd);
+    let within =
+        (within(TIME, predicted.time_sd.unwrap_or(0.0).hypot(error)), within(POWER, predicted.power_sd.unwrap_or(0.0)));
+    let drifted = time.abs() > within.0 || power.abs() > within.1;
+    Off { clock: looked.clock, time, power, within, drifted }
 }
 
 /// Errors of two models at points of a sweep that neither was fitted on, as fractions: of a frame's time, and of its power
@@ -52,19 +57,19 @@ pub fn off(looked: &Looked, predicted: &Frame) -> Off {
 pub struct HeldOut {
     /// A model of this sweep's other points.
     pub new: f64,
-    /// The model in use.
+    /// A model of the same points of the sweep before.
     pub old: f64,
 }
 
-/// Judges a new sweep and the model in use by the clocks that are held out of every second one. `None` where they have no
-/// such point in common.
-pub fn held_out(sweep: &Sweep, whole: &Model, old: &Model, network: &str) -> Option<HeldOut> {
+/// Judges a new sweep and the one in use by the clocks that are held out of every second one: which of the two says more of
+/// them, each without having seen them. `None` where they have no such point in common.
+pub fn held_out(sweep: &Sweep, whole: &Model, before: &Sweep, network: &str) -> Option<HeldOut> {
     let clocks = whole.series.iter().map(|series| series.clocks).max()?;
     let options = Options { train: Some(clocks / 2 + 1), ..Options::default() };
-    let half = fit(sweep, &options).ok()?;
+    let [half, old] = [fit(sweep, &options).ok()?, fit(before, &options).ok()?];
     let (mut new_errors, mut old_errors) = (Vec::new(), Vec::new());
     for emc in whole.emc_clocks(network) {
-        let [measured, new, old] = [whole, &half, old].map(|model| model.blocks(network, emc));
+        let [measured, new, old] = [whole, &half, &old].map(|model| model.blocks(network, emc));
         let (Some(first), Some(trained)) = (measured.first(), new.first()) else { continue };
         if measured.len() != new.len() || measured.len() != old.len() {
             continue;
