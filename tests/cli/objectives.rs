@@ -122,3 +122,49 @@ fn a_cpu_clock_other_than_the_measured_one_is_warned_of() {
         }
     }
 }
+
+/// Rehearsal judges whatever is asked for: a table that is written misses no more often than accepted there, and what is
+/// refused names a deadline that holds.
+#[test]
+fn what_is_written_misses_no_more_often_than_accepted_whatever_it_is_planned_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let make = |board: &str, network: &str, more: &[&str], name: &str| {
+        let sweep = format!("{name}.csv");
+        let calibrate = [&["calibrate", "--board", board, "--net", network, "-o", &sweep], more].concat();
+        jetpace(folder, &calibrate).assert().success();
+        jetpace(folder, &["fit", &sweep, "-o", &format!("{name}.json")]).assert().success();
+    };
+    make("sim:tx2", "vgg19", &[], "single");
+    make("sim:orin-nano", "language-model", &["--sizes", "64,256,1024"], "sized");
+    let sizes: &[&str] = &["--sizes", "64:0.5,256:0.3,1024:0.2"];
+    let (mut written, mut refused) = (0, 0);
+    for (model, deadlines_ms, asked) in [
+        ("single.json", [74.0, 80.0], &["--objective", "edp"][..]),
+        ("single.json", [78.0, 86.0], &["--objective", "time", "--energy", "1.2", "--list"]),
+        ("sized.json", [950.0, 1150.0], sizes),
+    ] {
+        for deadline_ms in deadlines_ms {
+            let plan = |deadline_ms: f64| {
+                let deadline = format!("{deadline_ms:.3}ms");
+                let args = ["plan", model, "--deadline", &deadline, "-o", "table.jpt", "--json", "--force"];
+                jetpace(folder, &[&args, asked].concat()).output().unwrap()
+            };
+            let output = plan(deadline_ms);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if output.status.success() {
+                let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+                let missed = number(&document, "/table/miss_probability");
+                assert!(missed <= number(&document, "/risk"), "{model} {deadline_ms} {asked:?}: {missed}");
+                written += 1;
+            } else if let Some((_, behind)) = said.split_once("the least reachable one is ") {
+                let least_ms: f64 = behind.split_once(" ms").unwrap().0.parse().unwrap();
+                let output = plan(least_ms);
+                let again = String::from_utf8_lossy(&output.stderr);
+                assert!(!again.contains("least reachable"), "{model} {asked:?}: {said}{again}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(written > 3 && refused > 1, "{written} written, {refused} refused");
+}
