@@ -62,8 +62,7 @@ fn nobody() -> std::io::Result<&'static Arc<AtomicBool>> {
     }
     // Called with the count locked, so once.
     let nobody = Arc::new(AtomicBool::new(false));
-    let ignored = ignored();
-    for signal in ENDS.into_iter().filter(|signal| ignored & 1 << (signal - 1) == 0) {
+    for signal in ENDS.into_iter().filter(|signal| !is_ignored(*signal)) {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&nobody))?;
     }
     Ok(NOBODY.get_or_init(|| nobody))
@@ -76,8 +75,7 @@ impl Stop {
         let waits = Waits::begin().map_err(failed)?;
         let seen = Arc::new(AtomicUsize::new(0));
         let (wake, write) = UnixStream::pair().map_err(failed)?;
-        let ignored = ignored();
-        let heard = |signal: &i32| ignored & 1 << (signal - 1) == 0;
+        let heard = |signal: &i32| !is_ignored(*signal);
         let passed_on: [Arc<AtomicBool>; 2] = Default::default();
         for (signal, came) in PASSED_ON.into_iter().zip(&passed_on).filter(|(signal, _)| heard(signal)) {
             signal_hook::flag::register(signal, Arc::clone(came)).map_err(failed)?;
@@ -103,6 +101,17 @@ impl Stop {
         }
     }
 
+    /// Goes on as long as no signal came, in a calibration, which keeps what it has measured.
+    ///
+    /// # Errors
+    /// That one came.
+    pub fn go_on(&self) -> Result<(), Failure> {
+        match self.signal() {
+            Some(_) => Err(Failure::failed("interrupted; the same command goes on from here")),
+            None => Ok(()),
+        }
+    }
+
     /// The signals for a command that came since this was last asked.
     pub fn to_pass_on(&self) -> impl Iterator<Item = i32> {
         let came = PASSED_ON.into_iter().zip(&self.passed_on);
@@ -124,10 +133,12 @@ impl Stop {
     }
 }
 
-/// The signals that this process ignores from its start, a bit each: from /proc, as asking the C library takes `unsafe`.
-fn ignored() -> u64 {
+/// Whether this process ignores a signal from its start, and so what it starts: from /proc, as asking the C library takes
+/// `unsafe`.
+pub fn is_ignored(signal: i32) -> bool {
+    // A bit each.
     static AT_START: OnceLock<u64> = OnceLock::new();
-    *AT_START.get_or_init(read_ignored)
+    AT_START.get_or_init(read_ignored) >> (signal - 1) & 1 == 1
 }
 
 fn read_ignored() -> u64 {

@@ -100,7 +100,7 @@ fn signals_reach_the_command_and_every_end_puts_back() {
         assert!(board.is_put_back(), "{signal}");
     }
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGALRM, Signal::SIGXCPU] {
-        if is_ignored(signal) {
+        if jetpace::signals::is_ignored(signal as i32) {
             eprintln!("skipped: {signal} is ignored here, as in a shell's background job");
             continue;
         }
@@ -116,13 +116,6 @@ fn signals_reach_the_command_and_every_end_puts_back() {
         }
         assert!(board.is_put_back(), "{signal}");
     }
-}
-
-/// Whether this process, and so what it starts, was started with a signal ignored.
-fn is_ignored(signal: Signal) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal as u32 - 1) & 1 == 1
 }
 
 #[test]

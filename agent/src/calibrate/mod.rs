@@ -295,9 +295,6 @@ impl<B: Bench> Calibration<B> {
     /// # Errors
     /// Where a signal came.
     fn go_on(&self) -> Result<(), Failure> {
-        match self.stop.signal() {
-            Some(_) => Err(Failure::failed("interrupted; the same command goes on from here")),
-            None => Ok(()),
-        }
+        self.stop.go_on()
     }
 }

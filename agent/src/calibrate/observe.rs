@@ -75,9 +75,7 @@ impl<R: BlockRunner, T: Timer> Observed<R, T> {
         let warm_up = if missing.is_empty() { 0 } else { WARM_UP_FRAMES };
         let repeats = (0..warm_up).map(|_| None).chain(missing.into_iter().map(Some));
         for repeat in repeats {
-            if stop.signal().is_some() {
-                return Err(Failure::failed("interrupted; the same command goes on from here"));
-            }
+            stop.go_on()?;
             let start = self.timer.now();
             for (i, name) in names.iter().enumerate() {
                 let mut time = [Nanos::ZERO];

@@ -2,34 +2,28 @@
 //! anew where they do not; what is worse than what is there is thrown away.
 
 pub mod config;
+mod measure;
 mod place;
 mod verdict;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-use jetpace_devfreq::guard::Store;
-use jetpace_devfreq::nodes::Nodes;
-use jetpace_tables::fit::{Options, fit};
-use jetpace_tables::hw::{BlockRunner, Timer};
 use jetpace_tables::model::Model;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Hertz;
 
-use super::calibrate::{self, Work};
-use super::{plan, predict};
+use super::predict;
 use crate::args::BoardArg;
-use crate::calibrate::{Done, Looked, Subject};
+use crate::calibrate::Looked;
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_text, say};
-use crate::files::{model, sweep, table};
+use crate::files::{model, table};
 use crate::runtime::remote;
 use crate::runtime::wire::Request;
 use crate::signals::Stop;
 use config::Config;
-use place::{MODEL, Place, SWEEP, TABLE};
+use place::{MODEL, Place, TABLE};
 
 /// Options of `recalibrate`.
 #[derive(Debug, clap::Args)]
@@ -150,14 +144,14 @@ impl Args {
 /// The next table by the model in use; in words how it went.
 fn planned_anew(config: &Config, place: &Place, why: &str) -> Result<String, Failure> {
     let next = place.begin_with_model()?;
-    plan(config, &next).map(|()| format!("swapped: planned anew, {why}"))
+    measure::plan(config, &next).map(|()| format!("swapped: planned anew, {why}"))
 }
 
 /// The next table by a sweep. Where that is refused, by the model in use if another plan was asked for.
 fn measured_anew(config: &Config, place: &Place, why: &Why, stop: &Stop) -> Result<String, Failure> {
     let next = place.begin()?;
     let said = &why.said;
-    match measure(config, &next, why.same, stop) {
+    match measure::measure(config, &next, why.same, stop) {
         Ok(how) => Ok(format!("swapped: {said}; {how}")),
         Err(_) if stop.signal().is_some() => Err(Failure::failed("interrupted: the next run begins anew")),
         Err(e) => match &why.plan {
@@ -236,7 +230,10 @@ fn daemon(config: &Config) -> Option<serde_json::Value> {
 
 /// Refuses to measure while a program has its clock from the daemon, or runs in its place.
 fn nobody_is_active(config: &Config) -> Result<(), Failure> {
-    let Some(status) = daemon(config) else { return Ok(()) };
+    daemon(config).map_or(Ok(()), |status| no_client(&status))
+}
+
+fn no_client(status: &serde_json::Value) -> Result<(), Failure> {
     let Some(client) = status["clients"].as_array().and_then(|clients| clients.first()) else { return Ok(()) };
     Err(not_now(format_args!("not now: process {} has its clock from the daemon", client["pid"])))
 }
@@ -244,13 +241,14 @@ fn nobody_is_active(config: &Config) -> Result<(), Failure> {
 /// The same where nobody is active, but a daemon waits for somebody: one process has this machine's clocks. A virtual board
 /// in memory is nobody else's.
 fn the_clock_is_free(config: &Config) -> Result<(), Failure> {
-    nobody_is_active(config)?;
-    match daemon(config).filter(|_| !matches!(config.board, BoardArg::Sim(_))) {
-        Some(status) => Err(not_now(format_args!(
+    let Some(status) = daemon(config) else { return Ok(()) };
+    no_client(&status)?;
+    match config.board {
+        BoardArg::Sim(_) => Ok(()),
+        _ => Err(not_now(format_args!(
             "not now: the daemon (process {}) has the clocks; stop it meanwhile, as jetpace-recalibrate.service does",
             status["pid"]
         ))),
-        None => Ok(()),
     }
 }
 
@@ -306,7 +304,7 @@ fn in_folder(folder: &Path) -> Option<Result<InUse, Failure>> {
 fn look_at(config: &Config, table: &Table, model: &Model, stop: &Stop) -> Result<(bool, String), Failure> {
     let clocks: Vec<Hertz> =
         [table.clocks().first(), table.clocks().last()].into_iter().flatten().map(|at| at.clock).collect();
-    let looked = calibration(config, Path::new("none"))?.with_subject(Looking { clocks: &clocks, stop })?;
+    let looked = measure::look(config, &clocks, stop)?;
     if let Some(spoilt) = looked.iter().find(|looked| !looked.spoilt.is_empty()) {
         return Err(not_now(format_args!("not now: at {} nothing can be told: {}", spoilt.clock, spoilt.spoilt)));
     }
@@ -332,119 +330,4 @@ fn look_at(config: &Config, table: &Table, model: &Model, stop: &Stop) -> Result
     let said = seen.iter().map(said).collect::<Vec<_>>().join("; ");
     let drifted = seen.iter().any(|off| off.drifted);
     Ok((drifted, if drifted { format!("drift: {said}") } else { format!("holds: {said}") }))
-}
-
-/// Options as they stand behind a command.
-#[derive(Parser)]
-struct Line<A: clap::Args> {
-    #[command(flatten)]
-    options: A,
-}
-
-fn options<A: clap::Args>(words: Vec<OsString>) -> Result<A, Failure> {
-    let words = std::iter::once(OsString::from("jetpace")).chain(words);
-    Ok(Line::<A>::try_parse_from(words).map_err(Failure::usage)?.options)
-}
-
-/// `jetpace calibrate` for a table.
-fn calibration(config: &Config, sweep: &Path) -> Result<calibrate::Args, Failure> {
-    let mut words: Vec<OsString> =
-        [format!("--board={}", config.board).into(), "--net".into(), config.network.clone().into()].into();
-    words.extend(["--seed".into(), config.seed.to_string().into(), "-o".into(), sweep.into()]);
-    if let Some(weights) = &config.weights {
-        words.extend(["--weights".into(), weights.into()]);
-    }
-    options(words)
-}
-
-/// A look at some clocks.
-struct Looking<'a> {
-    clocks: &'a [Hertz],
-    stop: &'a Stop,
-}
-
-impl Work for Looking<'_> {
-    type Done = Vec<Looked>;
-
-    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<Vec<Looked>, Failure>
-    where
-        N: Nodes + Store + Clone,
-        R: BlockRunner,
-        Q: BlockRunner,
-        T: Timer + Clone,
-    {
-        subject.look(self.clocks, self.stop)
-    }
-}
-
-/// A whole sweep.
-struct Sweeping<'a> {
-    config: &'a Config,
-    options: &'a calibrate::Args,
-    path: &'a Path,
-    stop: &'a Stop,
-}
-
-impl Work for Sweeping<'_> {
-    type Done = Done;
-
-    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<Done, Failure>
-    where
-        N: Nodes + Store + Clone,
-        R: BlockRunner,
-        Q: BlockRunner,
-        T: Timer + Clone,
-    {
-        let settings = self.options.settings(subject.settings())?;
-        let settings = self.config.budget.map_or(settings.clone(), |budget| settings.within(budget));
-        subject.calibrate(self.path, &settings, self.stop, &mut |_| {})
-    }
-}
-
-/// Measures, fits and plans into a folder; in words how it went. `same`: what is in use is of the same board and network.
-fn measure(config: &Config, next: &Path, same: bool, stop: &Stop) -> Result<String, Failure> {
-    let path = next.join(SWEEP);
-    let options = calibration(config, &path)?;
-    let done = options.with_subject(Sweeping { config, options: &options, path: &path, stop })?;
-    let swept = sweep::read(&path)?;
-    let new = fit(&swept, &Options::default())
-        .map_err(|e| Failure::failed(format_args!("refused: the sweep cannot be fitted: {e}{}", stays(config))))?;
-    // Where the sweep before is gone there is nothing to judge by.
-    let before = same.then(|| sweep::read(&config.folder.join(SWEEP)).ok()).flatten();
-    let judged = before.and_then(|before| verdict::held_out(&swept, &new, &before, &config.network));
-    if let Some(errors) = judged.filter(|errors| errors.new > errors.old) {
-        return Err(Failure::failed(format_args!(
-            "refused: at clocks held out of its own sweep the new measurement is wrong by {:.2} %, that in use by {:.2} %, \
-             which stays",
-            errors.new * 1e2,
-            errors.old * 1e2
-        )));
-    }
-    model::write(&next.join(MODEL), &new)?;
-    plan(config, next)?;
-    let mut how = format!("{} rows measured", done.measured);
-    if done.rejected > 0 {
-        how += &format!(", {} rejected", done.rejected);
-    }
-    if let Some(errors) = judged {
-        how += &format!("; wrong by {:.2} % at held-out clocks, before by {:.2} %", errors.new * 1e2, errors.old * 1e2);
-    }
-    Ok(how)
-}
-
-/// Plans the table of the model in a folder.
-fn plan(config: &Config, next: &Path) -> Result<(), Failure> {
-    let (model, path) = (next.join(MODEL), next.join(TABLE));
-    let mut words: Vec<OsString> = vec![model.into(), "--net".into(), config.network.clone().into()];
-    let time = |time: jetpace_tables::units::Nanos| OsString::from(format!("{}ns", time.get()));
-    words.extend(["--deadline".into(), time(config.deadline), "--period".into(), time(config.period)]);
-    words.extend(["--risk".into(), config.risk.to_string().into(), "-o".into(), path.clone().into()]);
-    let planned = options::<plan::Args>(words)?.table_alone();
-    let planned = planned.map_err(|e| Failure::new(e.reason(), format_args!("refused: {e}{}", stays(config))))?;
-    table::write(&path, &planned)
-}
-
-/// That what is in use stays, where something is.
-fn stays(config: &Config) -> &'static str {
-    if config.table().exists() { "; what was in use stays" } else { "; there is no table yet" }
 }

@@ -34,6 +34,11 @@ impl fmt::Display for Peer {
     }
 }
 
+/// Whether a user is root or this process's own: what is theirs nobody else has made.
+pub fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == geteuid().as_raw()
+}
+
 /// Who may connect.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Access {
@@ -53,7 +58,7 @@ impl Access {
 
     /// Whether this peer may connect. The socket's mode says the same; this holds also where the file was opened up.
     pub fn allows(&self, peer: &Peer, socket: &OwnedFd) -> bool {
-        if peer.uid == 0 || peer.uid == geteuid().as_raw() {
+        if is_trusted(peer.uid) {
             return true;
         }
         let Some(group) = self.group.map(Gid::as_raw) else { return false };

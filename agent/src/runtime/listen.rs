@@ -10,7 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat};
-use nix::unistd::{Gid, UnlinkatFlags, fchownat, geteuid, unlinkat};
+use nix::unistd::{Gid, UnlinkatFlags, fchownat, unlinkat};
+
+use super::access::is_trusted;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -125,7 +127,7 @@ fn trusted_folder(path: &Path) -> io::Result<OwnedFd> {
 fn judge(folder: &OwnedFd, path: &Path) -> io::Result<()> {
     let found = fstat(folder)?;
     let mode = Mode::from_bits_truncate(found.st_mode);
-    let ours = [0, geteuid().as_raw()].contains(&found.st_uid);
+    let ours = is_trusted(found.st_uid);
     let open = mode.intersects(Mode::S_IWGRP | Mode::S_IWOTH) && !mode.contains(Mode::S_ISVTX);
     if ours && !open {
         return Ok(());

@@ -178,9 +178,7 @@ impl Own {
         let mut told = Told::new(runs);
         let (mut given, mut heard) = (None, sys::now());
         loop {
-            if self.options.stop.signal().is_some() {
-                return Err(Failure::failed("interrupted; the same command goes on from here"));
-            }
+            self.options.stop.go_on()?;
             self.door.look();
             if !self.door.is_there() {
                 if told.since().is_some() && runs > 1 {

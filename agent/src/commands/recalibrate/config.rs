@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 
-use super::place::beside;
+use super::place::{BESIDE, TABLE, beside};
 use crate::args::{BoardArg, network};
 use crate::commands::plan::RISK;
 use crate::failure::Failure;
+use crate::runtime::access::is_trusted;
 
 /// Where the files lie.
 pub const FOLDER: &str = "/etc/jetpace";
@@ -23,8 +24,6 @@ pub const FOLDER: &str = "/etc/jetpace";
 const KEPT: &str = "/var/lib/jetpace";
 /// No file of that kind is larger, in bytes.
 const MOST: u64 = 65_536;
-/// What lies beside a table's folder has its name and one of these endings.
-const BESIDE: [&str; 3] = [".next", ".previous", ".links"];
 
 /// A table that is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,7 +197,7 @@ impl Config {
 
     /// The table's file.
     pub fn table(&self) -> PathBuf {
-        self.folder.join("table.jpt")
+        self.folder.join(TABLE)
     }
 }
 
@@ -209,8 +208,7 @@ fn text(path: &Path) -> Result<String, Failure> {
     if !found.is_file() || found.len() > MOST {
         return Err(Failure::usage(format_args!("{shown} is no file, or larger than {MOST} bytes")));
     }
-    let ours = [0, nix::unistd::geteuid().as_raw()].contains(&found.uid());
-    if !ours || found.mode() & 0o002 != 0 {
+    if !is_trusted(found.uid()) || found.mode() & 0o002 != 0 {
         return Err(Failure::usage(format_args!(
             "{shown} could be another's (user {}, mode {:o}): chown root and chmod 644 it",
             found.uid(),

@@ -4,7 +4,7 @@
 //!
 //! Files are found by their paths, so all that leads to them has to be out of others' reach.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,15 @@ use nix::unistd::geteuid;
 use super::not_now;
 use crate::failure::{Failure, Reason};
 use crate::files::kind::{Kind, START};
+use crate::runtime::access::is_trusted;
 
 /// All that is in a folder.
 const FILES: [(&str, Kind); 3] = [(SWEEP, Kind::Sweep), (MODEL, Kind::Model), (TABLE, Kind::Table)];
+/// What lies beside a table's folder has its name and one of these endings.
+pub const BESIDE: [&str; 3] = [NEXT, PREVIOUS, LINKS];
+const NEXT: &str = ".next";
+const PREVIOUS: &str = ".previous";
+const LINKS: &str = ".links";
 /// Beside the folders; its owner alone can open it, and so lock it.
 const LOCK: &str = ".recalibrate.lock";
 /// What was measured.
@@ -77,16 +83,16 @@ impl Place {
 
     /// The folder that is being made.
     pub fn next(&self) -> PathBuf {
-        beside(&self.folder, ".next")
+        beside(&self.folder, NEXT)
     }
 
     /// The folder before.
     pub fn previous(&self) -> PathBuf {
-        beside(&self.folder, ".previous")
+        beside(&self.folder, PREVIOUS)
     }
 
     fn links(&self) -> PathBuf {
-        beside(&self.folder, ".links")
+        beside(&self.folder, LINKS)
     }
 
     /// An empty folder to make the next table in.
@@ -189,7 +195,7 @@ fn out_of_reach(folder: &Path) -> Result<(), Failure> {
     for (above, at) in here.ancestors().enumerate() {
         let found = fs::metadata(at).map_err(|e| Failure::file(at, &e))?;
         let sticky = above > 0 && found.mode() & 0o1000 != 0;
-        if !is_ours(&found) || (found.mode() & others != 0 && !sticky) {
+        if !is_trusted(found.uid()) || (found.mode() & others != 0 && !sticky) {
             return Err(Failure::new(
                 Reason::Permission,
                 format_args!(
@@ -206,10 +212,6 @@ fn out_of_reach(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_ours(found: &Metadata) -> bool {
-    [0, geteuid().as_raw()].contains(&found.uid())
-}
-
 /// Whether a file is of a kind, or empty; what a disk that was full left of one is.
 fn is_a(path: &Path, kind: Kind) -> io::Result<bool> {
     let mut start = Vec::new();
@@ -223,7 +225,7 @@ fn only_ours(folder: &Path) -> Result<(), Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(|e| Failure::file(folder, &e))?,
     };
-    if !found.is_dir() || !is_ours(&found) {
+    if !found.is_dir() || !is_trusted(found.uid()) {
         let what = if found.is_dir() { "is another user's" } else { "is no folder" };
         return Err(Failure::usage(format_args!(
             "{} {what}: name another `folder` in the table's file",

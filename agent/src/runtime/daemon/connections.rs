@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 
 use jetpace_tables::hw::GpuClock;
 use jetpace_tables::units::Nanos;
-use nix::unistd::geteuid;
 
 use super::hub::Hub;
 use super::served::Served;
 use super::share::{Account, Accounts};
 use super::{MAX_CLIENTS, Peer, SLOTS};
+use crate::runtime::access::is_trusted;
 
 /// The most clients of one user; root and the daemon's own user may have all.
 pub const MAX_OF_USER: usize = MAX_CLIENTS / 2;
@@ -120,11 +120,11 @@ impl Connections {
         let taken: Vec<usize> = clients.map(|client| client.served.slot).collect();
         let Some(slot) = (0..SLOTS).find(|slot| !taken.contains(slot)) else { return Next::None("too many clients") };
         let of_user = |served: &Served| Arc::ptr_eq(&served.account, account);
-        let is_trusted = account.uid == 0 || account.uid == geteuid().as_raw();
         // With those whose threads have not ended: a client that moves its thread's sleep and hangs up keeps its place.
         let leaving = self.leaving.iter().map(|client| &client.served);
         let users_own = self.served().chain(leaving).filter(|served| of_user(served)).count();
-        let (full, users_full) = (self.served().count() >= MAX_CLIENTS, !is_trusted && users_own >= MAX_OF_USER);
+        let (full, users_full) =
+            (self.served().count() >= MAX_CLIENTS, !is_trusted(account.uid) && users_own >= MAX_OF_USER);
         if !full && !users_full {
             return Next::Free(slot);
         }
