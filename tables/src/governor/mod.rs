@@ -52,6 +52,8 @@ impl Clock {
 #[derive(Clone, Copy, Debug)]
 struct Running {
     start: Nanos,
+    /// When it should have started, by the one before.
+    due: Nanos,
     next: u16,
 }
 
@@ -64,6 +66,8 @@ pub struct Governor<T> {
     /// The highest rung allowed now.
     cap: Rung,
     frame: Option<Running>,
+    /// When the last frame started.
+    started: Option<Nanos>,
     /// Time went backwards within the frame, and the next block is to be held at the safe clock.
     went_back: bool,
     last: Nanos,
@@ -88,6 +92,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
             clock: None,
             cap,
             frame: None,
+            started: None,
             went_back: false,
             last: Nanos::ZERO,
             refused: 0,
@@ -134,7 +139,8 @@ impl<T: Deref<Target = Table>> Governor<T> {
         if core::mem::take(&mut self.went_back) {
             self.note(now, Fault::TimeBackwards);
         }
-        self.frame = Some(Running { start: now, next: 0 });
+        self.frame = Some(Running { start: now, due: self.due(now), next: 0 });
+        self.started = Some(now);
         self.trace.push(now, Event::FrameStart);
         if let Some(why) = self.broken {
             if now < self.try_at {
@@ -234,7 +240,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         self.counters.missed += u64::from(slack < 0);
         self.trace.push(now, Event::FrameEnd { slack_us: micros(slack) });
         let (State::Following, Some(clock)) = (self.state, self.clock) else { return Action::Hold };
-        self.gap(&clock, now, frame.start.saturating_add(self.table.period()))
+        self.gap(&clock, now, frame.due.saturating_add(self.table.period()))
     }
 
     /// Called by the shell's timer, at least once a period: hands the GPU back after three periods of silence.
@@ -308,6 +314,14 @@ impl<T: Deref<Target = Table>> Governor<T> {
         }
     }
 
+    /// When the frame that starts was due. One that the machine let start late is followed by one on time, whose clock
+    /// has to be there; one that is late by half a period begins a new beat.
+    fn due(&self, start: Nanos) -> Nanos {
+        let period = self.table.period();
+        let due = self.started.map_or(start, |last| last.saturating_add(period));
+        if start.saturating_sub(due) > Nanos::new(period.get() / 2) { start } else { due.min(start) }
+    }
+
     /// The next try comes behind the pause.
     fn plan_try(&mut self, now: Nanos) {
         self.try_at = now.saturating_add(self.pause);
@@ -350,8 +364,9 @@ impl<T: Deref<Target = Table>> Governor<T> {
             self.note(now, Fault::TimeBackwards);
         }
         if let Some(frame) = &mut self.frame {
-            frame.start = now;
+            (frame.start, frame.due) = (now, now);
         }
+        self.started = self.started.map(|at| at.min(now));
         self.try_at = self.try_at.min(now.saturating_add(self.pause));
         if let Some(clock) = &mut self.clock {
             clock.pending = clock.pending.map(|(to, at)| (to, at.min(now)));

@@ -32,6 +32,23 @@ fn a_frame_at_ease_writes_its_first_clock_and_the_gap() {
 }
 
 #[test]
+fn a_frame_that_starts_late_does_not_make_the_next_one_start_at_the_idle_clock() {
+    let table = small(2);
+    let mut g = Governor::new(&table);
+    let mut wake_behind = |start| {
+        let _ = g.frame_start(ms(start));
+        let _ = block(&mut g, 0, ms(start));
+        let _ = block(&mut g, 1, ms(start + 5));
+        g.frame_end(ms(start + 12))
+    };
+    assert_eq!(wake_behind(100), Action::SetThenAt(LOW, SAFE, ms(137)));
+    assert_eq!(wake_behind(145), Action::SetThenAt(LOW, SAFE, ms(177)), "due at 140 ms, the next at 180");
+    assert_eq!(wake_behind(180), Action::SetThenAt(LOW, SAFE, ms(217)), "on time");
+    assert_eq!(wake_behind(215), Action::SetThenAt(LOW, SAFE, ms(252)), "early: that is the beat from now on");
+    assert_eq!(wake_behind(276), Action::SetThenAt(LOW, SAFE, ms(313)), "half a period late: one was left out");
+}
+
+#[test]
 fn a_late_block_is_caught_up() {
     let table = small(2);
     let mut g = Governor::new(&table);
