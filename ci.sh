@@ -233,6 +233,24 @@ step_deb() {
     packaging/check.sh build/deb/check $packages
 }
 
+# The Python wheels for both architectures; this machine's in a fresh environment, where a program of one's own is measured,
+# planned and followed as docs/OWN-PROGRAM.md says; only by name, as it builds what is released.
+LONG_STEPS+=(wheel)
+step_wheel() {
+    need python3 python3
+    local arch out=build/wheel/out venv=build/wheel/venv
+    rm -rf $out $venv
+    for arch in arm64 amd64; do
+        full_build $arch
+        packaging/wheel.sh $arch $out
+    done
+    arch=$(cpu "$(dpkg --print-architecture)")
+    python3 -m venv $venv
+    $venv/bin/pip install -q --no-index "$out"/*_"$arch".whl
+    env -u PYTHONPATH -u JETPACE_LIBRARY $venv/bin/python capi/tests/own.py \
+        "build/debian/$arch-unknown-linux-gnu/release/jetpace" $venv Tests.test_the_page_of_python_runs
+}
+
 # What the service manager thinks of the unit: 10 is bare, 2 the most that is accepted here.
 step_unit() {
     command -v systemd-analyze >/dev/null || { echo "skipped: no systemd-analyze here" && return; }

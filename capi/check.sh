@@ -67,6 +67,7 @@ import json, sys
 print(",".join(block["block"] for block in json.load(sys.stdin)["blocks"]))')
 export JETPACE_BLOCKS
 python3 "$here/tests/test_jetpace.py"
+[ -z "${JETPACE_TORCH:-}" ] || python3 "$here/tests/test_torch.py"
 python3 "$here/tests/kill.py" "$jetpace" "$work/loop" "$work/table.jpt" "$work/sock"
 "$work/frames" "$work/table.jpt" auto "$work/sock" | grep 'through the daemon' || fail "the daemon serves no more"
 kill "$daemon"

@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 // The ABI's version: the soname's number in the upper half, additions in the lower one.
-#define JETPACE_ABI_VERSION 3
+#define JETPACE_ABI_VERSION 4
 
 // jetpace_options.writer: the cheaper one for the caller, by what a write costs on this board.
 #define JETPACE_WRITER_AUTO 0
@@ -49,6 +49,9 @@
 
 // jetpace_stats.state: the daemon has gone; the kernel's own governor decides, and the daemon is looked for once a second.
 #define JETPACE_NO_DAEMON 3
+
+// jetpace_stats.state: `jetpace calibrate` measures the program: its frames wait for their turn.
+#define JETPACE_MEASURED 4
 
 // A table that is followed.
 struct jetpace;
@@ -92,7 +95,7 @@ struct jetpace_stats {
   uint64_t lost_events;
   // The clock written last; 0 while the kernel's own governor decides.
   uint64_t clock_hz;
-  // JETPACE_FOLLOWING, JETPACE_SAFE, JETPACE_HANDED_BACK or JETPACE_NO_DAEMON.
+  // JETPACE_FOLLOWING, JETPACE_SAFE, JETPACE_HANDED_BACK, JETPACE_NO_DAEMON or JETPACE_MEASURED.
   uint32_t state;
   // 1 where the daemon writes, 0 where this process does.
   uint32_t by_daemon;

@@ -10,6 +10,7 @@ use agent::runtime::control::Schedule;
 use agent::runtime::follow::Follow;
 use agent::runtime::page::What;
 use agent::runtime::remote::Refusal;
+use agent::runtime::swept::Peer;
 use agent::runtime::tend::BoardClock;
 use agent::runtime::writer::{Asked, Writer};
 use agent::runtime::{open, wire};
@@ -85,7 +86,10 @@ impl From<io::Error> for Errno {
 const HANDED_BACK: u32 = 2;
 
 /// [`Counts::state`]: the daemon has gone, and is looked for.
-pub const NO_DAEMON: u32 = 3;
+const NO_DAEMON: u32 = 3;
+
+/// [`Counts::state`]: whoever measures the program has the clock.
+const MEASURED: u32 = 4;
 
 /// Names the table to programs that name none themselves.
 const TABLE_VARIABLE: &str = "JETPACE_TABLE";
@@ -242,7 +246,11 @@ impl Backend {
                 shared_frames: figures.shared,
                 lost_events: remote.lost(),
                 clock_hz: figures.clock.get(),
-                state: if remote.is_served() { figures.state } else { NO_DAEMON },
+                state: match remote.peer() {
+                    Some(Peer::Daemon(_)) => figures.state,
+                    Some(Peer::Measures(_)) => MEASURED,
+                    None => NO_DAEMON,
+                },
                 by_daemon: true,
                 reconnects: remote.reconnects(),
             }

@@ -15,7 +15,7 @@ use crate::backend::{Backend, Counts, Errno, Options};
 use crate::fork;
 
 /// The ABI's version: the soname's number in the upper half, additions in the lower one.
-pub const JETPACE_ABI_VERSION: u32 = 0x0000_0003;
+pub const JETPACE_ABI_VERSION: u32 = 0x0000_0004;
 
 /// jetpace_options.writer: the cheaper one for the caller, by what a write costs on this board.
 pub const JETPACE_WRITER_AUTO: u32 = 0;
@@ -32,6 +32,8 @@ pub const JETPACE_SAFE: u32 = 1;
 pub const JETPACE_HANDED_BACK: u32 = 2;
 /// jetpace_stats.state: the daemon has gone; the kernel's own governor decides, and the daemon is looked for once a second.
 pub const JETPACE_NO_DAEMON: u32 = 3;
+/// jetpace_stats.state: `jetpace calibrate` measures the program: its frames wait for their turn.
+pub const JETPACE_MEASURED: u32 = 4;
 
 /// A table that is followed.
 pub struct jetpace {
@@ -82,7 +84,7 @@ pub struct jetpace_stats {
     pub lost_events: u64,
     /// The clock written last; 0 while the kernel's own governor decides.
     pub clock_hz: u64,
-    /// JETPACE_FOLLOWING, JETPACE_SAFE, JETPACE_HANDED_BACK or JETPACE_NO_DAEMON.
+    /// JETPACE_FOLLOWING, JETPACE_SAFE, JETPACE_HANDED_BACK, JETPACE_NO_DAEMON or JETPACE_MEASURED.
     pub state: u32,
     /// 1 where the daemon writes, 0 where this process does.
     pub by_daemon: u32,

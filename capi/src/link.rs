@@ -140,8 +140,9 @@ impl Link {
         sum(self.before, now)
     }
 
-    pub fn is_served(&self) -> bool {
-        self.peer.is_some()
+    /// Who is told, where there is one.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
     }
 
     pub fn lost(&self) -> u64 {
@@ -305,14 +306,14 @@ mod tests {
         let told: Vec<bool> = (0..5).flat_map(|_| frame()).collect();
         assert_eq!(told.iter().filter(|told| !**told).count(), 1, "{told:?}");
         assert!(told[..4].contains(&false), "{told:?}");
-        assert!(!link.is_served() && link.lost() >= 6);
+        assert!(link.peer().is_none() && link.lost() >= 6);
         // One with other blocks is not what the program's numbers mean.
         drop(Fake::new(&path).serve(&image_of("b")));
         let fake = Fake::new(&path);
         let started = Instant::now();
         let serving = std::thread::scope(|scope| {
             let serving = scope.spawn(|| fake.serve(&image));
-            while !link.is_served() {
+            while link.peer().is_none() {
                 assert!(started.elapsed() < Duration::from_secs(60), "it is not found again");
                 assert!(link.tell(What::FrameStart).is_ok());
                 std::thread::sleep(Duration::from_millis(5));

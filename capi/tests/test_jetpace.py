@@ -1,5 +1,4 @@
-"""The Python module on a virtual board, with plain callables and with a stand-in for a PyTorch model; with PyTorch
-itself where $JETPACE_TORCH is set.
+"""The Python package on a virtual board, with plain callables and with a stand-in for a PyTorch model.
 
 Run by capi/check.sh, which sets JETPACE_LIBRARY, JETPACE_TABLE (of sim:tx2) and JETPACE_SOCKET (a daemon's).
 """
@@ -8,10 +7,12 @@ import errno
 import os
 import sys
 import unittest
+import unittest.mock
 import warnings
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "python"))
 import jetpace
+from fakes import Module
 
 TABLE, SOCKET = os.environ["JETPACE_TABLE"], os.environ.get("JETPACE_SOCKET")
 BLOCKS = os.environ["JETPACE_BLOCKS"].split(",")
@@ -19,35 +20,6 @@ BLOCKS = os.environ["JETPACE_BLOCKS"].split(",")
 
 def on_the_board():
     return jetpace.Pace(TABLE, board="sim:tx2", socket="")
-
-
-class Module:
-    """What `attach` uses of torch.nn.Module."""
-
-    def __init__(self, **children):
-        self.children, self.before, self.after = children, [], []
-
-    def named_modules(self):
-        return [("", self), *self.children.items()]
-
-    def _hook(self, hooks, hook):
-        hooks.append(hook)
-        return type("Handle", (), {"remove": lambda _: hooks.remove(hook)})()
-
-    def register_forward_pre_hook(self, hook):
-        return self._hook(self.before, hook)
-
-    def register_forward_hook(self, hook):
-        return self._hook(self.after, hook)
-
-    def __call__(self, value):
-        for hook in self.before:
-            hook(self, (value,))
-        for child in self.children.values():
-            value = child(value)
-        for hook in self.after:
-            hook(self, (value,), value)
-        return value
 
 
 class Tests(unittest.TestCase):
@@ -121,27 +93,125 @@ class Tests(unittest.TestCase):
                         frame.block(name)
             self.assertEqual(pace.stats().by_daemon, 1)
 
-    @unittest.skipUnless(os.environ.get("JETPACE_TORCH"), "by ./ci.sh torch")
-    def test_hooks_of_a_torch_model(self):
-        import torch
+    def test_counts_are_told_in_words(self):
+        with on_the_board() as pace:
+            with pace.frame() as frame:
+                for name in BLOCKS:
+                    frame.block(name)
+            said = repr(pace.stats())
+        self.assertRegex(said, r"^Stats\(following, .*frames=1, missed=0, switches=\d+, faults=0\)$")
 
-        model = torch.nn.Sequential()
-        for name in BLOCKS:
-            model.add_module(name, torch.nn.Linear(8, 8))
-        seen = []
-        for module in model:
-            module.register_forward_pre_hook(lambda *_: seen.append(1))
-        with on_the_board() as pace, jetpace.attach(model, BLOCKS, pace, size=lambda x: x.shape[0]) as attached:
-            with torch.inference_mode():
-                for _ in range(20):
-                    out = model(torch.zeros(4, 8))
-            stats = pace.stats()
-            print(f"torch {torch.__version__}: {stats.frames} frames, {stats.faults} faults, {stats.switches} switches")
-            self.assertEqual(tuple(out.shape), (4, 8))
-            self.assertEqual((stats.frames, stats.faults, len(seen)), (20, 0, 20 * len(BLOCKS)))
-            attached.remove()
-            model(torch.zeros(1, 8))
-            self.assertEqual(pace.stats().frames, 20)
+    def test_hooks_see_inputs_by_keyword(self):
+        model = Module(**{name: Module(lambda value: value) for name in BLOCKS})
+        sizes = []
+        of = lambda *args, **kwargs: sizes.append((args, kwargs)) or 1
+        with on_the_board() as pace, jetpace.attach(model, BLOCKS, pace, size=of):
+            model(value=4)
+            model(5)
+        self.assertEqual(sizes, [((), {"value": 4})] * len(BLOCKS) + [((5,), {})] * len(BLOCKS))
+
+    def test_a_model_that_raises_has_ended_its_frame(self):
+        model = Module(**{name: Module() for name in BLOCKS[:-1]}, **{BLOCKS[-1]: Module(lambda value: 1 / value)})
+        with on_the_board() as pace, jetpace.attach(model, BLOCKS, pace):
+            with self.assertRaises(ZeroDivisionError):
+                model(0)
+            model(1)
+            self.assertEqual((pace.stats().frames, pace.stats().faults), (2, 0))
+
+    def test_a_name_that_is_none_is_told_with_the_nearest(self):
+        inner = Module(stage1=Module(), stage2=Module())
+        model = Module(stem=Module(), body=inner)
+        for blocks, said in [
+            (["steem"], "'steem'; nearest are: stem"),
+            (["body.stage3"], "nearest are: body.stage"),
+            (["qqqqq"], "there are: stem, body, body.stage1, body.stage2"),
+            (["stem", "stem"], "'stem' comes twice"),
+            ({"stem": "a", "body": "a"}, "block 'a' comes twice"),
+            ([], "one block or more"),
+        ]:
+            with self.assertRaisesRegex(ValueError, said):
+                jetpace.attach(model, blocks)
+        with self.assertRaisesRegex(TypeError, "list of names"):
+            jetpace.attach(model, "stem")
+
+    def test_models_without_boundaries_are_refused_with_what_to_do(self):
+        def compiled(**children):
+            module = Module(**children)
+            module._orig_mod = Module()
+            return module
+
+        in_place = Module()
+        in_place._compiled_call_impl = lambda: None
+        exported = type("ExportedProgram", (), {"graph_module": None, "module": None})()
+        for model, block, said in [
+            (compiled(stem=Module()), "stem", "compile block by block instead"),
+            (Module(stem=compiled(inner=Module())), "stem.inner", "within 'stem', which is compiled"),
+            (Module(stem=in_place), "stem", "model.stem = torch.compile"),
+            (exported, "stem", "exported program: it calls no submodules. Attach to the nn.Module"),
+            (lambda x: x, "stem", "tell its blocks by Pace.run"),
+        ]:
+            with self.assertRaisesRegex(TypeError, said):
+                jetpace.attach(model, [block])
+
+    def test_a_block_that_is_compiled_for_itself_has_its_boundary(self):
+        wrapped = Module()
+        wrapped._orig_mod = Module()
+        model = Module(**{name: Module() for name in BLOCKS[1:]}, **{BLOCKS[0]: wrapped})
+        model.children = {name: model.children[name] for name in BLOCKS}
+        with on_the_board() as pace, jetpace.attach(model, BLOCKS, pace):
+            model(0)
+            self.assertEqual((pace.stats().frames, pace.stats().faults), (1, 0))
+
+    def test_blocks_that_never_come_are_warned_of(self):
+        model = Module(**{name: Module() for name in BLOCKS})
+        with on_the_board() as pace, jetpace.attach(model, BLOCKS, pace):
+            children, model.children = model.children, {}
+            with self.assertWarnsRegex(RuntimeWarning, "none of the blocks .* compiled"):
+                model(0)
+            with self.assertWarnsRegex(RuntimeWarning, r"not as model.forward\(x\)"):
+                children[BLOCKS[0]](0)
+
+    def test_decorated_functions_are_frames_and_blocks(self):
+        with on_the_board() as pace:
+
+            @jetpace.frame(pace, block=None)
+            def infer(value):
+                for name in BLOCKS:
+                    value = jetpace.block(name, pace)(lambda x: x + 1)(value)
+                return value
+
+            @jetpace.frame(pace, block=BLOCKS[0])
+            def whole(value):
+                """What it does."""
+                return 2 * value
+
+            self.assertEqual((infer(0), pace.stats().frames, pace.stats().faults), (len(BLOCKS), 1, 0))
+            self.assertEqual((whole(3), whole.__doc__, pace.stats().frames), (6, "What it does.", 2))
+
+    def test_a_profile_without_a_table_says_how_to_measure(self):
+        model = Module(stem=Module())
+        environment = {**os.environ, "JETPACE_SOCKET": "/nonexistent/socket"}
+        environment.pop("JETPACE_TABLE")
+        with unittest.mock.patch.dict(os.environ, environment, clear=True):
+            with self.assertRaisesRegex(RuntimeError, "calibrate --cmd 'python3 .* --model net --sizes 1,4 -o net.csv"):
+                jetpace.profile(model, ["stem"], name="net", sizes=[4, 1])
+        with self.assertRaisesRegex(ValueError, "from 1 up"):
+            jetpace.profile(model, ["stem"], sizes=[0])
+        with self.assertRaisesRegex(ValueError, "nearest are: stem"):
+            jetpace.profile(model, ["stm"])
+
+    @unittest.skipUnless(SOCKET, "no daemon")
+    def test_a_profile_follows_a_table(self):
+        model = Module(**{name: Module() for name in BLOCKS})
+        sizes = []
+        with jetpace.profile(model, BLOCKS, "net", [1, 4]) as profile:
+            profile.frames(lambda size: sizes.append(size) or model(0), 5)
+            with self.assertRaisesRegex(ValueError, "size 3, .*sizes=.1,4."):
+                profile.frames(lambda _: None, 1, size=3)
+            with self.assertRaises(ZeroDivisionError):
+                profile.frames(lambda _: 1 / 0, 1)
+            self.assertEqual((sizes, profile.stats().frames), ([1] * 5, 6))
+        self.assertEqual((model.children[BLOCKS[0]].before, model.before), ([], []))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ read -ra flags <<<"$(pkg-config --cflags --libs jetpace)"
 cc frames.c -o frames "${flags[@]}" || die "the example does not build with pkg-config's flags"
 robot ./frames table.jpt auto /run/jetpace-clients/jetpace.sock | tee frames.log
 grep -q '^100 frames, .* 0 faults, through the daemon' frames.log || die "no frames through the daemon"
-robot python3 -c 'import jetpace; print("python:", jetpace.__doc__.splitlines()[0])' || die "the Python module"
+robot python3 -c 'import jetpace; print("python:", jetpace.__doc__.splitlines()[0])' || die "the Python package"
 /usr/lib/jetpace/jetpace-agent --version
 jetpace-cuda --version
 

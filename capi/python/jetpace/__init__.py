@@ -1,0 +1,23 @@
+"""jetpace for Python: GPU clocks switched at block boundaries.
+
+    with jetpace.Pace("net.jpt") as pace:
+        while running:
+            with pace.frame() as frame:
+                for name, block in blocks:
+                    frame.block(name)
+                    block()
+
+The same by decorators is `@jetpace.frame()` and `@jetpace.block("stem")`. With PyTorch `jetpace.attach` puts the calls into
+a model's hooks, and `jetpace.profile` makes a whole program of it that `jetpace calibrate --cmd` can measure.
+
+No dependencies; the shared library is found as $JETPACE_LIBRARY, in the package where a wheel brought it, by the linker's
+cache, or as libjetpace.so.0.
+"""
+
+from ._library import Error, Stats
+from .decorators import block, frame
+from .hooks import Attached, attach
+from .pace import Pace
+from .profiling import Profile, profile
+
+__all__ = ["Attached", "Error", "Pace", "Profile", "Stats", "attach", "block", "frame", "profile"]

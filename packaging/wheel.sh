@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Packs the Python package, with the library that packaging/build.sh has built, as a wheel for glibc 2.31 and later.
+#   usage: wheel.sh ARCH OUT-FOLDER     (ARCH: arm64 or amd64)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+arch=$1 out=$(mkdir -p "$2" && cd "$2" && pwd)
+case $arch in
+    arm64) cpu=aarch64 ;;
+    amd64) cpu=x86_64 ;;
+    *) echo "wheel.sh: no wheel for $arch" >&2 && exit 2 ;;
+esac
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+grep -qx "version = \"$version\"" capi/python/pyproject.toml ||
+    { echo "wheel.sh: capi/python/pyproject.toml has another version than $version" >&2 && exit 1; }
+# The time that stands in it is the last commit's, so that two builds are equal.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+
+stage=build/wheel/$arch tools=build/wheel/tools
+rm -rf "$stage"
+mkdir -p "$stage"
+git ls-files capi/python | while read -r file; do
+    install -Dm644 "$file" "$stage/${file#capi/python/}"
+done
+install -m644 "build/debian/$cpu-unknown-linux-gnu/release/libjetpace.so" "$stage/jetpace/libjetpace.so.0"
+[ -x $tools/bin/python ] || python3 -m venv $tools
+$tools/bin/python -c 'import setuptools; assert int(setuptools.__version__.split(".")[0]) >= 71' 2>/dev/null ||
+    $tools/bin/pip install -q 'setuptools>=71'
+(umask 022 && $tools/bin/pip wheel -q --no-deps --no-build-isolation --no-index -w "$out" \
+    -C--build-option=--plat-name="manylinux_2_31_$cpu" "$stage")
+ls "$out/jetpace-$version-py3-none-manylinux_2_31_$cpu.whl"
