@@ -126,6 +126,7 @@ step_torch() {
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -c 'import torch' 2>/dev/null ||
         "$venv/bin/pip" install --quiet torch ${JETPACE_TORCH_INDEX:+--index-url "$JETPACE_TORCH_INDEX"}
+    "$venv/bin/python" -c 'import transformers' 2>/dev/null || "$venv/bin/pip" install --quiet transformers
     cargo build -q "${TESTED[@]}"
     JETPACE_TORCH=1 PATH="$PWD/$venv/bin:$PATH" capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
 }

@@ -232,6 +232,19 @@ class Tests(unittest.TestCase):
         self.assertRegex(said, r"Stats\(.*frames=100, missed=\d+, .*faults=0")
         print([line for line in said.splitlines() if "Stats(" in line][-1], flush=True)
 
+    @unittest.skipUnless("JETPACE_TORCH" in os.environ, "by ./ci.sh torch")
+    def test_the_page_of_language_models_runs(self):
+        try:
+            import transformers  # noqa: F401
+        except ImportError:
+            self.skipTest("no transformers here")
+        said = self.page("Language models")
+        for phase, frames in (("prefill", 10), ("decode", 10 * 15)):
+            line = next(line for line in said.splitlines() if line.startswith(f"{phase} Stats("))
+            print(line, flush=True)
+            self.assertIn(f"frames={frames}, ", line)
+            self.assertNotRegex(line, "switches=0,")
+
     @unittest.skipUnless("JETPACE_OWN" in os.environ, "with JETPACE_OWN set: two minutes, on a machine that does nothing else")
     def test_what_is_planned_is_what_runs_and_a_program_that_ends_every_25_frames_is_no_other(self):
         three = THREE["c"]

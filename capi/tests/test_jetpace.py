@@ -12,6 +12,7 @@ import warnings
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "python"))
 import jetpace
+import jetpace.generation
 from fakes import Module
 
 TABLE, SOCKET = os.environ["JETPACE_TABLE"], os.environ.get("JETPACE_SOCKET")
@@ -20,6 +21,53 @@ BLOCKS = os.environ["JETPACE_BLOCKS"].split(",")
 
 def on_the_board():
     return jetpace.Pace(TABLE, board="sim:tx2", socket="")
+
+
+class Tokens:
+    """What is used of a tensor of tokens."""
+
+    def __init__(self, count):
+        self.shape = (1, count)
+
+
+class Cache:
+    def __init__(self, length=0):
+        self.length = length
+
+    def get_seq_length(self):
+        return self.length
+
+
+class Recorder:
+    """A pace that writes down what it is told."""
+
+    def __init__(self, log, table, measured=False):
+        self.log, self.table, self.measured, self.repeats = log, table, measured, 2 * measured
+
+    def find(self, name):
+        return name
+
+    def frame_start(self):
+        self.log.append(f"{self.table}:")
+
+    def block(self, name, size):
+        self.log.append(f"{name} {size}")
+
+    def again(self, _name):
+        self.repeats -= 1
+        return self.repeats >= 0
+
+    def size(self, own):
+        return 2 * own if self.measured else own
+
+    def frame_end(self):
+        self.log.append("end")
+
+    def is_measured(self):
+        return self.measured
+
+    def close(self):
+        self.log.append("closed")
 
 
 class Tests(unittest.TestCase):
@@ -199,6 +247,55 @@ class Tests(unittest.TestCase):
             jetpace.profile(model, ["stem"], sizes=[0])
         with self.assertRaisesRegex(ValueError, "nearest are: stem"):
             jetpace.profile(model, ["stm"])
+
+    def test_a_language_model_has_two_tables(self):
+        log, cache = [], Cache()
+
+        def forward(input_ids, cache, fails=False):
+            cache.length += input_ids.shape[1]
+            log.append(f"to {cache.length}")
+            return 1 // (not fails)
+
+        def generate(model, prompt, answer):
+            model(input_ids=Tokens(prompt), cache=cache)
+            for _ in range(answer - 1):
+                model(input_ids=Tokens(1), cache=cache)
+
+        def paced(measured=False, **environment):
+            made = lambda table, socket: Recorder(log, table, measured)
+            with unittest.mock.patch.multiple(jetpace.generation, Pace=made):
+                with unittest.mock.patch.dict(os.environ, environment):
+                    yield Module(forward)
+
+        for model in paced():
+            with jetpace.phases(model, prefill="p", decode="d") as phases:
+                self.assertEqual(phases.prompt(32), 32)
+                generate(model, 32, 2)
+                with self.assertRaises(ZeroDivisionError):
+                    model(input_ids=Tokens(1), cache=cache, fails=True)
+            self.assertEqual(
+                " ".join(log),
+                "p: prefill 32 to 32 end d: decode 1 to 33 end d: decode 1 to 34 end closed closed",
+            )
+            del log[:]
+            with jetpace.phases(model, decode="d"):
+                generate(model, 8, 2)
+            self.assertEqual(" ".join(log), "to 42 d: decode 1 to 43 end closed")
+            with self.assertRaisesRegex(ValueError, "name the table"):
+                jetpace.phases(model)
+            self.assertEqual((model.before, model.after), ([], []))
+
+        del log[:]
+        cache.length = 0
+        for model in paced(True, JETPACE_SWEEP="1", JETPACE_PHASE="prefill"):
+            with jetpace.phases(model, prefill="p", decode="d") as phases:
+                generate(model, phases.prompt(16), 2)
+            # Repeats leave the cache as it is.
+            said = "p: prefill 32 to 32 to 64 to 64 end to 33 closed"
+            self.assertEqual(" ".join(log), said)
+        for model in paced(True, JETPACE_SWEEP="1"):
+            with self.assertRaisesRegex(ValueError, "say which phase is measured: --cmd 'JETPACE_PHASE=prefill"):
+                jetpace.phases(model, prefill="p")
 
     @unittest.skipUnless(SOCKET, "no daemon")
     def test_a_profile_follows_a_table(self):

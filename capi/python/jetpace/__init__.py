@@ -8,7 +8,8 @@
                     block()
 
 The same by decorators is `@jetpace.frame()` and `@jetpace.block("stem")`. With PyTorch `jetpace.attach` puts the calls into
-a model's hooks, and `jetpace.profile` makes a whole program of it that `jetpace calibrate --cmd` can measure.
+a model's hooks, `jetpace.profile` makes a whole program of it that `jetpace calibrate --cmd` can measure, and
+`jetpace.phases` paces a language model's prefill and decode by a table each.
 
 No dependencies; the shared library is found as $JETPACE_LIBRARY, in the package where a wheel brought it, by the linker's
 cache, or as libjetpace.so.0.
@@ -16,8 +17,21 @@ cache, or as libjetpace.so.0.
 
 from ._library import Error, Stats
 from .decorators import block, frame
+from .generation import Phases, phases
 from .hooks import Attached, attach
 from .pace import Pace
 from .profiling import Profile, profile
 
-__all__ = ["Attached", "Error", "Pace", "Profile", "Stats", "attach", "block", "frame", "profile"]
+__all__ = [
+    "Attached",
+    "Error",
+    "Pace",
+    "Phases",
+    "Profile",
+    "Stats",
+    "attach",
+    "block",
+    "frame",
+    "phases",
+    "profile",
+]
