@@ -248,7 +248,7 @@ step_wheel() {
     arch=$(cpu "$(dpkg --print-architecture)")
     python3 -m venv $venv
     $venv/bin/pip install -q --no-index "$out"/*_"$arch".whl
-    env -u PYTHONPATH -u JETPACE_LIBRARY $venv/bin/python capi/tests/own.py \
+    env -u PYTHONPATH -u JETPACE_LIBRARY $venv/bin/python capi/tests/own_python.py \
         "build/debian/$arch-unknown-linux-gnu/release/jetpace" $venv Tests.test_the_page_of_python_runs
 }
 

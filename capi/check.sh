@@ -92,5 +92,6 @@ grep -q 'frames a second: clock 816 MHz' "$work/hold.log" || { cat "$work/hold.l
 
 # Programs of their own, calibrated.
 PYTHONPATH=$here/python python3 "$here/tests/own.py" "$jetpace" "$work"
+PYTHONPATH=$here/python python3 "$here/tests/own_python.py" "$jetpace" "$work"
 
 echo "capi: ok"

@@ -1,4 +1,4 @@
-"""A program by jetpace.profile on a live board's stand-in GPU, without PyTorch: profiled.py [FRAMES [PERIOD_MS]]. For own.py."""
+"""A program by jetpace.profile on a live board's stand-in GPU, without PyTorch: profiled.py [FRAMES [PERIOD_MS]]. For own_python.py."""
 
 import os
 import sys
