@@ -1,6 +1,6 @@
 """A PyTorch program that jetpace measures, and paces afterwards: docs/OWN-PROGRAM.md.
 
-usage: net.py [FRAMES [PERIOD_MS]]; without FRAMES it runs for ever. On a live board the blocks' work is done by the stand-in
+usage: net.py [FRAMES [PERIOD_MS [SIZE]]]; without FRAMES it runs for ever. On a live board the blocks' work is done by the stand-in
 for the GPU, so that neither CUDA nor a Jetson is needed.
 """
 
@@ -35,7 +35,7 @@ def model(gpu):
     return net.eval()
 
 
-def main(frames=None, period_ms=None):
+def main(frames=None, period_ms=0.0, size=1):
     gpu = None
     if "JETPACE_GPU" in os.environ:
         import standin
@@ -44,7 +44,6 @@ def main(frames=None, period_ms=None):
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = model(gpu).to(device)
-    period = None if period_ms is None else period_ms / 1e3
 
     def run(size):
         start = gpu.record() if gpu else time.perf_counter()
@@ -58,9 +57,9 @@ def main(frames=None, period_ms=None):
             print(f"{1e3 * (gpu.seconds(start, end) if gpu else time.perf_counter() - start):.4f}")
 
     with torch.inference_mode(), jetpace.profile(net, ["stem", "body", "head"], "net", [1, 4], events=gpu) as s:
-        s.frames(run, frames, period=period)
+        s.frames(run, frames, size=size, period=period_ms / 1e3)
         print(s.stats(), file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main(*(kind(text) for kind, text in zip((int, float), sys.argv[1:])))
+    main(*(kind(text) for kind, text in zip((int, float, int), sys.argv[1:])))

@@ -1,4 +1,5 @@
-"""A program by jetpace.profile on a live board's stand-in GPU, without PyTorch: profiled.py [FRAMES [PERIOD_MS]]. For own_python.py."""
+"""A program by jetpace.profile on a live board's stand-in GPU, without PyTorch: profiled.py [FRAMES [PERIOD_MS [SIZE]]]. For
+own_python.py."""
 
 import os
 import sys
@@ -12,7 +13,7 @@ import standin
 COSTS = {"stem": (6_000_000_000, 60_000_000), "body": (18_000_000_000, 20_000_000), "head": (2_000_000_000, 100_000_000)}
 
 
-def main(frames=None, period_ms=0.0):
+def main(frames=None, period_ms=0.0, size=1):
     gpu = standin.Gpu()
 
     def block(operations, bytes):
@@ -36,9 +37,9 @@ def main(frames=None, period_ms=0.0):
             print(f"{1e3 * gpu.seconds(start, end):.4f}")
 
     with jetpace.profile(model, list(COSTS), "three", sizes=[1, 4], events=gpu) as s:
-        s.frames(run, frames, period=period_ms / 1e3)
+        s.frames(run, frames, size=size, period=period_ms / 1e3)
         print(s.stats(), file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main(*(kind(text) for kind, text in zip((int, float), sys.argv[1:])))
+    main(*(kind(text) for kind, text in zip((int, float, int), sys.argv[1:])))

@@ -12,8 +12,8 @@ from .pace import Pace
 
 
 class Timed:
-    """The runs of a frame's blocks by the GPU's events: one lasts to its own end where it is repeated, else to the next
-    block's start, with what runs between the two."""
+    """The runs of a frame's blocks by the GPU's events. Blocks follow each other without a gap: one lasts to the next one's
+    start, with what runs and waits between the two; where it is repeated, each of its runs lasts to its own end."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -21,13 +21,19 @@ class Timed:
         self._open: Optional[Tuple[int, Any]] = None
 
     def start(self, number: int) -> None:
-        """A run starts."""
-        self._open = (number, self._events.record())
+        """A run starts, and the one that is open, if one is, ends."""
+        mark = self._events.record()
+        self._end(mark)
+        self._open = (number, mark)
 
     def end(self) -> None:
         """The run that is open, if one is, ends."""
         if self._open is not None:
-            self._runs.append((*self._open, self._events.record()))
+            self._end(self._events.record())
+
+    def _end(self, mark: Any) -> None:
+        if self._open is not None:
+            self._runs.append((*self._open, mark))
             self._open = None
 
     def take(self) -> List[Tuple[int, float]]:
@@ -61,25 +67,28 @@ class Teller:
     def block_start(self, number: int, size: int) -> None:
         """The block before, if any, has been queued, and this one is next."""
         if self._timed is not None:
-            self._timed.end()
+            self._timed.start(number)
         self._synchronize()
         self._tell(self.pace.block, number, size)
-        if self._timed is not None:
-            self._timed.start(number)
 
     def block_end(self, number: int, module: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
         """A block has been queued. As long as whoever measures wants it again, its module is called with copies."""
         if not self._measured:
             return
-        # Whether to repeat is asked when the run has ended.
-        self._synchronize()
+        if self._timed is None:
+            # Times are those between the calls then.
+            self._synchronize()
+        # Else what follows is queued right behind the run, as where nobody measures: the GPU does not idle in between.
         while self._is_wanted_again(number):
             if self._timed is not None:
                 self._timed.end()
+            self._synchronize()
             again_args, again_kwargs = clone(args), clone(kwargs)
             if self._timed is not None:
                 self._timed.start(number)
             module.forward(*again_args, **again_kwargs)
+            if self._timed is not None:
+                self._timed.end()
             self._synchronize()
 
     def frame_end(self) -> None:
