@@ -3,8 +3,8 @@
 //! For each board, network and deadline (a factor times the frame at the top clock): calibrate, fit and plan with the
 //! commands themselves, then run the table, the stock governor and every fixed clock on the same seeds. A plan holds
 //! where the 95 % lower bound of its miss rate is at most the risk, its mean energy is at most 0.5 % above that of the
-//! best fixed clock (the one of least true energy among those that meet the risk), and below the stock governor's
-//! wherever that meets the risk.
+//! best fixed clock (the one of least true energy among those that meet the risk), and not above the stock
+//! governor's wherever that meets the risk (within 0.01 %: both may rest at one clock).
 //!
 //! `virtual-boards [SEEDS] [FRAMES] [WORD]`; 20 seeds of 1000 frames by default, and only boards and networks whose names
 //! together ("tx2 vgg19") contain the word. Exits 1 where a plan does not hold.
