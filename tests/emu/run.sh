@@ -37,5 +37,14 @@ wait $two || failed=1
 cat "$out/870.log" "$out/720.log"
 [ $failed = 0 ]
 
+# Of the same kernels, emulation and mutants the same is found: three minutes, only where one of them has changed since
+# all were caught.
 printf '\n%s\n' "-- mutants"
-python3 "$here/mutants.py" "$out"
+stamp=$here/mutants.sha256
+now=$(cd "$here" && LC_ALL=C && sha256sum ../../kernels/cu/*.{cu,cuh,h} ./*.{cpp,h,py,sh,toml,txt} | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null)" = "$now" ]; then
+    echo "all caught when last built: nothing that they depend on has changed since (remove $stamp to see it again)"
+else
+    python3 "$here/mutants.py" "$out"
+    echo "$now" >"$stamp"
+fi
