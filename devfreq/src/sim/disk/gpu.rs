@@ -61,8 +61,16 @@ impl Gpu {
         world.advance(until);
     }
 
+    /// Takes up what was queued meanwhile: where nothing ran, now, and not at a time before it was asked to.
+    pub fn take_up(&mut self, world: &mut World, now: u64) {
+        if !self.running {
+            world.advance(now);
+        }
+        self.begin(world);
+    }
+
     /// Carries out what takes no time, and begins what does.
-    pub fn begin(&mut self, world: &mut World) {
+    fn begin(&mut self, world: &mut World) {
         if self.running && world.done() {
             self.running = false;
             self.end(world.now());

@@ -125,7 +125,8 @@ impl Keeper {
                     refreshed = time;
                 }
                 self.clients.hear(&mut self.gpu);
-                self.gpu.begin(&mut world);
+                let Ok(heard) = now().map(|now| now - self.base) else { return };
+                self.gpu.take_up(&mut world, heard);
                 world.ends_at().unwrap_or(u64::MAX).min(refreshed + REFRESH_NS)
             };
             self.clients.answer(&mut self.gpu, self.base);
