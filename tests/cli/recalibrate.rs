@@ -1,6 +1,7 @@
 //! `recalibrate` and `check-config`: night after night on a virtual board, which changes in between.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -339,6 +340,7 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("camera.toml");
     let good = "network = \"vgg19\"\ndeadline = \"40ms\"\n";
+    let own = "cmd = \"./infer --loop\"\ndeadline = \"40ms\"\n";
     for (text, words) in [
         (format!("{good}deadlin = \"3ms\"\n"), &["camera.toml:3: unknown field `deadlin`", "`deadline`"][..]),
         (
@@ -347,7 +349,17 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
         ),
         ("network = \"vgg19\"\ndeadline = \"40\"\n".to_owned(), &["camera.toml:2: `40` is ", "unit"]),
         ("network = \"vgg91\"\ndeadline = \"40ms\"\n".to_owned(), &["camera.toml:1: ", "vgg91", "vgg19"]),
-        ("deadline = \"40ms\"\n".to_owned(), &["camera.toml: missing field `network`", "add it"]),
+        ("network = \"vgg19\"\n".to_owned(), &["camera.toml: missing field `deadline`", "add it"]),
+        ("deadline = \"40ms\"\n".to_owned(), &["camera.toml: neither `network` nor `cmd`: add the one or the other"]),
+        (format!("{good}cmd = \"./infer\"\n"), &["camera.toml:3: ", "of a `network` or of a `cmd`"]),
+        (format!("{good}frames = 10\n"), &["camera.toml:3: `frames` goes with `cmd`"]),
+        ("cmd = \" \"\ndeadline = \"40ms\"\n".to_owned(), &["camera.toml:1: no command"]),
+        (format!("{own}weights = \"/etc/passwd\"\n"), &["camera.toml:3: `weights` goes with `network`"]),
+        (format!("{own}budget = \"20s\"\n"), &["camera.toml:3: `budget` goes with `network`"]),
+        (format!("{own}frames = 0\n"), &["camera.toml:3: 0 frames at each clock"]),
+        (format!("{own}blocks = [\"a\", \"b,c\"]\n"), &["camera.toml:3: ", "\"b,c\" is no block's name"]),
+        (format!("{own}constants = \"here.csv\"\n"), &["camera.toml:3: ", "absolute path"]),
+        (format!("{own}board = \"sim:tx2\"\n"), &["camera.toml:3: sim:tx2 runs no program"]),
         (format!("{good}period = \"30ms\"\n"), &["camera.toml:3: ", "shorter than the deadline"]),
         (format!("{good}risk = 1.5\n"), &["camera.toml:3: ", "between 0 and 1"]),
         (format!("{good}risk = nan\n"), &["camera.toml:3: ", "between 0 and 1"]),
@@ -375,6 +387,14 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/deb/example.toml");
     fs::copy(example, &file).unwrap();
     assert_eq!(checked(folder.path()).0, 0);
+
+    fs::write(&file, own).unwrap();
+    let (code, said) = checked(folder.path());
+    assert!(code == 0 && said.starts_with("camera: camera on auto, deadline 40.00 ms"), "{said}");
+    fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+    let (code, said) = checked(folder.path());
+    assert!(code == 2 && said.contains("mode 664") && said.contains("chmod 644"), "{said}");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
 
     fs::write(&file, format!("{good}risk = 0.001\nperiod = \"50ms\"\n")).unwrap();
     let (code, said) = checked(folder.path());

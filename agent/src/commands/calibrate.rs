@@ -23,6 +23,8 @@ use crate::args::{BoardArg, network};
 use crate::calibrate::Observed;
 use crate::calibrate::{Done, EmcAsk, LATE_PER_FRAME, Progress, Settings, Step, Subject, steps};
 use crate::dry_run::DryRun;
+#[cfg(feature = "report")]
+use crate::commands::hold::deadline::source::FramesFrom;
 use crate::failure::Failure;
 use crate::files::output::print_text;
 use crate::signals::Stop;
@@ -104,14 +106,14 @@ struct Sweeping<'a>(&'a Args);
 impl Work for Sweeping<'_> {
     type Done = ();
 
-    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<(), Failure>
+    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>, usual: Settings) -> Result<(), Failure>
     where
         N: Nodes + Store + Clone,
         R: BlockRunner,
         Q: BlockRunner,
         T: Timer + Clone,
     {
-        self.0.measure(subject)
+        self.0.measure(subject, usual)
     }
 
     #[cfg(feature = "cuda")]
@@ -124,8 +126,8 @@ impl Args {
     /// Measures.
     pub fn run(self) -> Result<(), Failure> {
         #[cfg(feature = "report")]
-        if let (true, Some(path)) = (self.own.is_wanted(), &self.output) {
-            return self.measure_own(path);
+        if let (Some(told), Some(path)) = (self.own.datagrams(), &self.output) {
+            return self.measure_whole_frames(told, path);
         }
         self.with_subject(Sweeping(&self))
     }
@@ -135,6 +137,10 @@ impl Args {
     /// # Errors
     /// Where there is no such machine or network, and what the work says.
     pub fn with_subject<W: Work>(&self, work: W) -> Result<W::Done, Failure> {
+        #[cfg(feature = "report")]
+        if self.own.is_wanted() {
+            return own::with_subject(self, &self.own, work);
+        }
         let network = self.network()?;
         match &self.board {
             board @ (BoardArg::Tree(_) | BoardArg::Live(_)) => Err(Failure::usage(format_args!(
@@ -149,16 +155,15 @@ impl Args {
                  jetpace-cuda",
             )),
             #[cfg(feature = "sim")]
-            BoardArg::Sim(name) => work.on(virtual_subject(name, self.seed, network)?),
+            BoardArg::Sim(name) => as_usual(work, virtual_subject(name, self.seed, network)?),
             #[cfg(not(feature = "sim"))]
             BoardArg::Sim(_) => Err(crate::args::no_sim()),
         }
     }
 
-    /// A program of one's own: by its blocks where it tells them, by whole frames where it sends their times.
+    /// A program of one's own that sends its frames' times.
     #[cfg(feature = "report")]
-    fn measure_own(&self, path: &Path) -> Result<(), Failure> {
-        let Some((command, source)) = self.own.datagrams() else { return own::measure(self, &self.own, path) };
+    fn measure_whole_frames(&self, told: (&str, &FramesFrom), path: &Path) -> Result<(), Failure> {
         let by_blocks = [
             ("--sizes", !self.sizes.is_empty()),
             ("--late", self.late.is_some()),
@@ -172,7 +177,7 @@ impl Args {
             return Err(Failure::usage(format_args!("{option}: only where the program tells libjetpace its frames")));
         }
         let frames = self.frames.unwrap_or(OWN_FRAMES) as usize;
-        self.own.measure((command, source), &self.board, path, frames)
+        self.own.measure(told, &self.board, path, frames)
     }
 
     fn network(&self) -> Result<Network, Failure> {
@@ -203,16 +208,19 @@ impl Args {
         let (gpu, peak) = (blocks.gpu_name().to_owned(), blocks.peak_clock());
         jetpace_devfreq::guard::restore_on_panic(nodes.clone());
         match board {
-            Some(board) => work.on(Subject {
-                device: board.identity.model.clone().unwrap_or(gpu),
-                nodes,
-                board,
-                network: blocks,
-                probe: runner(PROBE, None, self.seed, timer)?,
-                timer,
-                model: network.name,
-                evidence: "jetson",
-            }),
+            Some(board) => {
+                let subject = Subject {
+                    device: board.identity.model.clone().unwrap_or(gpu),
+                    nodes,
+                    board,
+                    network: blocks,
+                    probe: runner(PROBE, None, self.seed, timer)?,
+                    timer,
+                    model: network.name,
+                    evidence: "jetson",
+                };
+                as_usual(work, subject)
+            }
             None => work.left_alone(Observed { network: blocks, timer, device: gpu, model: network.name, peak }),
         }
     }
@@ -233,21 +241,25 @@ impl Args {
         Ok(())
     }
 
-    /// How much the options ask for, of what is usual on a board.
+    /// How much the options ask for, of what is usual. Where clocks are named, the options' frames are those at each.
     ///
     /// # Errors
     /// Where sizes are out of order.
     pub fn settings(&self, usual: Settings) -> Result<Settings, Failure> {
         let sizes: Vec<Size> = self.sizes.iter().map(|size| Size(*size)).collect();
         crate::session::sizes::ascending(sizes.iter().copied())?;
-        let frames = self.frames.unwrap_or(usual.frames);
+        let (clocks, late_each) = match usual.clocks.len() as u32 {
+            0 => (1, LATE_PER_FRAME),
+            named => (named, 1),
+        };
+        let frames = self.frames.map_or(usual.frames, |each| each.saturating_mul(clocks));
         Ok(Settings {
             frames,
-            late: self.late.unwrap_or(LATE_PER_FRAME * frames),
+            late: self.late.map_or(late_each.saturating_mul(frames), |each| each.saturating_mul(clocks)),
             spacing: self.spacing.unwrap_or(usual.spacing),
             passes: self.passes.unwrap_or(usual.passes),
             changes: self.changes.unwrap_or(usual.changes),
-            sizes,
+            sizes: if sizes.is_empty() { usual.sizes.clone() } else { sizes },
             emc: self.emc.unwrap_or_default(),
             fast_rails: self.fast_rails,
             ..usual
@@ -255,18 +267,22 @@ impl Args {
     }
 
     /// Measures on any machine.
-    fn measure<N, R, Q, T>(&self, subject: Subject<N, R, Q, T>) -> Result<(), Failure>
+    fn measure<N, R, Q, T>(&self, subject: Subject<N, R, Q, T>, usual: Settings) -> Result<(), Failure>
     where
         N: Nodes + Store + Clone,
         R: BlockRunner,
         Q: BlockRunner,
         T: Timer + Clone,
     {
-        let settings = self.settings(subject.settings())?;
+        let settings = self.settings(usual)?;
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
             return print_text(&dry_run(&subject, &settings)?);
         };
-        if subject.evidence == "jetson" {
+        #[cfg(feature = "report")]
+        if self.own.is_wanted() {
+            eprintln!("{}", own::consists_of(&subject.network, &settings));
+        }
+        if subject.evidence == "jetson" && settings.spacing > Nanos::ZERO {
             let frames = u64::from(settings.frames.saturating_add(settings.late));
             let minutes = (frames * settings.spacing.get()).div_ceil(60_000_000_000);
             eprintln!("this takes {minutes} minutes or more; interrupted, the same command goes on from there");
@@ -279,6 +295,19 @@ impl Args {
         report(path, &measured?);
         Ok(())
     }
+}
+
+/// Does something with as much as is usual on the subject's board.
+fn as_usual<W, N, R, Q, T>(work: W, subject: Subject<N, R, Q, T>) -> Result<W::Done, Failure>
+where
+    W: Work,
+    N: Nodes + Store + Clone,
+    R: BlockRunner,
+    Q: BlockRunner,
+    T: Timer + Clone,
+{
+    let usual = subject.settings();
+    work.on(subject, usual)
 }
 
 fn report(path: &Path, done: &Done) {

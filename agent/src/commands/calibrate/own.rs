@@ -16,10 +16,10 @@ use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::program::Options;
-use super::{Args, OWN_FRAMES, bar, report, show};
+use super::{Args, OWN_FRAMES, Work};
 use crate::args::BoardArg;
 use crate::calibrate::own::{self, Own, Program, Waits};
-use crate::calibrate::{EmcAsk, Settings, Subject, measured};
+use crate::calibrate::{Settings, Subject, measured};
 use crate::dry_run::ThisMachine;
 use crate::failure::{Failure, Reason};
 use crate::files::sweep;
@@ -42,11 +42,11 @@ const SETTLED: Duration = Duration::from_millis(60);
 /// A program on this machine, or on a live board.
 type OnMachine = Subject<ThisMachine, Program, Program, Monotonic>;
 
-/// Measures into a sweep.
+/// Does something with the program that the options name, at blocks' boundaries of its own.
 ///
 /// # Errors
-/// Where the program cannot be measured or the clock not be held; what was measured stays in the file.
-pub fn measure(args: &Args, own: &Options, path: &Path) -> Result<(), Failure> {
+/// Where the program cannot be measured or the clock not be held, and what the work says.
+pub fn with_subject<W: Work>(args: &Args, own: &Options, work: W) -> Result<W::Done, Failure> {
     let on = &args.board;
     let machine = on.on_disk()?;
     let nodes = machine.nodes();
@@ -76,9 +76,8 @@ pub fn measure(args: &Args, own: &Options, path: &Path) -> Result<(), Failure> {
         stop.die();
     }
     let met = met?;
-    let settings = settings(args, &board, &met, (clocks, sizes, constants));
+    let usual = usual(args, &board, &met, (clocks, sizes, constants));
     let (network, probe) = met.runners();
-    eprintln!("{}", consists_of(&network, &settings));
     let mut subject = Subject {
         device: board.identity.model.clone().unwrap_or_else(|| "jetson".to_owned()),
         nodes,
@@ -89,15 +88,9 @@ pub fn measure(args: &Args, own: &Options, path: &Path) -> Result<(), Failure> {
         model: own.model.clone(),
         evidence: if *on == BoardArg::Auto { "jetson" } else { "virtual" },
     };
-    let done = see_that_it_waits(&mut subject, &settings).and_then(|()| {
-        let bar = bar();
-        let done = subject.calibrate(path, &settings, &stop, &mut |progress| show(&bar, progress));
-        bar.finish_and_clear();
-        done
-    });
+    let done = see_that_it_waits(&mut subject, &usual).and_then(|()| work.on(subject, usual));
     stop.die();
-    report(path, &done?);
-    Ok(())
+    done
 }
 
 fn chosen(board: &Board, own: &Options) -> Result<Vec<ClockIndex>, Failure> {
@@ -106,40 +99,37 @@ fn chosen(board: &Board, own: &Options) -> Result<Vec<ClockIndex>, Failure> {
     Ok(if asked.is_empty() { spread(&all, CLOCKS) } else { all.into_iter().filter(|at| asked.contains(at)).collect() })
 }
 
-fn settings(
+/// As much as is measured of a program unless other is asked for.
+fn usual(
     args: &Args,
     board: &Board,
     met: &Own,
     (clocks, sizes, constants): (Vec<ClockIndex>, Vec<Size>, Option<Vec<Row>>),
 ) -> Settings {
     let usual = Settings::usual(jetpace_devfreq::rails::PowerPace::of(&board.rails));
-    let count = clocks.len() as u32;
-    let frames = args.frames.unwrap_or(OWN_FRAMES);
-    let own_size = (met.size() != Size::default()).then(|| met.size());
-    let changes = args.changes.unwrap_or(if met.repeats() && constants.is_none() { CHANGES } else { 0 });
-    if changes == 0 && constants.is_none() {
+    let changes = if met.repeats() && constants.is_none() { CHANGES } else { 0 };
+    if args.changes.unwrap_or(changes) == 0 && constants.is_none() {
         log::warn!(
             "how long a change of the clock takes is not measured{}: plan with --settle and --stall, or name a sweep of \
              this board that has it by --board-constants",
             if met.repeats() { "" } else { " by a program that does not repeat its blocks (jetpace_block_again)" }
         );
     }
+    let own_size = (met.size() != Size::default()).then(|| met.size());
     Settings {
-        frames: frames.saturating_mul(count),
-        late: args.late.unwrap_or(frames).saturating_mul(count),
-        spacing: args.spacing.unwrap_or(Nanos::ZERO),
-        passes: args.passes.unwrap_or(PASSES),
+        frames: OWN_FRAMES * clocks.len() as u32,
+        spacing: Nanos::ZERO,
+        passes: PASSES,
         changes,
         sizes: if sizes.is_empty() { own_size.into_iter().collect() } else { sizes },
-        emc: args.emc.unwrap_or(EmcAsk::Free),
-        fast_rails: args.fast_rails,
         clocks,
         constants: constants.unwrap_or_default(),
         ..usual
     }
 }
 
-fn consists_of(program: &Program, settings: &Settings) -> String {
+/// What a program consists of, and how much of it is measured.
+pub fn consists_of(program: &impl BlockRunner, settings: &Settings) -> String {
     let names: Vec<&str> = (0..program.blocks()).map(|block| program.name(BlockId(block as u16))).collect();
     let blocks = if names.len() == 1 { "block" } else { "blocks" };
     format!("{} {blocks}: {}; {} clocks", names.len(), names.join(", "), settings.clocks.len())
@@ -161,11 +151,11 @@ fn constants(path: &Path, board: &Board) -> Result<Vec<Row>, Failure> {
 }
 
 /// Runs some frames at the lowest and at the highest clock: a program that does not wait for its GPU shows there.
-fn see_that_it_waits(subject: &mut OnMachine, settings: &Settings) -> Result<(), Failure> {
-    let (Some(&low), Some(&high)) = (settings.clocks.first(), settings.clocks.last()) else { return Ok(()) };
+fn see_that_it_waits(subject: &mut OnMachine, usual: &Settings) -> Result<(), Failure> {
+    let (Some(&low), Some(&high)) = (usual.clocks.first(), usual.clocks.last()) else { return Ok(()) };
     let (guard, _) = Guard::take(subject.nodes.clone())?;
     let mut gpu = GpuNode::open(subject.nodes.clone(), subject.timer, &subject.board, &guard, None)?;
-    let size = settings.sizes.last().copied().unwrap_or_default();
+    let size = usual.sizes.last().copied().unwrap_or_default();
     let blocks = subject.network.blocks();
     let mut at = |clock: ClockIndex, least: &mut [f64]| -> Result<Hertz, Failure> {
         let runs = gpu.pin(clock)?;

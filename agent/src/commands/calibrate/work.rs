@@ -6,7 +6,7 @@ use jetpace_tables::hw::{BlockRunner, Timer};
 
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
-use crate::calibrate::Subject;
+use crate::calibrate::{Settings, Subject};
 use crate::failure::Failure;
 
 /// What is done on a machine with a network on it, whatever kinds they are of.
@@ -14,11 +14,11 @@ pub trait Work: Sized {
     /// What comes of it.
     type Done;
 
-    /// Does it.
+    /// Does it; `usual` is as much as is usually measured of this network on this machine.
     ///
     /// # Errors
     /// What the machine says.
-    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<Self::Done, Failure>
+    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>, usual: Settings) -> Result<Self::Done, Failure>
     where
         N: Nodes + Store + Clone,
         R: BlockRunner,

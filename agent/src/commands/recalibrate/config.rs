@@ -2,9 +2,10 @@
 //! that was mistyped would be followed for years.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use jetpace_tables::units::Nanos;
@@ -17,6 +18,7 @@ use crate::args::{BoardArg, network};
 use crate::commands::plan::RISK;
 use crate::failure::Failure;
 use crate::runtime::access::is_trusted;
+use crate::runtime::wire;
 
 /// Where the files lie.
 pub const FOLDER: &str = "/etc/jetpace";
@@ -30,14 +32,12 @@ const MOST: u64 = 65_536;
 pub struct Config {
     /// The file's name without its ending: the table's.
     pub name: String,
-    /// The network.
+    /// The network; for a program of one's own the table's name.
     pub network: String,
-    /// Weights for it, on a real GPU.
-    pub weights: Option<PathBuf>,
+    /// What the network is of.
+    pub of: Of,
     /// The machine.
     pub board: BoardArg,
-    /// Seed of a virtual board, or of random weights.
-    pub seed: u64,
     /// Latest end of a frame, from its start.
     pub deadline: Nanos,
     /// Time between frame starts, at least the deadline.
@@ -50,14 +50,45 @@ pub struct Config {
     pub folder: PathBuf,
 }
 
+/// What a table is of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Of {
+    /// One of our own networks.
+    Network {
+        /// Weights for it, on a real GPU.
+        weights: Option<PathBuf>,
+        /// Seed of a virtual board, or of random weights.
+        seed: u64,
+    },
+    /// A program of one's own, that tells libjetpace its blocks.
+    Program(Program),
+}
+
+/// A program of one's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// The shell starts it.
+    pub command: String,
+    /// Its blocks in the order of their numbers; none: those that it asks for by name.
+    pub blocks: Vec<String>,
+    /// Whole frames to measure at each clock.
+    pub frames: Option<u32>,
+    /// An earlier sweep of the board, which has what changes of the clock take.
+    pub constants: Option<PathBuf>,
+}
+
 /// The file, as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    network: Spanned<String>,
+    network: Option<Spanned<String>>,
     weights: Option<Spanned<PathBuf>>,
+    seed: Option<Spanned<u64>>,
+    cmd: Option<Spanned<String>>,
+    blocks: Option<Spanned<Vec<String>>>,
+    frames: Option<Spanned<u32>>,
+    constants: Option<Spanned<PathBuf>>,
     board: Option<Spanned<String>>,
-    seed: Option<u64>,
     deadline: Spanned<Time>,
     period: Option<Spanned<Time>>,
     risk: Option<Spanned<f64>>,
@@ -134,22 +165,21 @@ impl Config {
             let line = before.map_or(String::new(), |before| format!(":{}", before.matches('\n').count() + 1));
             Failure::usage(format_args!("{}{line}: {why}", path.display()))
         };
-        let written: Written = toml::from_str(&text).map_err(|e| match e.message() {
+        let mut written: Written = toml::from_str(&text).map_err(|e| match e.message() {
             // It has no place in the file.
             missing if missing.starts_with("missing field") => at(None, &format_args!("{missing}: add it")),
             message => at(e.span(), &message),
         })?;
-        Self::checked(path, written).map_err(|(span, why)| at(Some(span), &why))
+        let of = of(&mut written).map_err(|(span, why)| at(span, &why))?;
+        Self::checked(name, of, written).map_err(|(span, why)| at(Some(span), &why))
     }
 
     /// What each value alone does not tell.
-    fn checked(path: &Path, written: Written) -> Result<Self, (Range<usize>, String)> {
-        let name = name(path);
+    fn checked(name: String, of: Of, written: Written) -> Result<Self, (Range<usize>, String)> {
         let deadline = written.deadline.get_ref().0;
         let period = written.period.as_ref().map_or(deadline, |period| period.get_ref().0);
         let risk = written.risk.as_ref().map_or(RISK, |risk| *risk.get_ref());
         let folder = written.folder.as_ref().map_or_else(|| Path::new(KEPT).join(&name), |it| it.get_ref().clone());
-        network(written.network.get_ref()).map_err(|e| (written.network.span(), e.to_string()))?;
         if deadline == Nanos::ZERO {
             return Err((written.deadline.span(), "no frame ends in no time: a deadline is above 0".to_owned()));
         }
@@ -174,18 +204,14 @@ impl Config {
             .board
             .as_ref()
             .map_or(Ok(BoardArg::Auto), |board| readable(board.get_ref()).map_err(|why| (board.span(), why)))?;
-        if let Some(relative) = written.weights.as_ref().filter(|weights| !weights.get_ref().is_absolute()) {
-            let why = format!("{} is no absolute path, and cron starts anywhere", relative.get_ref().display());
-            return Err((relative.span(), why));
-        }
-        if let Some(absent) = written.weights.as_ref().filter(|weights| !weights.get_ref().is_file()) {
-            return Err((absent.span(), format!("{} is no file", absent.get_ref().display())));
+        if let (Of::Program(_), BoardArg::Sim(_)) = (&of, &board) {
+            let span = written.board.map_or(0..0, |board| board.span());
+            return Err((span, format!("{board} runs no program: auto, live:NAME, or a tree's absolute path do")));
         }
         Ok(Self {
-            network: written.network.into_inner(),
-            weights: written.weights.map(Spanned::into_inner),
+            network: written.network.map_or_else(|| name.clone(), Spanned::into_inner),
+            of,
             board,
-            seed: written.seed.unwrap_or(1),
             budget: written.budget.map(|budget| budget.into_inner().0),
             name,
             deadline,
@@ -201,21 +227,88 @@ impl Config {
     }
 }
 
+/// What the table is of: a network or a program, with the keys of the one and none of the other.
+fn of(written: &mut Written) -> Result<Of, (Option<Range<usize>>, String)> {
+    let of_network = [
+        ("weights", written.weights.as_ref().map(Spanned::span)),
+        ("seed", written.seed.as_ref().map(Spanned::span)),
+        ("budget", written.budget.as_ref().map(Spanned::span)),
+    ];
+    let of_program = [
+        ("blocks", written.blocks.as_ref().map(Spanned::span)),
+        ("frames", written.frames.as_ref().map(Spanned::span)),
+        ("constants", written.constants.as_ref().map(Spanned::span)),
+    ];
+    let none_of = |keys: [(&str, Option<Range<usize>>); 3], of: &str| {
+        let given = keys.into_iter().find(|(_, span)| span.is_some());
+        given.map_or(Ok(()), |(key, span)| Err((span, format!("`{key}` goes with `{of}`"))))
+    };
+    match (&written.network, written.cmd.take()) {
+        (None, None) => Err((None, "neither `network` nor `cmd`: add the one or the other".to_owned())),
+        (Some(_), Some(cmd)) => Err((Some(cmd.span()), "a table is of a `network` or of a `cmd`".to_owned())),
+        (Some(name), None) => {
+            none_of(of_program, "cmd")?;
+            network(name.get_ref()).map_err(|e| (Some(name.span()), e.to_string()))?;
+            let weights = written.weights.take().map(there).transpose()?;
+            Ok(Of::Network { weights, seed: written.seed.take().map_or(1, Spanned::into_inner) })
+        }
+        (None, Some(cmd)) => {
+            none_of(of_network, "network")?;
+            let empty = |spanned: &Spanned<String>| spanned.get_ref().trim().is_empty();
+            if empty(&cmd) || cmd.get_ref().contains('\0') {
+                return Err((Some(cmd.span()), "no command: what the shell is to start".to_owned()));
+            }
+            let blocks = written.blocks.take().map(|blocks| (blocks.span(), blocks.into_inner()));
+            let unfit = |name: &String| !wire::is_name(name) || name.contains(',');
+            if let Some((span, wrong)) = blocks.as_ref().and_then(|(span, all)| Some((span, all.iter().find(|it| unfit(it))?))) {
+                let why = format!("{wrong:?} is no block's name: plain text of 1 to {} bytes, no comma", wire::LONGEST_NAME);
+                return Err((Some(span.clone()), why));
+            }
+            let frames = written.frames.take();
+            if let Some(none) = frames.as_ref().filter(|frames| !(1..=1_000_000).contains(frames.get_ref())) {
+                return Err((Some(none.span()), format!("{} frames at each clock: 1 to 1000000", none.get_ref())));
+            }
+            Ok(Of::Program(Program {
+                command: cmd.into_inner(),
+                blocks: blocks.map_or_else(Vec::new, |(_, blocks)| blocks),
+                frames: frames.map(Spanned::into_inner),
+                constants: written.constants.take().map(there).transpose()?,
+            }))
+        }
+    }
+}
+
+/// A file that is there, wherever cron starts.
+fn there(path: Spanned<PathBuf>) -> Result<PathBuf, (Option<Range<usize>>, String)> {
+    let shown = path.get_ref().display();
+    let why = match (path.get_ref().is_absolute(), path.get_ref().is_file()) {
+        (true, true) => return Ok(path.into_inner()),
+        (false, _) => format!("{shown} is no absolute path, and cron starts anywhere"),
+        (true, false) => format!("{shown} is no file"),
+    };
+    Err((Some(path.span()), why))
+}
+
 /// A file's text; one that others may write, a pipe or a whole disk is not read, by root least of all.
 fn text(path: &Path) -> Result<String, Failure> {
-    let found = fs::metadata(path).map_err(|e| Failure::file(path, &e))?;
+    let failed = |e: std::io::Error| Failure::file(path, &e);
     let shown = path.display();
+    // Not to wait for whoever writes into a pipe.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
     if !found.is_file() || found.len() > MOST {
         return Err(Failure::usage(format_args!("{shown} is no file, or larger than {MOST} bytes")));
     }
-    if !is_trusted(found.uid()) || found.mode() & 0o002 != 0 {
+    // What stands in it is run by root.
+    if !is_trusted(found.uid()) || found.mode() & 0o022 != 0 {
         return Err(Failure::usage(format_args!(
             "{shown} could be another's (user {}, mode {:o}): chown root and chmod 644 it",
             found.uid(),
             found.mode() & 0o7777
         )));
     }
-    let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).map_err(failed)?;
     String::from_utf8(bytes).map_err(|e| {
         let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -10,10 +10,10 @@ use jetpace_tables::fit::{Options, fit};
 use jetpace_tables::hw::{BlockRunner, Timer};
 use jetpace_tables::units::Hertz;
 
-use super::config::Config;
+use super::config::{Config, Of};
 use super::place::{MODEL, SWEEP, TABLE};
 use super::verdict;
-use crate::calibrate::{Done, Looked, Subject};
+use crate::calibrate::{Done, Looked, Settings, Subject};
 use crate::commands::calibrate::{self, Work};
 use crate::commands::plan;
 use crate::failure::Failure;
@@ -34,11 +34,18 @@ fn options<A: clap::Args>(words: Vec<OsString>) -> Result<A, Failure> {
 
 /// `jetpace calibrate` for a table.
 fn calibration(config: &Config, sweep: &Path) -> Result<calibrate::Args, Failure> {
-    let mut words: Vec<OsString> =
-        [format!("--board={}", config.board).into(), "--net".into(), config.network.clone().into()].into();
-    words.extend(["--seed".into(), config.seed.to_string().into(), "-o".into(), sweep.into()]);
-    if let Some(weights) = &config.weights {
-        words.extend(["--weights".into(), weights.into()]);
+    let mut words: Vec<OsString> = [format!("--board={}", config.board).into(), "-o".into(), sweep.into()].into();
+    match &config.of {
+        Of::Network { weights, seed } => {
+            words.extend(["--net".into(), config.network.clone().into(), "--seed".into(), seed.to_string().into()]);
+            words.extend(weights.iter().flat_map(|weights| ["--weights".into(), weights.into()]));
+        }
+        Of::Program(program) => {
+            words.extend(["--cmd".into(), program.command.clone().into(), "--model".into(), config.network.clone().into()]);
+            words.extend(program.blocks.iter().flat_map(|block| ["--blocks".into(), block.into()]));
+            words.extend(program.frames.iter().flat_map(|frames| ["--frames".into(), frames.to_string().into()]));
+            words.extend(program.constants.iter().flat_map(|file| ["--board-constants".into(), file.into()]));
+        }
     }
     options(words)
 }
@@ -61,7 +68,7 @@ struct Looking<'a> {
 impl Work for Looking<'_> {
     type Done = Vec<Looked>;
 
-    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<Vec<Looked>, Failure>
+    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>, _: Settings) -> Result<Vec<Looked>, Failure>
     where
         N: Nodes + Store + Clone,
         R: BlockRunner,
@@ -83,14 +90,14 @@ struct Sweeping<'a> {
 impl Work for Sweeping<'_> {
     type Done = Done;
 
-    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>) -> Result<Done, Failure>
+    fn on<N, R, Q, T>(self, subject: Subject<N, R, Q, T>, usual: Settings) -> Result<Done, Failure>
     where
         N: Nodes + Store + Clone,
         R: BlockRunner,
         Q: BlockRunner,
         T: Timer + Clone,
     {
-        let settings = self.options.settings(subject.settings())?;
+        let settings = self.options.settings(usual)?;
         let settings = self.config.budget.map_or(settings.clone(), |budget| settings.within(budget));
         subject.calibrate(self.path, &settings, self.stop, &mut |_| {})
     }
