@@ -1,7 +1,8 @@
 /* A network of three blocks, each followed by a wait for the GPU: what a program does to be measured by its blocks
  * (`jetpace calibrate --cmd ./three`) and to run at a table's clocks (JETPACE_TABLE, or through `jetpace serve`).
  *
- *     three [FRAMES [PERIOD_MS]]        prints each frame's milliseconds on the GPU; for ever without a number, silently
+ *     three [FRAMES [PERIOD_MS [PICTURES]]]     prints each frame's milliseconds on the GPU; for ever without a number,
+ *                                               silently. With PICTURES, frames have 1, 2, .. so many in turn.
  *
  * It runs on the stand-in GPU of a board on disk; with CUDA, gpu_run() is the block's kernels and a synchronisation.
  */
@@ -32,6 +33,7 @@ int main(int argc, char **argv)
 {
     long frames = argc > 1 ? atol(argv[1]) : 0, frame;
     double period = argc > 2 ? atof(argv[2]) * 1e6 : 0;
+    long pictures = argc > 3 ? atol(argv[3]) : 1;
     uint32_t ids[BLOCKS], size, b;
     struct jetpace_stats stats;
     struct timespec due;
@@ -51,7 +53,8 @@ int main(int argc, char **argv)
         uint64_t busy = 0;
 
         jetpace_frame_start(j);
-        jetpace_frame_size(j, 1, &size); /* pictures in this frame: 1, unless another size is being measured */
+        /* Pictures in this frame: one's own number, unless another is being measured. */
+        jetpace_frame_size(j, (uint32_t)(1 + frame % pictures), &size);
         for (b = 0; b < BLOCKS; b++) {
             uint64_t took;
 
