@@ -119,6 +119,11 @@ step_capi() {
     capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
 }
 
+# The same with programs of one's own the whole way to a table's frames, and nights of recalibrate: minutes, on a machine that
+# does little else.
+LONG_STEPS+=(own)
+step_own() { JETPACE_OWN=1 step_capi; }
+
 # The hooks with PyTorch itself: a large wheel, so only by name; JETPACE_TORCH_INDEX names an index of CPU wheels.
 step_torch() {
     need python3 python3

@@ -179,6 +179,12 @@ pub trait BlockRunner {
         let _ = block;
         once
     }
+
+    /// The share of the time from the start of the last `run` to its end that the GPU was at work; 1 where repeats follow each
+    /// other without a gap, below where somebody has to ask for each.
+    fn busy(&self) -> f64 {
+        1.0
+    }
 }
 
 /// The clock on the wall, monotonic.

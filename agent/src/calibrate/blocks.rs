@@ -2,7 +2,7 @@
 
 use jetpace_tables::hw::{BlockRunner, PowerRails, Timer};
 use jetpace_tables::sample::{Kind, Row};
-use jetpace_tables::units::{Microjoules, Nanos};
+use jetpace_tables::units::{Microjoules, Milliwatts, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
 use super::power::Mean;
@@ -15,6 +15,13 @@ const WARM_UP_FRAMES: usize = 2;
 const TAIL: Nanos = Nanos::from_millis(12);
 /// Fewer executions are no mean.
 const FEWEST: u64 = 3;
+
+/// Power of a GPU at work, from the mean over a time in which it had nothing to do for a while. Where its idle power is not
+/// known, the mean.
+fn at_work(mean: Milliwatts, idle: Option<Milliwatts>, busy: f64) -> Milliwatts {
+    let Some(idle) = idle.filter(|_| busy > 0.0 && busy < 1.0) else { return mean };
+    Milliwatts::from_watts_f64((mean.as_watts_f64() - (1.0 - busy) * idle.as_watts_f64()) / busy)
+}
 
 impl<B: Bench> Calibration<B> {
     /// Frames of one visit: a row per block, rows of one frame share their `repeat`.
@@ -113,7 +120,7 @@ impl<B: Bench> Calibration<B> {
         for (block, size) in missing {
             self.go_on()?;
             let row = self.block_row(book, block, size, clock, repeat);
-            let row = self.dwell(settings, block, row)?;
+            let row = self.dwell(settings, block, row, book.idle(self.hz(clock)))?;
             book.expect_no_emc();
             let rejected = self.spoilt(clock, book)?;
             book.add(&Row { rejected, temp: self.surroundings.temperature(), ..row })?;
@@ -121,7 +128,7 @@ impl<B: Bench> Calibration<B> {
         Ok(())
     }
 
-    fn dwell(&mut self, settings: &Settings, block: BlockId, row: Row) -> Result<Row, Failure> {
+    fn dwell(&mut self, settings: &Settings, block: BlockId, row: Row, idle: Option<&Row>) -> Result<Row, Failure> {
         let mut once = [Nanos::ZERO];
         self.network.run(block, row.size, &mut once, &mut |_| None).map_err(Failure::of)?;
         let pace = settings.power;
@@ -154,14 +161,23 @@ impl<B: Bench> Calibration<B> {
         let seconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64()).collect();
         let latency_s = seconds.iter().sum::<f64>() / seconds.len() as f64;
         let variance = seconds.iter().map(|s| (s - latency_s).powi(2)).sum::<f64>() / (seconds.len() - 1) as f64;
-        let power = mean.total(&self.rails);
+        let busy = self.network.busy();
+        let idle_rail = |name: &str| {
+            let rails = idle.iter().flat_map(|row| &row.rails);
+            rails.filter(|(of, _)| of == name).map(|(_, power)| *power).next()
+        };
+        let power = mean.total(&self.rails).map(|power| at_work(power, idle.and_then(|row| row.power), busy));
+        let mut rails = mean.rails(&self.rails);
+        for (name, power) in &mut rails {
+            *power = at_work(*power, idle_rail(name), busy);
+        }
         Ok(Row {
             latency: Some(Nanos::from_secs_f64(latency_s)),
             latency_sd: Some(Nanos::from_secs_f64(variance.sqrt())),
             power,
             energy: power.map(|power| Microjoules::from_joules_f64(power.as_watts_f64() * latency_s)),
             samples: Some(seconds.len() as u32),
-            rails: mean.rails(&self.rails),
+            rails,
             ..row
         })
     }
@@ -192,5 +208,19 @@ impl<B: Bench> Calibration<B> {
     fn block_row(&self, book: &Book<'_>, block: BlockId, size: Size, clock: ClockIndex, repeat: u32) -> Row {
         let name = self.network.name(block).to_owned();
         Row { block: name, size, repeat, gpu_freq: Some(self.hz(clock)), ..book.row(Kind::Block) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_gpu_draws_between_repeats_is_not_the_blocks() {
+        let [work, idle] = [17_000, 5_000].map(Milliwatts::new);
+        let mean = Milliwatts::new(17_000 * 8 / 10 + 5_000 * 2 / 10);
+        assert_eq!(at_work(mean, Some(idle), 0.8), work);
+        assert_eq!(at_work(mean, Some(idle), 1.0), mean, "no gap");
+        assert_eq!(at_work(mean, None, 0.8), mean, "unknown");
     }
 }

@@ -1,6 +1,6 @@
 //! Where rows go, and which ones are there already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jetpace_tables::sample::{Key, Kind, Row};
 use jetpace_tables::units::Hertz;
@@ -10,6 +10,7 @@ use crate::failure::Failure;
 /// The rows of a sweep that grows.
 pub struct Book<'a> {
     there: BTreeSet<Key>,
+    idle: BTreeMap<Hertz, Row>,
     write: &'a mut dyn FnMut(&Row) -> Result<(), Failure>,
     template: Row,
     emc_locked: bool,
@@ -31,8 +32,25 @@ impl<'a> Book<'a> {
         write: &'a mut dyn FnMut(&Row) -> Result<(), Failure>,
     ) -> Self {
         let template = Row { device: device.to_owned(), model: model.to_owned(), ..Row::default() };
-        let there = there.iter().map(Row::key).collect();
-        Self { there, write, template, emc_locked: false, emc_expected: false }
+        let keys = there.iter().map(Row::key).collect();
+        let idle = BTreeMap::new();
+        let mut book = Self { there: keys, idle, write, template, emc_locked: false, emc_expected: false };
+        there.iter().for_each(|row| book.remember(row));
+        book
+    }
+
+    /// Keeps what the GPU draws awake at a clock when it has nothing to do.
+    fn remember(&mut self, row: &Row) {
+        if let (Kind::Idle, Some(clock), true) =
+            (row.kind, row.gpu_freq, row.block.is_empty() && row.rejected.is_empty())
+        {
+            self.idle.insert(clock, row.clone());
+        }
+    }
+
+    /// The row of a GPU that is awake and has nothing to do at a clock.
+    pub fn idle(&self, clock: Hertz) -> Option<&Row> {
+        self.idle.get(&clock)
     }
 
     /// The memory's clock for all rows from here on.
@@ -92,11 +110,13 @@ impl<'a> Book<'a> {
     /// Takes a row of an earlier sweep over, where there is none like it.
     pub fn take_over(&mut self, row: &Row) -> Result<(), Failure> {
         let row = Row { device: self.template.device.clone(), model: self.template.model.clone(), ..row.clone() };
+        self.remember(&row);
         if self.there.insert(row.key()) { (self.write)(&row) } else { Ok(()) }
     }
 
     /// Writes a row, with the memory's clock that it was measured at.
     pub fn add(&mut self, row: &Row) -> Result<(), Failure> {
+        self.remember(row);
         (self.write)(&Row { emc_freq: self.template.emc_freq, ..row.clone() })
     }
 }

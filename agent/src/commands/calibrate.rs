@@ -22,9 +22,9 @@ use crate::args::{BoardArg, network};
 #[cfg(feature = "cuda")]
 use crate::calibrate::Observed;
 use crate::calibrate::{Done, EmcAsk, LATE_PER_FRAME, Progress, Settings, Step, Subject, steps};
-use crate::dry_run::DryRun;
 #[cfg(feature = "report")]
 use crate::commands::hold::deadline::source::FramesFrom;
+use crate::dry_run::DryRun;
 use crate::failure::Failure;
 use crate::files::output::print_text;
 use crate::signals::Stop;

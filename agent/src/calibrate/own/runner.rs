@@ -71,6 +71,8 @@ pub struct Program {
     outline: Rc<Outline>,
     /// Whether times are those between calls, one after the other without gaps, even where the GPU's own are told.
     by_calls: bool,
+    /// The share of the last run that the GPU was at work, by the times that it told.
+    busy: f64,
 }
 
 impl Own {
@@ -133,7 +135,7 @@ impl Own {
     /// The program as runners for times and power, and for seeing changes of the clock.
     pub fn runners(self) -> (Program, Program) {
         let outline = Rc::new(self.outline.clone());
-        let network = Program { own: Rc::new(RefCell::new(self)), outline, by_calls: false };
+        let network = Program { own: Rc::new(RefCell::new(self)), outline, by_calls: false, busy: 1.0 };
         let probe = Program { by_calls: true, ..network.clone() };
         (network, probe)
     }
@@ -246,11 +248,14 @@ impl Own {
         Ok(())
     }
 
-    /// One run of a block: of the frame that was run last where that is the next of it, else of a new one.
-    fn once(&mut self, block: usize, size: Size) -> Result<Nanos, Failure> {
+    /// One run of a block: of the frame that was run last where that is the next of it, else of a new one. The caller is
+    /// called throughout the frame and the wait for it: only between frames it would read what they leave behind.
+    fn once(&mut self, block: usize, size: Size, calls: &mut Calls<'_>) -> Result<Nanos, Failure> {
         let goes_on = |(_, of, next): &(Vec<Nanos>, Size, usize)| *of == size && *next == block && block > 0;
         if !self.frame.as_ref().is_some_and(goes_on) {
-            let frame = self.play(Order { repeat: None, size: self.asked(size) })?;
+            let epoch = self.epoch;
+            let order = Order { repeat: None, size: self.asked(size) };
+            let frame = self.play_beside(order, &mut |_, now| calls.look(now, epoch))?;
             let whole = frame.end.saturating_sub(frame.start);
             let times: Vec<Nanos> = frame.blocks.iter().filter_map(|ran| ran.times().first().copied()).collect();
             self.frame = Some((if times.is_empty() { vec![whole] } else { times }, size, 0));
@@ -297,7 +302,7 @@ impl Own {
         calls: &mut Calls<'_>,
     ) -> Result<(), Failure> {
         let (id, epoch) = (self.outline.id(block), self.epoch);
-        let one = self.once(block, size)?;
+        let one = self.once(block, size, calls)?;
         let whole = self.frame.iter().flat_map(|(times, ..)| times).fold(Nanos::ZERO, |sum, t| sum.saturating_add(*t));
         let twice = CONVERSION.saturating_add(CONVERSION);
         let (of_block, of_frames) = (id.is_some() && one > twice, whole > twice);
@@ -362,23 +367,31 @@ impl BlockRunner for Program {
         times: &mut [Nanos],
         meanwhile: &mut impl FnMut(Nanos) -> Option<Nanos>,
     ) -> Result<(), Failure> {
+        self.busy = 1.0;
         let mut own = self.own.borrow_mut();
         let block = block.index();
         let mut calls = Calls::new(meanwhile);
         match (times, self.outline.id(block).filter(|_| self.outline.repeats(block))) {
             ([time], _) => {
                 calls.look(sys::now(), own.epoch);
-                *time = own.once(block, size)?;
+                *time = own.once(block, size, &mut calls)?;
             }
             (times, Some(id)) => {
                 let frame = own.repeated((id, block), size, times.len(), &mut calls)?;
                 let Some(ran) = frame.blocks.get(block) else { return Ok(()) };
+                let told: f64 = ran.times().iter().map(|time| time.as_secs_f64()).sum();
+                let span = ran.end.saturating_sub(ran.starts.first().copied().unwrap_or(ran.end)).as_secs_f64();
                 let seen = if self.by_calls { ran.apart().collect() } else { ran.times() };
+                self.busy = if self.by_calls || told >= span { 1.0 } else { told / span };
                 times.copy_from_slice(&seen);
             }
             (times, None) => own.in_frames(block, size, times, &mut calls)?,
         }
         Ok(())
+    }
+
+    fn busy(&self) -> f64 {
+        self.busy
     }
 
     fn pace(&self, block: BlockId, once: Nanos) -> Nanos {

@@ -260,8 +260,11 @@ fn of(written: &mut Written) -> Result<Of, (Option<Range<usize>>, String)> {
             }
             let blocks = written.blocks.take().map(|blocks| (blocks.span(), blocks.into_inner()));
             let unfit = |name: &String| !wire::is_name(name) || name.contains(',');
-            if let Some((span, wrong)) = blocks.as_ref().and_then(|(span, all)| Some((span, all.iter().find(|it| unfit(it))?))) {
-                let why = format!("{wrong:?} is no block's name: plain text of 1 to {} bytes, no comma", wire::LONGEST_NAME);
+            if let Some((span, wrong)) =
+                blocks.as_ref().and_then(|(span, all)| Some((span, all.iter().find(|it| unfit(it))?)))
+            {
+                let why =
+                    format!("{wrong:?} is no block's name: plain text of 1 to {} bytes, no comma", wire::LONGEST_NAME);
                 return Err((Some(span.clone()), why));
             }
             let frames = written.frames.take();

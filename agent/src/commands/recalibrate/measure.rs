@@ -41,7 +41,12 @@ fn calibration(config: &Config, sweep: &Path) -> Result<calibrate::Args, Failure
             words.extend(weights.iter().flat_map(|weights| ["--weights".into(), weights.into()]));
         }
         Of::Program(program) => {
-            words.extend(["--cmd".into(), program.command.clone().into(), "--model".into(), config.network.clone().into()]);
+            words.extend([
+                "--cmd".into(),
+                program.command.clone().into(),
+                "--model".into(),
+                config.network.clone().into(),
+            ]);
             words.extend(program.blocks.iter().flat_map(|block| ["--blocks".into(), block.into()]));
             words.extend(program.frames.iter().flat_map(|frames| ["--frames".into(), frames.to_string().into()]));
             words.extend(program.constants.iter().flat_map(|file| ["--board-constants".into(), file.into()]));
