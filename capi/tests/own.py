@@ -245,7 +245,7 @@ class Tests(unittest.TestCase):
             predicted = [1e3 * size["time_s"] for size in planned.get("sizes") or [planned]]
             late = sum(time > deadline_ms for time in frames)
             clocks = [block["clock_hz"] for block in planned["blocks"]]
-            said = f"{runs}: {clocks}: predicted {predicted}, median {medians} ms, {late} of {len(frames)} late"
+            said = f"{calibrated}: {clocks}: predicted {predicted}, median {medians} ms, {late} of {len(frames)} late"
             print(said, flush=True)
             self.assertEqual(len(frames), 1000)
             for median, time in zip(medians, predicted, strict=True):
@@ -257,7 +257,7 @@ class Tests(unittest.TestCase):
                 if sum(time > deadline_ms for time in times) <= RISK * len(times):
                     fixed[clock] = alone
             best = min(fixed, key=fixed.get)
-            said = f"{runs}: {watts:.3f} W, best fixed clock {best} with {fixed[best]:.3f} W"
+            said = f"{calibrated}: {watts:.3f} W, best fixed clock {best} with {fixed[best]:.3f} W"
             print(said, flush=True)
             self.assertLessEqual(watts, 1.01 * fixed[best], said)
 
