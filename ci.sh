@@ -220,7 +220,7 @@ step_attack() {
 }
 
 # Packages for both architectures, and what a user does with them in fresh Debian roots; only by name, as it builds all
-# that is released.
+# that is released. DEB_ARCHES=amd64 makes and tries those of one architecture.
 LONG_STEPS+=(deb)
 step_deb() {
     need lintian lintian
@@ -230,7 +230,7 @@ step_deb() {
     local tools=$PWD/build/tools packages=build/deb/packages arch
     [ -x "$tools/bin/cargo-deb" ] || cargo install -q cargo-deb --version 3.8.0 --locked --root "$tools"
     rm -rf $packages
-    for arch in arm64 amd64; do
+    for arch in ${DEB_ARCHES:-arm64 amd64}; do
         static_agent $arch
         full_build $arch
         PATH=$tools/bin:$PATH packaging/deb.sh $arch $packages
@@ -246,7 +246,7 @@ step_wheel() {
     need python3 python3
     local arch out=build/wheel/out venv=build/wheel/venv
     rm -rf $out $venv
-    for arch in arm64 amd64; do
+    for arch in ${DEB_ARCHES:-arm64 amd64}; do
         full_build $arch
         packaging/wheel.sh $arch $out
     done
@@ -255,6 +255,22 @@ step_wheel() {
     $venv/bin/pip install -q --no-index "$out"/*_"$arch".whl
     env -u PYTHONPATH -u JETPACE_LIBRARY $venv/bin/python capi/tests/own_python.py \
         "build/debian/$arch-unknown-linux-gnu/release/jetpace" $venv Tests.test_the_page_of_python_runs
+}
+
+# What `jetpace metrics` prints, and the alerts on it, as Prometheus' own tool sees them.
+LONG_STEPS+=(metrics)
+step_metrics() {
+    need promtool prometheus
+    cargo build -q "${TESTED[@]}"
+    local folder
+    folder=$(mktemp -d)
+    "${CARGO_TARGET_DIR:-target}/debug/jetpace" serve --board sim:tx2 --socket "$folder/sock" &
+    local daemon=$!
+    until [ -S "$folder/sock" ]; do kill -0 $daemon && sleep 0.1; done
+    "${CARGO_TARGET_DIR:-target}/debug/jetpace" metrics --socket "$folder/sock" | tee /dev/stderr | promtool check metrics
+    kill $daemon && wait $daemon
+    promtool check rules packaging/prometheus/jetpace.rules.yml
+    promtool test rules packaging/prometheus/rules_test.yml
 }
 
 # What the service manager thinks of the unit: 10 is bare, 2 the most that is accepted here.

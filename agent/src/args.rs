@@ -70,6 +70,9 @@ pub enum Command {
     Serve(commands::serve::Args),
     /// Print how the daemon and its clients are
     Status(commands::status::Args),
+    /// Print how the daemon, its clients and the kept tables are, for Prometheus
+    #[cfg(feature = "report")]
+    Metrics(commands::metrics::Args),
     /// Print what a client's governor did, event by event
     Trace(commands::trace::Args),
     /// Measure what a block boundary costs here
@@ -104,6 +107,8 @@ impl Command {
             Self::Restore(args) => args.run(),
             Self::Serve(args) => args.run(),
             Self::Status(args) => args.run(),
+            #[cfg(feature = "report")]
+            Self::Metrics(args) => args.run(),
             Self::Trace(args) => args.run(),
             #[cfg(feature = "sim")]
             Self::Bench(args) => args.run(),

@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 32] = [
+const EXAMPLES: [(&str, &str); 33] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
@@ -46,6 +46,7 @@ const EXAMPLES: [(&str, &str); 32] = [
     ("compare", "compare --case cooperative sweep.csv --rates-mbps 1,10"),
     ("serve", "serve --table table.jpt --group jetpace"),
     ("status", "status --json"),
+    ("metrics", "metrics -o /var/lib/prometheus/node-exporter/jetpace.prom"),
     ("trace", "trace --client 0 --follow"),
     ("bench", "bench switch"),
     ("demo", "demo --board orin-nano --out jetpace-demo"),

@@ -19,6 +19,8 @@ pub mod import;
 pub mod inspect;
 #[cfg(feature = "report")]
 pub mod man;
+#[cfg(feature = "report")]
+pub mod metrics;
 pub mod plan;
 #[cfg(feature = "report")]
 pub mod predict;

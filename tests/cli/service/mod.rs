@@ -7,6 +7,7 @@ pub mod daemon;
 mod faults;
 mod idle;
 mod lease;
+mod metrics;
 mod notify;
 mod run;
 mod trace;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 
-use super::place::{BESIDE, TABLE, beside};
+use super::place::{BESIDE, SWEEP, TABLE, beside};
 use crate::args::{BoardArg, network};
 use crate::commands::plan::RISK;
 use crate::failure::Failure;
@@ -219,6 +219,11 @@ impl Config {
             risk,
             folder,
         })
+    }
+
+    /// The sweep behind it.
+    pub fn sweep(&self) -> PathBuf {
+        self.folder.join(SWEEP)
     }
 
     /// The table's file.
