@@ -57,8 +57,9 @@ def main(frames=None, period_ms=0.0, size=1):
             print(f"{1e3 * (gpu.seconds(start, end) if gpu else time.perf_counter() - start):.4f}")
 
     with torch.inference_mode(), jetpace.profile(net, ["stem", "body", "head"], "net", [1, 4], events=gpu) as s:
-        s.frames(run, frames, size=size, period=period_ms / 1e3)
-        print(s.stats(), file=sys.stderr)
+        with jetpace.measure() as energy:
+            s.frames(run, frames, size=size, period=period_ms / 1e3)
+        print(s.stats(), energy, file=sys.stderr)
 
 
 if __name__ == "__main__":

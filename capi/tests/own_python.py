@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -87,6 +88,47 @@ class Tests(unittest.TestCase):
     def test_the_page_of_python_runs(self):
         self.assertIn("100 frames, 0 faults", self.page("Python"))
 
+    def test_energy_is_measured_by_the_daemon(self):
+        """What the rails of a live board say while its GPU works and idles, by the daemon."""
+        script = """
+import sys, time
+import jetpace, standin
+
+gpu = standin.Gpu()
+with jetpace.measure() as idle:
+    time.sleep(0.5)
+with jetpace.measure() as busy:
+    for _ in range(10):
+        gpu.run(20_000_000_000, 1_000_000)
+        gpu.synchronize()
+print(repr(busy), file=sys.stderr)
+assert busy.of == "module" and abs(busy.energy_j - busy.power_w * busy.seconds) < 1e-9, busy
+print(idle.power_w, busy.power_w, idle.seconds, idle.energy_j)
+"""
+        with Place() as place:
+            place.constants()
+            (place.path / "run.py").write_text(script)
+            for line in (["fit", "board.csv", "-o", "m.json"], ["plan", "m.json", "--deadline", "40ms", "-o", "table.jpt"]):
+                place.run(*line)
+            place.environment["PYTHONPATH"] = f"{EXAMPLES}:{os.environ.get('PYTHONPATH', '')}"
+            with Served(place) as served:
+                gpu = place.board / "gpu.sock"
+                environment = dict(place.environment, JETPACE_SOCKET=str(served.socket), JETPACE_GPU=str(gpu))
+                line = [sys.executable, "run.py"]
+                done = subprocess.run(line, cwd=place.path, env=environment, capture_output=True, text=True, timeout=100)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                idle_w, busy_w, seconds, joules = map(float, done.stdout.split())
+                print(done.stderr.strip(), f"idle {idle_w:.3f} W", flush=True)
+                self.assertGreater(idle_w, 1.0)
+                self.assertGreater(busy_w, idle_w + 0.5)
+                self.assertAlmostEqual(joules, idle_w * seconds)
+            # Without a daemon, and where the program is itself measured.
+            done = subprocess.run(line, cwd=place.path, env=environment, capture_output=True, text=True, timeout=100)
+            self.assertIn("`systemctl start jetpace`", done.stderr)
+            off = "import jetpace\nwith jetpace.measure() as m: pass\nprint(m.energy_j, m.seconds > 0)"
+            done = subprocess.run([sys.executable, "-c", off], env=dict(environment, JETPACE_SWEEP="1"), capture_output=True, text=True)
+            self.assertEqual(done.stdout, "None True\n", done.stderr)
+
     @unittest.skipUnless(TORCH, "by ./ci.sh torch")
     def test_a_torch_program_is_measured_and_followed_by_the_same_script(self):
         self.profiled(f"{PYTHON} '{EXAMPLES}/net.py'")
@@ -95,7 +137,10 @@ class Tests(unittest.TestCase):
     def test_the_page_of_pytorch_runs(self):
         said = self.page("PyTorch")
         self.assertRegex(said, r"Stats\(.*frames=100, missed=\d+, .*faults=0")
-        print([line for line in said.splitlines() if "Stats(" in line][-1], flush=True)
+        ran = [line for line in said.splitlines() if "Measurement(" in line]
+        print("\n".join(ran), flush=True)
+        left_alone, by_table = (float(re.search(r"s, ([0-9.]+) J,", line)[1]) for line in ran)
+        self.assertLess(by_table, left_alone, "a joule is saved")
 
     @unittest.skipUnless(TORCH and importlib.util.find_spec("transformers"), "by ./ci.sh torch, with transformers")
     def test_the_page_of_language_models_runs(self):

@@ -7,8 +7,9 @@ use jetpace_devfreq::board::Board;
 use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::{self, Store};
 use jetpace_devfreq::nodes::Nodes;
+use jetpace_devfreq::rails::{Rail, Rails};
 use jetpace_devfreq::timer::Monotonic;
-use jetpace_tables::hw::Timer;
+use jetpace_tables::hw::{PowerOf, Timer};
 use nix::unistd::Group;
 use sd_notify::NotifyState;
 
@@ -19,10 +20,13 @@ use crate::failure::Failure;
 use crate::files::table;
 use crate::runtime::access::Access;
 use crate::runtime::control::Schedule;
+use crate::runtime::daemon::energy::{Read, Source};
 use crate::runtime::daemon::{CHANGES_PER_S, Daemon, EVENTS_PER_S, Manager, Options};
 use crate::runtime::listen::Listener;
 use crate::runtime::writer::Asked;
 use crate::runtime::{open, sys, wire};
+use crate::session::Meter;
+use crate::session::meter::RailMeter;
 use crate::signals::Stop;
 
 /// Options of `serve`.
@@ -82,11 +86,12 @@ impl Args {
         N: Nodes + Store + Clone + Send + Sync + 'static,
         N::Handle: Send,
         N::Lock: Send + Sync,
-        T: Timer + Send + 'static,
+        T: Timer + Clone + Send + 'static,
     {
         guard::restore_on_panic(nodes.clone());
         let stop = Stop::install()?;
         let group = self.group.as_deref().map(find_group).transpose()?;
+        let rail_timer = timer.clone();
         let (clock, board) = open::take(nodes.clone(), timer, self.way)?;
         let table = match &self.table {
             Some(path) => {
@@ -113,7 +118,10 @@ impl Args {
         } else {
             self.confine(root.map_or_else(Needs::default, |root| Needs::of_board(root, &found)), &listener);
         }
-        let daemon = Daemon::new(clock, listener, options).map_err(named)?;
+        let mut daemon = Daemon::new(clock, listener, options).map_err(named)?;
+        if let Some((of, _)) = PowerOf::told_by(found.rails.iter().map(|rail| rail.role)) {
+            daemon = daemon.with_rails(Source { of, open: rails(nodes, rail_timer, found.rails) });
+        }
         let stop = stop.fd().ok_or_else(|| Failure::failed("no signal can come"))?;
         daemon.run(stop, &mut Systemd::from_environment()).map_err(named)
     }
@@ -132,6 +140,22 @@ impl Args {
         needs.files.extend(listener.path().parent().map(Path::to_owned));
         confine::apply(&needs);
     }
+}
+
+/// What begins to read a board's rails.
+fn rails<N, T>(nodes: N, timer: T, rails: Vec<Rail>) -> Box<dyn Fn() -> Read + Send>
+where
+    N: Nodes + Clone + Send + 'static,
+    N::Handle: Send,
+    T: Timer + Clone + Send + 'static,
+{
+    Box::new(move || {
+        let mut meter = RailMeter::new(Rails::new(nodes.clone(), timer.clone(), rails.clone()));
+        Box::new(move || {
+            meter.sample(sys::now());
+            meter.so_far()
+        })
+    })
 }
 
 fn find_group(name: &str) -> Result<nix::unistd::Gid, Failure> {

@@ -9,6 +9,7 @@
 
 mod client;
 mod connections;
+pub mod energy;
 mod hang;
 mod hub;
 mod served;
@@ -28,6 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use client::Terms;
 use connections::{Connections, Next};
+use energy::{Energy, Source};
 use hang::Hang;
 use hub::Hub;
 
@@ -116,6 +118,7 @@ pub struct Daemon<C: WatchedClock + Send + 'static> {
     access: Access,
     terms: Arc<Terms>,
     connections: Connections,
+    energy: Energy,
     hang: Hang,
     /// No descriptor was left for a connection: not before this time is another one taken.
     accept_at: Nanos,
@@ -134,8 +137,13 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
         control.look();
         let hub = Arc::new(Hub::new(control.inline_writer(), clocks));
         let terms = Arc::new(Terms { table, events_per_s, changes_per_s, writer, schedule });
-        let (connections, hang) = (Connections::default(), Hang::default());
-        Ok(Self { listener, control, hub, access, terms, connections, hang, accept_at: Nanos::ZERO })
+        let (connections, hang, energy) = (Connections::default(), Hang::default(), Energy::default());
+        Ok(Self { listener, control, hub, access, terms, connections, energy, hang, accept_at: Nanos::ZERO })
+    }
+
+    /// Tells clients that ask what the board draws, by these rails.
+    pub fn with_rails(self, source: Source) -> Self {
+        Self { energy: Energy::new(source), ..self }
     }
 
     /// What is written, for measuring.
@@ -188,6 +196,9 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
                 self.accept(now);
             }
             self.connections.reap(now);
+            if !self.connections.is_measuring() {
+                self.energy.stop();
+            }
             let hangs = self.hang.look(self.hub.desk().io(), now);
             let now_busy = self.connections.is_serving();
             if now_busy != busy {
@@ -282,6 +293,13 @@ impl<C: WatchedClock + Send + 'static> Daemon<C> {
                     None => wire::answer(socket, libc::ENOENT, b"no such client", None),
                 }
             }
+            Request::Energy => match self.connections.begin_measuring(socket) {
+                Ok(()) => match self.energy.so_far() {
+                    Ok((of, energy, covered)) => wire::answer(socket, 0, &status::energy(of, energy, covered), None),
+                    Err((errno, why)) => wire::answer(socket, errno, why.as_bytes(), None),
+                },
+                Err(why) => wire::answer(socket, libc::EBUSY, why.as_bytes(), None),
+            },
             Request::Name(_) => wire::answer(socket, libc::EOPNOTSUPP, b"blocks are those of a table here", None),
         };
         answered.is_ok()

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jetpace_devfreq::board::hex;
 use jetpace_tables::governor::trace::{Event, Fault, Ring};
 use jetpace_tables::governor::{Counters, State};
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::hw::PowerOf;
+use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -149,6 +150,20 @@ pub const fn state_code(state: State) -> u32 {
         State::Safe(_) => 1,
         State::HandedBack(_) => 2,
     }
+}
+
+#[derive(Serialize)]
+struct EnergySoFar {
+    format: u32,
+    of: &'static str,
+    energy_j: f64,
+    covered_s: f64,
+}
+
+/// The board's energy since someone began to ask, and the time that it is of, as JSON.
+pub fn energy(of: PowerOf, energy: Microjoules, covered: Nanos) -> Vec<u8> {
+    let (energy_j, covered_s) = (energy.as_joules_f64(), covered.as_secs_f64());
+    serde_json::to_vec(&EnergySoFar { format: 1, of: of.word(), energy_j, covered_s }).unwrap_or_default()
 }
 
 /// The events from number `from` on, as far as they are still in the ring, as JSON.

@@ -112,7 +112,7 @@ impl Answers {
             Ok(Some(Request::Status)) => (0, self.status()),
             Ok(Some(Request::Trace { client: 0, from })) => (0, status::trace(self.published.trace(), from)),
             Ok(Some(Request::Trace { .. })) => (libc::ENOENT, b"no such client".to_vec()),
-            Ok(Some(Request::Open(_) | Request::Name(_))) => {
+            Ok(Some(Request::Open(_) | Request::Name(_) | Request::Energy)) => {
                 (libc::EBUSY, b"`jetpace run` has the clock; wait for its end".to_vec())
             }
             Ok(None) | Err(_) => return,

@@ -3,7 +3,8 @@
 //! ```text
 //! request: "JPQ1", kind u8, three zero bytes, payload        kinds: open (a table image, or nothing for the daemon's
 //!                                                            own table), status, trace (client u8, from u32),
-//!                                                            name (of a block, UTF-8: while a program is measured)
+//!                                                            name (of a block, UTF-8: while a program is measured),
+//!                                                            energy
 //! reply:   "JPA1", errno i32, payload                        the table image, a JSON document, a block's number
 //!                                                            (u32), or what is wrong
 //! ```
@@ -58,6 +59,8 @@ pub enum Request {
     },
     /// The number of a block of this name.
     Name(String),
+    /// The board's energy so far; it is read as long as a connection is open that asked.
+    Energy,
 }
 
 /// Whether a name may be a block's: plain text, neither empty nor longer than [`LONGEST_NAME`].
@@ -73,6 +76,7 @@ impl Request {
             Self::Status => (2, Vec::new()),
             Self::Trace { client, from } => (3, [&[*client][..], &from.to_le_bytes()].concat()),
             Self::Name(name) => (4, name.as_bytes().to_vec()),
+            Self::Energy => (5, Vec::new()),
         };
         [&REQUEST[..], &[kind, 0, 0, 0], &payload].concat()
     }
@@ -90,6 +94,7 @@ impl Request {
             ([4, 0, 0, 0], name) => {
                 std::str::from_utf8(name).ok().filter(|name| is_name(name)).map(|name| Self::Name(name.to_owned()))
             }
+            ([5, 0, 0, 0], []) => Some(Self::Energy),
             _ => None,
         }
     }
@@ -174,7 +179,9 @@ mod tests {
     #[test]
     fn requests_survive_and_garbage_is_none() {
         let name = Request::Name("stage 1: läuft".to_owned());
-        for request in [Request::Open(vec![1; 99]), Request::Status, Request::Trace { client: 3, from: 77 }, name] {
+        for request in
+            [Request::Open(vec![1; 99]), Request::Status, Request::Trace { client: 3, from: 77 }, name, Request::Energy]
+        {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
         for garbage in

@@ -34,6 +34,15 @@ impl<R: PowerRails> RailMeter<R> {
     }
 }
 
+impl<R: PowerRails> RailMeter<R> {
+    /// Energy over the time that all rails were read in so far; `None` where no rail tells, or none can be read.
+    pub fn so_far(&self) -> Option<(Microjoules, Nanos)> {
+        let covered = self.total.iter().map(|(_, energy)| energy.covered()).min().filter(|_| !self.failed)?;
+        let joules = self.total.iter().map(|(_, energy)| energy.energy().as_joules_f64()).sum();
+        Some((Microjoules::from_joules_f64(joules), covered))
+    }
+}
+
 impl<R: PowerRails> Meter for RailMeter<R> {
     fn sample(&mut self, now: Nanos) -> Option<Nanos> {
         if self.total.is_empty() || self.failed {
@@ -63,8 +72,7 @@ impl<R: PowerRails> Meter for RailMeter<R> {
         if known && left_out > Nanos::ZERO {
             log::warn!("{left_out} without samples of power are not in the energy");
         }
-        let joules = self.total.iter().map(|(_, energy)| energy.energy().as_joules_f64()).sum();
-        known.then(|| Microjoules::from_joules_f64(joules))
+        self.so_far().filter(|_| known).map(|(energy, _)| energy)
     }
 
     fn power_of(&self) -> PowerOf {

@@ -9,7 +9,8 @@
 
 The same by decorators is `@jetpace.frame()` and `@jetpace.block("stem")`. With PyTorch `jetpace.attach` puts the calls into
 a model's hooks, `jetpace.profile` makes a whole program of it that `jetpace calibrate --cmd` can measure, and
-`jetpace.phases` paces a language model's prefill and decode by a table each.
+`jetpace.phases` paces a language model's prefill and decode by a table each. `jetpace.measure` reads the board's energy through
+the daemon.
 
 No dependencies; the shared library is found as $JETPACE_LIBRARY, in the package where a wheel brought it, by the linker's
 cache, or as libjetpace.so.0.
@@ -17,6 +18,7 @@ cache, or as libjetpace.so.0.
 
 from ._library import Error, Stats
 from .decorators import block, frame
+from .energy import Measurement, measure
 from .generation import Phases, phases
 from .hooks import Attached, attach
 from .pace import Pace
@@ -25,6 +27,7 @@ from .profiling import Profile, profile
 __all__ = [
     "Attached",
     "Error",
+    "Measurement",
     "Pace",
     "Phases",
     "Profile",
@@ -32,6 +35,7 @@ __all__ = [
     "attach",
     "block",
     "frame",
+    "measure",
     "phases",
     "profile",
 ]

@@ -106,7 +106,7 @@ def profile(
     except Error as error:
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
             raise
-        raise RuntimeError(_nobody(name, known)) from error
+        raise RuntimeError(_nobody(name, known)) from None
     try:
         return Profile(Attached(model, plan, pace, events=events, frames=False, owned=True), known)
     except BaseException:

@@ -23,6 +23,12 @@ const WAITING_OF_USER: usize = 8;
 /// The most of them together.
 const MAX_WAITING: usize = 64;
 
+/// The most connections that ask for the board's energy; they stay as long as their clients measure.
+const MAX_MEASURING: usize = 16;
+
+/// The most of one user.
+const MEASURING_OF_USER: usize = 4;
+
 /// How long a connection may take to say what it wants.
 const PATIENCE: Nanos = Nanos::from_millis(5_000);
 
@@ -38,9 +44,15 @@ pub struct Connection {
     pub account: Arc<Account>,
     since: Nanos,
     client: Option<Client>,
+    measures: bool,
 }
 
 impl Connection {
+    /// Whether it has still to say what it wants, or asks once and goes.
+    fn is_waiting(&self) -> bool {
+        !self.is_served() && !self.measures
+    }
+
     pub fn is_served(&self) -> bool {
         self.client.is_some()
     }
@@ -92,14 +104,14 @@ impl Connections {
 
     /// When the next one is late that was not heard of.
     pub fn next_late(&self) -> Option<Nanos> {
-        let waiting = self.list.iter().filter(|connection| !connection.is_served());
+        let waiting = self.list.iter().filter(|connection| connection.is_waiting());
         waiting.map(|connection| connection.since.saturating_add(PATIENCE)).min()
     }
 
     /// A new connection. Where its user has too many that say nothing, the oldest of these goes.
     pub fn add(&mut self, socket: OwnedFd, peer: Peer, allowed: bool, now: Nanos) {
         let account = self.accounts.of(peer.uid);
-        let waits = |connection: &Connection| !connection.is_served();
+        let waits = Connection::is_waiting;
         let of_user = |connection: &Connection| waits(connection) && Arc::ptr_eq(&connection.account, &account);
         if self.list.iter().filter(|connection| of_user(connection)).count() >= WAITING_OF_USER {
             // The list is in the order in which they came.
@@ -111,7 +123,28 @@ impl Connections {
             return;
         }
         let (socket, since) = (Arc::new(socket), now);
-        self.list.push(Connection { socket, peer, allowed, account, since, client: None });
+        self.list.push(Connection { socket, peer, allowed, account, since, client: None, measures: false });
+    }
+
+    /// Whether anybody wants to know the board's energy.
+    pub fn is_measuring(&self) -> bool {
+        self.list.iter().any(|connection| connection.measures)
+    }
+
+    /// Keeps a connection that asks for the board's energy; or says why not.
+    pub fn begin_measuring(&mut self, socket: &Arc<OwnedFd>) -> Result<(), &'static str> {
+        let measuring = || self.list.iter().filter(|connection| connection.measures);
+        let Some(connection) = self.get(socket).filter(|connection| !connection.measures) else { return Ok(()) };
+        let of_user = measuring().filter(|other| Arc::ptr_eq(&other.account, &connection.account)).count();
+        if !is_trusted(connection.account.uid) && of_user >= MEASURING_OF_USER {
+            return Err("this user measures too often at a time");
+        }
+        if measuring().count() >= MAX_MEASURING {
+            return Err("too many measure");
+        }
+        let found = self.list.iter_mut().find(|connection| Arc::ptr_eq(&connection.socket, socket));
+        found.into_iter().for_each(|connection| connection.measures = true);
+        Ok(())
     }
 
     /// Where a client of this user may go.
@@ -186,7 +219,7 @@ impl Connections {
     pub fn reap(&mut self, now: Nanos) {
         self.leaving.retain(|client| !client.thread.is_finished());
         self.leaving.iter().for_each(|client| client.served.stop());
-        self.list.retain(|connection| connection.is_served() || now.saturating_sub(connection.since) < PATIENCE);
+        self.list.retain(|connection| !connection.is_waiting() || now.saturating_sub(connection.since) < PATIENCE);
     }
 }
 
@@ -250,6 +283,29 @@ mod tests {
         let later = now.saturating_add(IDLE);
         assert!(serve(&mut connections, 1003, later, &ends).is_ok());
         ends.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn those_that_measure_stay_and_keep_nobody_out() {
+        let (mut connections, now) = (Connections::default(), Nanos::from_millis(60_000));
+        let mut measure = |uid| {
+            let (socket, theirs) = connect(&mut connections, uid, now);
+            let begun = connections.begin_measuring(&socket);
+            assert_eq!(begun, connections.begin_measuring(&socket), "asked again");
+            (begun, socket, theirs)
+        };
+        let all: Vec<_> = (0..=MEASURING_OF_USER).map(|_| measure(1000)).collect();
+        assert_eq!(all.iter().filter(|(begun, ..)| begun.is_ok()).count(), MEASURING_OF_USER);
+        let others: Vec<_> = (0..2 * MAX_MEASURING as u32).map(|n| measure(2000 + n)).collect();
+        assert_eq!(others.iter().filter(|(begun, ..)| begun.is_ok()).count(), MAX_MEASURING - MEASURING_OF_USER);
+        connections.reap(now.saturating_add(PATIENCE));
+        assert_eq!(connections.list.len(), MAX_MEASURING, "the others were late");
+        // Its places for connections that ask once are as many as ever.
+        let asks: Vec<_> = (0..WAITING_OF_USER).map(|_| connect(&mut connections, 1000, now)).collect();
+        assert!(asks.iter().all(|(socket, _)| connections.get(socket).is_some()));
+        let hub = Hub::new(InlineWriter::new(Untouched), Vec::new());
+        connections.let_all_go(&hub);
+        assert!(!connections.is_measuring());
     }
 
     #[test]

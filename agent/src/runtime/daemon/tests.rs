@@ -1,15 +1,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jetpace_devfreq::board::EmcRange;
-use jetpace_tables::hw::GpuClock;
+use jetpace_tables::hw::{GpuClock, PowerOf};
 use jetpace_tables::table::{Digest, Table, TableClock};
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::{Hertz, Microjoules, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
@@ -92,7 +92,11 @@ fn start_with(writer: Asked) -> Running {
     start_for(writer, Unmanaged)
 }
 
-fn start_for(writer: Asked, mut manager: impl Manager + Send + 'static) -> Running {
+fn start_for(writer: Asked, manager: impl Manager + Send + 'static) -> Running {
+    start_on(writer, manager, None)
+}
+
+fn start_on(writer: Asked, mut manager: impl Manager + Send + 'static, rails: Option<Source>) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("jetpace.sock");
     let log = Log::default();
@@ -105,7 +109,10 @@ fn start_for(writer: Asked, mut manager: impl Manager + Send + 'static) -> Runni
         schedule: Schedule::default(),
     };
     let listener = super::super::listen::Listener::open(&socket, None).unwrap();
-    let daemon = Daemon::new(log.clone(), listener, options).unwrap();
+    let mut daemon = Daemon::new(log.clone(), listener, options).unwrap();
+    if let Some(rails) = rails {
+        daemon = daemon.with_rails(rails);
+    }
     let (stop, wait) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap();
     let thread = std::thread::spawn(move || daemon.run(wait.as_fd(), &mut manager));
     Running { socket, stop: Some(stop), thread: Some(thread), log, _folder: folder }
@@ -505,4 +512,43 @@ fn an_honest_client_is_served_in_the_middle_of_a_flood() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn energy_is_told_as_long_as_someone_is_there_who_asked() {
+    let reads = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&reads);
+    let open = move || -> energy::Read {
+        let counted = Arc::clone(&counted);
+        Box::new(move || {
+            let read = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            Some((Microjoules::from_joules_f64(read as f64), Nanos::from_millis(1000 * read)))
+        })
+    };
+    let rails = Source { of: PowerOf::Gpu, open: Box::new(open) };
+    let mut running = start_on(Asked::default(), Unmanaged, Some(rails));
+    let asks = super::super::remote::dial(&running.socket).unwrap();
+    let ask = |kind: &Request| {
+        wire::ask(&asks, kind).unwrap();
+        let reply = wire::reply(&asks).unwrap();
+        assert_eq!(reply.errno, 0);
+        serde_json::from_slice::<serde_json::Value>(&reply.payload).unwrap()
+    };
+    assert_eq!(ask(&Request::Energy)["of"], "gpu");
+    until("a reading", || ask(&Request::Energy)["covered_s"].as_f64().unwrap() >= 2.0);
+    let told = ask(&Request::Energy);
+    assert_eq!(told["energy_j"], told["covered_s"]);
+    // Whoever measures has a connection like any other.
+    assert_eq!(ask(&Request::Status)["clients"].as_array().unwrap().len(), 0);
+    drop(asks);
+    until("an end of the readings", || {
+        let before = reads.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(50));
+        reads.load(Ordering::Relaxed) == before
+    });
+    running.stop();
+    let mut without = start();
+    let refused = document(&without.socket, &Request::Energy).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    without.stop();
 }
