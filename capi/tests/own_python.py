@@ -123,11 +123,12 @@ print(idle.power_w, busy.power_w, idle.seconds, idle.energy_j)
                 self.assertGreater(busy_w, idle_w + 0.5)
                 self.assertAlmostEqual(joules, idle_w * seconds)
             # Without a daemon, and where the program is itself measured.
-            done = subprocess.run(line, cwd=place.path, env=environment, capture_output=True, text=True, timeout=100)
+            line = [sys.executable, "-c", "import jetpace\nwith jetpace.measure() as m: pass\nprint(m.energy_j, m.seconds > 0)"]
+            done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=100)
             self.assertIn("`systemctl start jetpace`", done.stderr)
-            off = "import jetpace\nwith jetpace.measure() as m: pass\nprint(m.energy_j, m.seconds > 0)"
-            done = subprocess.run([sys.executable, "-c", off], env=dict(environment, JETPACE_SWEEP="1"), capture_output=True, text=True)
-            self.assertEqual(done.stdout, "None True\n", done.stderr)
+            for name in ("JETPACE_SWEEP", "JETPACE_OFF"):
+                done = subprocess.run(line, env={**environment, name: "1"}, capture_output=True, text=True, timeout=100)
+                self.assertEqual(done.stdout, "None True\n", done.stderr)
 
     @unittest.skipUnless(TORCH, "by ./ci.sh torch")
     def test_a_torch_program_is_measured_and_followed_by_the_same_script(self):

@@ -39,7 +39,8 @@ impl<B: Bench> Calibration<B> {
         }
         Err(Failure::new(
             Reason::Unsupported,
-            "no block's time shows a change of the clock: settle times cannot be measured; is the clock really held?",
+            "no block's time shows a change of the clock, so that settle times cannot be measured: is the clock really held? \
+             --board-constants takes them from an earlier sweep of the board, `plan` from --settle and --stall",
         ))
     }
 
