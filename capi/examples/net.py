@@ -48,13 +48,14 @@ def main(frames=None, period_ms=0.0, size=1):
     def run(size):
         start = gpu.record() if gpu else time.perf_counter()
         net(torch.zeros(size, 3, 16, 16, device=device))
+        if frames is None:
+            return
         if gpu:
             end = gpu.record()
             gpu.synchronize()
         elif device == "cuda":
             torch.cuda.synchronize()
-        if frames is not None:
-            print(f"{1e3 * (gpu.seconds(start, end) if gpu else time.perf_counter() - start):.4f}")
+        print(f"{1e3 * (gpu.seconds(start, end) if gpu else time.perf_counter() - start):.4f}")
 
     with torch.inference_mode(), jetpace.profile(net, ["stem", "body", "head"], "net", [1, 4], events=gpu) as s:
         with jetpace.measure() as energy:
