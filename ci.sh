@@ -273,6 +273,17 @@ step_metrics() {
     promtool test rules packaging/prometheus/rules_test.yml
 }
 
+# Reports as people see them, in Chromium: three widths, light, dark and printed; writes the pictures and the text in docs, of
+# README's tour. Only by name, as it installs a browser.
+LONG_STEPS+=(report)
+step_report() {
+    need python3 python3
+    need chromium chromium
+    need /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
+    cargo build -q "${TESTED[@]}" --bin jetpace
+    tests/report/run.sh "${CARGO_TARGET_DIR:-target}/debug/jetpace" build/report docs
+}
+
 # What the service manager thinks of the unit: 10 is bare, 2 the most that is accepted here.
 step_unit() {
     command -v systemd-analyze >/dev/null || { echo "skipped: no systemd-analyze here" && return; }

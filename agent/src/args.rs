@@ -60,6 +60,9 @@ pub enum Command {
     Plan(commands::plan::Args),
     /// Print a table, a model, a sweep or a trace in words
     Inspect(commands::inspect::Args),
+    /// Make a page of sweeps, models, tables, traces and logs, for others to read
+    #[cfg(feature = "report")]
+    Report(commands::report::Args),
     /// Predict time, power and energy of a network at a clock
     #[cfg(feature = "report")]
     Predict(commands::predict::Args),
@@ -126,6 +129,8 @@ impl Command {
             Self::Inspect(args) => args.run(),
             #[cfg(feature = "report")]
             Self::Predict(args) => args.run(),
+            #[cfg(feature = "report")]
+            Self::Report(args) => args.run(),
             #[cfg(feature = "report")]
             Self::Man(args) => args.run(),
         }
@@ -200,6 +205,24 @@ where
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         Some(Box::new(self.offered.iter().cloned().map(PossibleValue::new)))
     }
+}
+
+/// Options as they stand behind a command.
+#[cfg(feature = "report")]
+#[derive(clap::Parser)]
+struct Line<A: clap::Args> {
+    #[command(flatten)]
+    options: A,
+}
+
+/// A command's options from words, for another command that does the same.
+///
+/// # Errors
+/// Where they are wrong.
+#[cfg(feature = "report")]
+pub fn options<A: clap::Args>(words: Vec<OsString>) -> Result<A, Failure> {
+    let words = std::iter::once(OsString::from("jetpace")).chain(words);
+    Ok(<Line<A> as clap::Parser>::try_parse_from(words).map_err(Failure::usage)?.options)
 }
 
 /// Parses a network's name and offers the built-in ones.

@@ -16,4 +16,5 @@ mod objectives;
 mod on_disk;
 mod readme;
 mod recalibrate;
+mod report;
 mod service;

@@ -1,26 +1,23 @@
 //! `jetpace demo`: the whole way on a virtual board, with a page of pictures at its end.
 
-mod pictures;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use jetpace_tables::model::Model;
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Size;
 
 use super::plan::RISK;
 use super::run::Beside;
 use super::run::document::Document;
+use super::run::frame_log::FrameLog;
 use crate::args::{BoardArg, Cli, network, networks};
 use crate::failure::Failure;
 use crate::files::output::{print_text, while_working, write_file};
 use crate::files::{model, sweep, table};
-use crate::report::page::Page;
+use crate::session::Drive;
 use crate::session::frames::Pace;
-use crate::session::virtual_board::{VirtualRun, best_fixed};
-use crate::session::{Drive, Summary};
+use crate::session::virtual_board::VirtualRun;
 use crate::signals::Stop;
 
 /// Deadline over the frame's time at the top clock.
@@ -42,39 +39,25 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// Everything that a network's part of the page shows.
-struct Story {
-    network: String,
-    model: Model,
-    emc: Option<Hertz>,
-    pace: Pace,
-    ours: Summary,
-    stock: Summary,
-    fixed: Vec<(Hertz, Summary)>,
-}
-
 impl Args {
     /// Calibrates, fits, plans, runs and reports for every network.
     pub fn run(self) -> Result<(), Failure> {
         fs::create_dir_all(&self.out).map_err(|e| Failure::file(&self.out, &e))?;
-        let mut page = Page::new(&format!("jetpace on sim:{}", self.board));
-        page.note(
-            "Evidence: virtual. The board is simulated: its clocks, rails and the stock governor follow the real ones' \
-             rules, its speed and power are scaled from data sheets and published measurements. What a Jetson does is \
-             measured with the same commands and --board auto.",
-        );
+        let mut files = Vec::new();
         for net in &self.net {
-            let story = self.one(net)?;
-            while_working("pictures ...", || self.tell(&story, &mut page))?;
+            files.extend(self.one(net)?);
         }
         let report = self.out.join("report.html");
-        write_file(&report, page.html().as_bytes())?;
+        let mut words = vec!["report".to_owned()];
+        words.extend(files.iter().chain([&report]).map(|file| file.display().to_string()));
+        words.insert(words.len() - 1, "-o".to_owned());
+        command(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         eprintln!("\nReport with pictures: {}", report.display());
         Ok(())
     }
 
-    /// One network, by the commands that a user would give.
-    fn one(&self, net: &str) -> Result<Story, Failure> {
+    /// One network, by the commands that a user would give; what they leave, for the report.
+    fn one(&self, net: &str) -> Result<Vec<PathBuf>, Failure> {
         let board = format!("sim:{}", self.board);
         let file = |end: &str| self.out.join(format!("{net}{end}"));
         let (swept, fitted_to, planned_to) = (file(".csv"), file(".model.json"), file(".jpt"));
@@ -91,15 +74,23 @@ impl Args {
         command(&["calibrate", "--board", &board, "--net", net, "-o", &word(&swept)])?;
         command(&["fit", &word(&swept), "-o", &word(&fitted_to)])?;
         let (fitted, _) = model::read(&fitted_to)?;
-        let (_, emc, blocks) = model::network(&fitted, Some(net), None)?;
+        let (.., blocks) = model::network(&fitted, Some(net), None)?;
         let top_s: f64 = blocks.iter().map(|block| block.time_s(fitted.f_ref_hz, Size::default())).sum();
         let deadline = Nanos::from_micros((FACTOR * top_s * 1e4).round() as u64 * 100);
         let asked = format!("{}us", deadline.get() / 1000);
         command(&["plan", &word(&fitted_to), "--deadline", &asked, "-o", &word(&planned_to)])?;
-        // As the command does it, whose frames the page shows as well.
-        said(&["run", "--board", &board, "--table", &word(&planned_to), "--frames", &FRAMES.to_string()]);
-        let planned = table::read(&planned_to)?;
-        let pace = Pace { deadline, period: deadline };
+        let (ran_to, log_to) = (file(".run.json"), file(".frames.csv"));
+        self.frames(net, &board, (&planned_to, &ran_to, &log_to))?;
+        Ok(vec![swept, fitted_to, planned_to, ran_to, log_to])
+    }
+
+    /// Frames of a network by its table, as the command does it.
+    fn frames(&self, net: &str, board: &str, (table, ran, log): (&Path, &Path, &Path)) -> Result<(), Failure> {
+        let word = |path: &Path| path.display().to_string();
+        let (frames, by, to) = (FRAMES.to_string(), word(table), word(ran));
+        said(&["run", "--board", board, "--table", &by, "--frames", &frames, "--csv", &word(log), "--json", ">", &to]);
+        let planned = table::read(table)?;
+        let pace = Pace { deadline: planned.deadline(), period: planned.period() };
         let case = VirtualRun {
             board: self.board.clone(),
             seed: SEED,
@@ -110,53 +101,20 @@ impl Args {
             sizes: Vec::new(),
         };
         let (stop, drive) = (Stop::never(), Drive::Table(&planned));
+        let mut log = FrameLog::create(Some(log))?;
         let (ours, beside) = while_working("frames ...", || {
-            let ours = case.run(drive, &stop, |_| Ok(()))?;
+            let ours = case.run(drive, &stop, |frame| log.add(frame))?;
             let beside = Beside::run(&case, drive, &ours, &stop)?;
             Ok::<_, Failure>((ours, beside))
         })?;
+        log.end()?;
         let board = BoardArg::Sim(self.board.clone());
         let baselines = beside.baselines(RISK);
         let document = Document::new("virtual", &board, &case.network, drive, (pace, RISK), &ours, baselines);
-        print_text(&document.text())?;
-        let Beside { stock, fixed } = beside;
-        Ok(Story { network: net.to_owned(), emc, pace, ours, stock, fixed, model: fitted })
+        let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
+        write_file(ran, text.as_bytes())?;
+        print_text(&document.text())
     }
-
-    /// A network's part of the page.
-    fn tell(&self, story: &Story, page: &mut Page) -> Result<(), Failure> {
-        page.heading(&story.network);
-        page.text(&format!(
-            "{FRAMES} frames, one every {}, each to end within that time; at most {} % may miss.",
-            story.pace.period,
-            RISK * 100.0
-        ));
-        let heading = ["", "missed", "energy of a frame", "median time", "99 % of times", "changes a frame"];
-        let mut rows = vec![heading.map(str::to_owned).to_vec()];
-        rows.push(row("table of jetpace", &story.ours));
-        if let Some((clock, run)) = best_fixed(&story.fixed, RISK) {
-            rows.push(row(&format!("best fixed clock, {clock}"), run));
-        }
-        if let Some((clock, run)) = story.fixed.last() {
-            rows.push(row(&format!("highest clock, {clock}"), run));
-        }
-        rows.push(row("stock governor", &story.stock));
-        page.table(&rows);
-        page.note("Energy is the simulator's true integral over the module's input, the gaps between frames included.");
-        page.charts(&pictures::charts(story)?)
-    }
-}
-
-fn row(name: &str, run: &Summary) -> Vec<String> {
-    let frames = run.frames.max(1) as f64;
-    vec![
-        name.to_owned(),
-        format!("{:.2} %", run.miss_rate() * 100.0),
-        run.energy.map_or("-".to_owned(), |e| format!("{:.4} J", e.as_joules_f64() / frames)),
-        run.quantile(0.5).to_string(),
-        run.quantile(0.99).to_string(),
-        format!("{:.2}", run.switches as f64 / frames),
-    ]
 }
 
 /// Says and runs a command as a user would.

@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 33] = [
+const EXAMPLES: [(&str, &str); 35] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
@@ -41,6 +41,8 @@ const EXAMPLES: [(&str, &str); 33] = [
     ("plan", "plan model.json --deadline 40ms --pareto front.svg"),
     ("inspect", "inspect table.jpt"),
     ("inspect", "inspect sweep.csv"),
+    ("report", "report sweep.csv model.json table.jpt -o report.html"),
+    ("report", "report run.json frames.csv"),
     ("predict", "predict model.json --clock 612MHz"),
     ("compare", "compare --board sim:orin-nano"),
     ("compare", "compare --case cooperative sweep.csv --rates-mbps 1,10"),

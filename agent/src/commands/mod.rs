@@ -27,6 +27,8 @@ pub mod predict;
 pub mod probe;
 #[cfg(feature = "report")]
 pub mod recalibrate;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod restore;
 pub mod selftest;
 // The static release has neither CUDA nor virtual boards: nothing to run a network on.

@@ -4,7 +4,7 @@
 mod board;
 #[cfg(feature = "report")]
 mod cut;
-mod document;
+pub(super) mod document;
 #[cfg(feature = "report")]
 mod front;
 #[cfg(feature = "report")]
@@ -142,7 +142,7 @@ enum Least {
 
 /// What following the table comes to in rehearsal.
 #[derive(Clone, Debug, serde::Serialize)]
-struct Follows {
+pub(super) struct Follows {
     feedback: bool,
     energy_j: f64,
     miss_probability: f64,
@@ -152,11 +152,11 @@ struct Follows {
 }
 
 /// A plan that was made, with all it was made from.
-struct Made {
-    problem: Problem,
-    plan: Plan,
+pub(super) struct Made {
+    pub problem: Problem,
+    pub plan: Plan,
     network: String,
-    emc: Option<Hertz>,
+    pub emc: Option<Hertz>,
     /// What the objective is at, to compare EMC clocks by.
     least: f64,
     /// The size of `problem` and `plan`: the largest.
@@ -229,6 +229,18 @@ impl Args {
         let (model, digest) = model::read(&self.model)?;
         let (_, table) = self.made(&model, digest)?;
         table.map(|(table, _)| table).ok_or_else(|| Failure::usage("no table is asked for: -o TABLE does that"))
+    }
+
+    /// The plan that the options ask for of a model that was read, and what the command prints of it: whoever shows a
+    /// plan has these numbers.
+    ///
+    /// # Errors
+    /// Where no plan holds, or the model lacks what planning needs.
+    #[cfg(feature = "report")]
+    pub(super) fn shown(&self, model: &Model) -> Result<(Made, Document), Failure> {
+        let made = self.plan(model, least_energy)?;
+        let document = Document::new(model, &made, None)?;
+        Ok((made, document))
     }
 
     /// Leaves what must not be written over alone, before the work.
@@ -448,7 +460,7 @@ impl Args {
 
 impl Made {
     /// All size classes; what is not of the smaller ones is of the largest size.
-    fn classes(&self) -> Vec<SizeClass<'_>> {
+    pub fn classes(&self) -> Vec<SizeClass<'_>> {
         let all: f64 = self.smaller.iter().map(|smaller| smaller.size.share).sum();
         let [largest] = SizeClass::only(&self.problem, &self.plan);
         let smaller = self.smaller.iter().map(|Smaller { size, problem, plan }| SizeClass {

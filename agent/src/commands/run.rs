@@ -1,7 +1,7 @@
 //! `jetpace run`: frames of a network at planned clocks, or under the stock governor, and what they cost.
 
 pub(super) mod document;
-mod frame_log;
+pub(super) mod frame_log;
 
 use jetpace_devfreq::board::Digests;
 use jetpace_tables::governor::trace::Fault;

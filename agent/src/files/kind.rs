@@ -29,12 +29,19 @@ pub enum Kind {
     Selftest,
     /// `hold --json`.
     Held,
+    /// `run --json`.
+    Ran,
+    /// `report -o`, and the demo's.
+    Page,
 }
 
 /// The first line of a frame log.
 pub const FRAME_LOG: &str = "frame,start_s,time_s,missed,switches";
 /// The first line of a front.
 pub const FRONT: &str = "bound_s,time_s,energy_j,switches";
+
+/// What tells a page of jetpace's from others.
+pub const PAGE: &str = "<title>jetpace ";
 
 /// As much of a file as tells its kind.
 pub const START: u64 = 4096;
@@ -56,6 +63,8 @@ impl Kind {
             text if text.starts_with('{') && key("f_ref_hz") => Some(Self::Model),
             text if text.starts_with('{') && key("at_ns") => Some(Self::Trace),
             text if text.starts_with('{') && key("held") && key("deadline_s") => Some(Self::Held),
+            text if text.starts_with('{') && key("policy") && key("missed") => Some(Self::Ran),
+            text if text.starts_with("<!doctype html>") && text.contains(PAGE) => Some(Self::Page),
             text if text.starts_with('{') && key("checks") => Some(Self::Selftest),
             _ if first == FRAME_LOG => Some(Self::FrameLog),
             _ if first == FRONT => Some(Self::Front),
@@ -77,6 +86,8 @@ impl fmt::Display for Kind {
             Self::Picture => "a picture",
             Self::Selftest => "a selftest's result",
             Self::Held => "what a held deadline came to",
+            Self::Ran => "what a run came to",
+            Self::Page => "a report",
         })
     }
 }
@@ -155,6 +166,9 @@ mod tests {
         assert_eq!(Kind::of(format!("{FRONT}\n").as_bytes()), Some(Kind::Front));
         assert_eq!(Kind::of(b"<svg xmlns"), Some(Kind::Picture));
         assert_eq!(Kind::of(b"{\"at_ns\":5,\"event\":\"frame start\"}\n"), Some(Kind::Trace));
+        assert_eq!(Kind::of(b"{\"policy\":\"table\",\"missed\":0}"), Some(Kind::Ran));
+        assert_eq!(Kind::of(format!("<!doctype html><head>{PAGE}report").as_bytes()), Some(Kind::Page));
+        assert_eq!(Kind::of(b"<!doctype html><title>mine"), None);
         assert_eq!(Kind::of(b"\x7fELF"), None);
         assert_eq!(Kind::of(b""), None);
     }

@@ -1,4 +1,8 @@
-//! Pictures and pages: charts as SVG, and one HTML file that carries them.
+//! Pictures and pages: charts and timelines as SVG, and one HTML file, or text, that carries them.
 
+mod axis;
 pub mod chart;
+mod draw;
 pub mod page;
+mod svg;
+pub mod timeline;

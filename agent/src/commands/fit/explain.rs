@@ -103,7 +103,7 @@ pub fn plots(model: &Model, folder: &Path) -> Result<usize, Failure> {
             let size = if series.size.0 == 1 { String::new() } else { format!("-size{}", series.size.0) };
             let name = format!("{}-{}{size}{emc}-{}.svg", series.model, series.block, param.trim_end_matches("_s"));
             let name = name.replace(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c), "_");
-            write_file(&folder.join(name), chart.svg(640, 400)?.as_bytes())?;
+            write_file(&folder.join(name), chart.svg()?.as_bytes())?;
             written += 1;
         }
     }
@@ -140,7 +140,7 @@ fn chart(
         x: "GPU clock, MHz".to_owned(),
         y: "time, ms".to_owned(),
         series: drawn,
-        marks_x: Vec::new(),
         y_from_zero: true,
+        ..Chart::default()
     }
 }

@@ -23,21 +23,21 @@ pub struct Document {
     emc_freq_hz: Option<Hertz>,
     deadline_s: f64,
     period_s: f64,
-    risk: f64,
+    pub risk: f64,
     blocks: Vec<BlockRow>,
     idle_clock_hz: Hertz,
-    time_s: f64,
-    bound_s: f64,
-    energy_j: f64,
+    pub time_s: f64,
+    pub bound_s: f64,
+    pub energy_j: f64,
     /// How well the model knows that, relative; `null` where its forms are taken as they are.
-    energy_sd: Option<f64>,
+    pub energy_sd: Option<f64>,
     /// Whose energy it is.
-    power_of: PowerOf,
-    miss_probability: f64,
+    pub power_of: PowerOf,
+    pub miss_probability: f64,
     gap_bound: f64,
-    baselines: Baselines,
+    pub baselines: Baselines,
     one_clock_is_best: bool,
-    gain_over_best_fixed: Option<f64>,
+    pub gain_over_best_fixed: Option<f64>,
     /// The part of it that alternating between clocks gains with blocks that do not differ.
     gain_by_granularity: Option<f64>,
     writes: Vec<WriteRow>,
@@ -80,19 +80,20 @@ struct SizeRow {
     miss_probability: f64,
 }
 
+/// Plans of one clock.
 #[derive(Serialize)]
-struct Baselines {
-    max_clock: Baseline,
-    best_fixed: Option<Baseline>,
-    cpu_dvfs: Option<Baseline>,
+pub struct Baselines {
+    pub max_clock: Baseline,
+    pub best_fixed: Option<Baseline>,
+    pub cpu_dvfs: Option<Baseline>,
 }
 
 #[derive(Serialize)]
-struct Baseline {
-    clock_hz: Hertz,
-    energy_j: f64,
-    time_s: f64,
-    miss_probability: f64,
+pub struct Baseline {
+    pub clock_hz: Hertz,
+    pub energy_j: f64,
+    pub time_s: f64,
+    pub miss_probability: f64,
 }
 
 /// Relative standard deviation of a plan's energy: what is not known of blocks' times and powers, which err together as

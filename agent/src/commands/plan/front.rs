@@ -75,7 +75,7 @@ fn svg(problem: &Problem, plans: &[Plan]) -> Result<String, Failure> {
         y: format!("energy of a period of {:.3} ms (J)", problem.period_s * 1e3),
         series: vec![Series::new("plans", Mark::Steps, front), Series::new("fixed clocks", Mark::Dots, fixed)],
         marks_x: vec![(problem.deadline_s * 1e3, "deadline".to_owned())],
-        y_from_zero: false,
+        ..Chart::default()
     };
-    chart.svg(720, 440)
+    chart.svg()
 }

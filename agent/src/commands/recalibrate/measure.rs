@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::Parser;
 use jetpace_devfreq::guard::Store;
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::fit::{Options, fit};
@@ -13,24 +12,13 @@ use jetpace_tables::units::Hertz;
 use super::config::{Config, Of};
 use super::place::{MODEL, SWEEP, TABLE};
 use super::verdict;
+use crate::args::options;
 use crate::calibrate::{Done, Looked, Settings, Subject};
 use crate::commands::calibrate::{self, Work};
 use crate::commands::plan;
 use crate::failure::Failure;
 use crate::files::{model, sweep, table};
 use crate::signals::Stop;
-
-/// Options as they stand behind a command.
-#[derive(Parser)]
-struct Line<A: clap::Args> {
-    #[command(flatten)]
-    options: A,
-}
-
-fn options<A: clap::Args>(words: Vec<OsString>) -> Result<A, Failure> {
-    let words = std::iter::once(OsString::from("jetpace")).chain(words);
-    Ok(Line::<A>::try_parse_from(words).map_err(Failure::usage)?.options)
-}
 
 /// `jetpace calibrate` for a table.
 fn calibration(config: &Config, sweep: &Path) -> Result<calibrate::Args, Failure> {
