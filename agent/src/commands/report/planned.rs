@@ -160,7 +160,7 @@ impl<'a> Shown<'a> {
             None => " The stock governor is not in it: `jetpace run --json` measures it on its board.",
         };
         format!(
-            "Predicted, as `jetpace plan` prints it; energy is {whose}, the gap between frames included.{known}{stock}"
+            "Predicted, as jetpace plan prints it; energy is {whose}, the gap between frames included.{known}{stock}"
         )
     }
 

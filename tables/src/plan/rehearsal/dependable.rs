@@ -6,7 +6,7 @@ use super::bursts::MatchedBursts;
 use super::{Expected, REHEARSAL, WORTH, rehearse};
 use crate::plan::error::PlanError;
 use crate::plan::evaluate::evaluate;
-use crate::plan::fixed;
+use crate::plan::fixed::{self, judged_j};
 use crate::plan::problem::Problem;
 use crate::plan::schedule::{self, Plan};
 use crate::plan::sizes::SizeClass;
@@ -19,10 +19,6 @@ const TIGHTER: usize = 5;
 /// A plan that was made again has the rehearsal as its only witness, and was chosen by it: it may miss up to this share
 /// of the accepted probability there, and has to save [`WORTH`].
 const MARGIN: f64 = 0.5;
-/// A plan that writes, be it only the idle clock and the one to wake with, has to save this share of a period's energy
-/// over a clock that is never written: every write wakes a CPU, one that comes late is a frame at the idle clock, and of
-/// smaller differences the model knows nothing.
-const WRITING: f64 = 5e-3;
 /// The least deadline that holds is looked for in steps that double from this share of it, and then between the last two
 /// this often.
 const LATER: f64 = 2e-3;
@@ -88,11 +84,6 @@ fn dependable_in(bursts: &MatchedBursts<'_>, plan: Plan) -> Option<Plan> {
     // No plan at all takes less than the search found to be possible by the deadline that was asked for.
     best.gap_bound = 1.0 - (1.0 - plan.gap_bound) * plan.outcome.energy_j / best.outcome.energy_j;
     Some(best)
-}
-
-/// Energy as plans are judged by it: one that writes pays for that.
-fn judged_j(energy_j: f64, schedule: &Schedule) -> f64 {
-    if schedule.writes_per_frame() == 0 { energy_j } else { energy_j / (1.0 - WRITING) }
 }
 
 /// The fixed clock of least energy that meets the deadline at the risk, by the frames measured and in rehearsal.
