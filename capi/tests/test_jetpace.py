@@ -4,8 +4,13 @@ Run by capi/check.sh, which sets JETPACE_LIBRARY, JETPACE_TABLE (of sim:tx2) and
 """
 
 import errno
+import json
 import os
+import socket
 import sys
+import tempfile
+import threading
+import time
 import unittest
 import unittest.mock
 import warnings
@@ -235,6 +240,30 @@ class Tests(unittest.TestCase):
 
             self.assertEqual((infer(0), pace.stats().frames, pace.stats().faults), (len(BLOCKS), 1, 0))
             self.assertEqual((whole(3), whole.__doc__, pace.stats().frames), (6, "What it does.", 2))
+
+    def test_energy_of_rails_that_stopped_is_no_energy(self):
+        """A daemon whose rails are read for a tenth of a second and then no more."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "sock")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(path)
+                listener.listen()
+
+                def serve():
+                    connection = listener.accept()[0]
+                    covered = 0.0
+                    with connection:
+                        while connection.recv(64):
+                            covered = min(0.1, covered + 0.05)
+                            reading = {"covered_s": covered, "energy_j": 5 * covered, "of": "module"}
+                            connection.send(b"JPA1" + bytes(4) + json.dumps(reading).encode())
+
+                server = threading.Thread(target=serve)
+                server.start()
+                with self.assertRaisesRegex(jetpace.Error, "the rails were read for only 0.050 s of 0.7"):
+                    with jetpace.measure(socket=path):
+                        time.sleep(0.7)
+                server.join()
 
     def test_a_profile_without_a_table_says_how_to_measure(self):
         model = Module(stem=Module())

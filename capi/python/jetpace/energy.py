@@ -21,6 +21,9 @@ _REPLY = b"JPA1"
 _PATIENCE_S = 1.0
 _EVERY_S = 0.005
 
+# What of a measurement no reading may cover: an average over R32's 430 ms, and of a longer one this share.
+_UNREAD_S, _UNREAD = 0.6, 0.05
+
 
 class Measurement:
     """What `jetpace.measure` gives. A context manager, for one use; the values are there at its end.
@@ -65,6 +68,9 @@ class Measurement:
                 return
             after = self._read(behind=self._before["covered_s"])
         covered = after["covered_s"] - self._before["covered_s"]
+        if self.seconds - covered > max(_UNREAD_S, _UNREAD * self.seconds):
+            what = f"{self._path}: the rails were read for only {covered:.3f} s of {self.seconds:.3f} s"
+            raise Error(-5, what)
         self.of = after["of"]
         self.power_w = (after["energy_j"] - self._before["energy_j"]) / covered
         # The rails are read in steps: their mean, over the time that this took.
@@ -116,7 +122,7 @@ def measure(*, socket: Optional[str] = None) -> Measurement:
         print(m.energy_j, m.power_w)
 
     socket: the daemon's; by default $JETPACE_SOCKET or the usual one. Wait for the GPU before the end. Readings come every few
-    milliseconds, so that measurements of less than a tenth of a second say little. Raises jetpace.Error where no daemon runs,
-    this user may not connect, or the board has no rails.
+    milliseconds, on L4T R32 every 430, so that measurements of less than a tenth of a second, there of a few, say little.
+    Raises jetpace.Error where no daemon runs, this user may not connect, the board has no rails, or they stopped being read.
     """
     return Measurement(socket)
