@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import unittest
@@ -60,8 +61,8 @@ class Tests(unittest.TestCase):
         held = subprocess.run(line, cwd=place.path, env=environment, capture_output=True, text=True, timeout=100)
         times = [float(time) for time in held.stdout.split()]
         self.assertEqual(len(times), 100, held.stderr)
-        # The least: the host waits at every boundary, and what a busy machine adds there is in the others.
-        alone, swept = min(times), min(map(sum, sums.values()))
+        # A quarter is faster: the host waits at every boundary, and what a busy machine adds there is in the others.
+        alone, swept = (statistics.quantiles(frames, n=4)[0] for frames in (times, list(map(sum, sums.values()))))
         said = f"{program}, {clock} Hz: calibrated {swept:.3f} ms, held {alone:.3f} ms"
         print(said, flush=True)
         self.assertLess(abs(swept / alone - 1), 0.015, said)
