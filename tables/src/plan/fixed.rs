@@ -39,7 +39,7 @@ pub(super) fn ways(problem: &Problem, clock: usize) -> impl Iterator<Item = Sche
     core::iter::once(Schedule::fixed(clock)).chain(others)
 }
 
-/// A clock for all blocks, with the idle clock that costs least by [`judged_j`]. `None` where a frame outlasts its period.
+/// A clock for all blocks, with the idle clock that costs least, writes paid for. `None` where a frame outlasts its period.
 pub fn fixed(problem: &Problem, clock: usize) -> Option<(Schedule, Outcome)> {
     ways(problem, clock)
         .filter_map(|schedule| Some((evaluate(problem, &schedule)?.0, schedule)))
