@@ -1,4 +1,4 @@
-//! Charts with two axes: what they show. [`super::draw`] draws them.
+//! Charts with two axes: what they show; `draw` draws them.
 
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
