@@ -10,14 +10,7 @@ debian_cargo() {
     PATH=/usr/bin:/bin RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$@" --locked --target-dir build/debian
 }
 
-# cpu ARCH: the compilers' name of a Debian architecture.
-cpu() {
-    case $1 in
-        arm64) echo aarch64 ;;
-        amd64) echo x86_64 ;;
-        *) die "no build for $1; there are arm64 and amd64" ;;
-    esac
-}
+. "${BASH_SOURCE[0]%/*}/release.sh"
 
 # The same bytes from any folder and any user's registry.
 remapped() {

@@ -3,18 +3,13 @@
 #   usage: deb.sh ARCH OUT-FOLDER     (ARCH: arm64 or amd64; cargo-deb in PATH)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. packaging/release.sh
 arch=$1 out=$(mkdir -p "$2" && cd "$2" && pwd)
-case $arch in
-    arm64) cpu=aarch64 ;;
-    amd64) cpu=x86_64 ;;
-    *) echo "deb.sh: no packages for $arch" >&2 && exit 2 ;;
-esac
+cpu=$(cpu "$arch")
 built=build/debian/$cpu-unknown-linux-gnu/release
 stage=build/deb/stage
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-# The time that stands in the packages is the last commit's, so that two builds are equal.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export SOURCE_DATE_EPOCH
+version=$(version)
+dated
 
 rm -rf "$stage"
 mkdir -p "$stage/lib" "$stage/man"

@@ -3,18 +3,13 @@
 #   usage: wheel.sh ARCH OUT-FOLDER     (ARCH: arm64 or amd64)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. packaging/release.sh
 arch=$1 out=$(mkdir -p "$2" && cd "$2" && pwd)
-case $arch in
-    arm64) cpu=aarch64 ;;
-    amd64) cpu=x86_64 ;;
-    *) echo "wheel.sh: no wheel for $arch" >&2 && exit 2 ;;
-esac
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+cpu=$(cpu "$arch")
+version=$(version)
 grep -qx "version = \"$version\"" capi/python/pyproject.toml ||
     { echo "wheel.sh: capi/python/pyproject.toml has another version than $version" >&2 && exit 1; }
-# The time that stands in it is the last commit's, so that two builds are equal.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export SOURCE_DATE_EPOCH
+dated
 
 stage=build/wheel/$arch tools=build/wheel/tools
 rm -rf "$stage"

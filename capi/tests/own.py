@@ -72,16 +72,13 @@ class Place:
         return json.loads(said[: said.rindex("}") + 1])
 
     def at_clock(self, clock, line):
-        """Watts of a program at a held clock, and milliseconds of its frames."""
-        self.environment["JETPACE_OFF"] = "1"
+        """The power of a program at a held clock, and milliseconds of its frames."""
         command = [JETPACE, "hold", "--board", f"live:{BOARD}", "--clock", clock, "--", "sh", "-c", line]
-        with subprocess.Popen(command, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, text=True) as held:
-            with Watts(self.board) as watts:
-                times = [float(held.stdout.readline())]
-                times += [float(time) for time in held.stdout]
-        del self.environment["JETPACE_OFF"]
-        assert held.returncode == 0, f"{command}: {held.returncode}"
-        return watts.mean(), times
+        environment = dict(self.environment, JETPACE_OFF="1")
+        with Watts(self.board) as watts:
+            held = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=100)
+        assert held.returncode == 0, f"{command}: {held.returncode}: {held.stderr}"
+        return watts, [float(time) for time in held.stdout.split()]
 
 
 class Watts:
@@ -161,14 +158,8 @@ class Tests(unittest.TestCase):
                         frame.append(1e3 * float(row["latency_s"]))
             for clock, frames in sums.items():
                 self.assertEqual({len(frame) for frame in frames.values()}, {3}, "blocks of every frame")
-                place.environment["JETPACE_OFF"] = "1"
-                line = ["hold", "--board", f"live:{BOARD}", "--clock", f"{clock}Hz", "--", "sh", "-c"]
-                held = subprocess.run(
-                    [JETPACE, *line, f"{THREE[language]} 100"],
-                    cwd=place.path, env=place.environment, capture_output=True, text=True, timeout=100,
-                )  # fmt: skip
-                times = [float(time) for time in held.stdout.split()]
-                self.assertEqual(len(times), 100, held.stderr)
+                _, times = place.at_clock(f"{clock}Hz", f"{THREE[language]} 100")
+                self.assertEqual(len(times), 100)
                 alone, swept = statistics.median(times), statistics.median(map(sum, frames.values()))
                 said = f"{language}, {clock} Hz: calibrated {swept:.3f} ms, held {alone:.3f} ms"
                 print(said, flush=True)
@@ -255,7 +246,7 @@ class Tests(unittest.TestCase):
             for clock in CLOCKS.split(","):
                 alone, times = place.at_clock(clock, runs.format(300, 12))
                 if sum(time > deadline_ms for time in times) <= RISK * len(times):
-                    fixed[clock] = alone
+                    fixed[clock] = alone.mean()
             best = min(fixed, key=fixed.get)
             said = f"{calibrated}: {watts:.3f} W, best fixed clock {best} with {fixed[best]:.3f} W"
             print(said, flush=True)

@@ -159,7 +159,7 @@ impl<'a> Document<'a> {
             network: table.network(),
             deadline_s: table.deadline().as_secs_f64(),
             period_s: table.period().as_secs_f64(),
-            risk: f64::from(table.risk_ppm()) / 1e6,
+            risk: table.risk(),
             emc_freq_hz: table.emc(),
             power_of: table.power_of(),
             clocks_hz: table.clocks().iter().map(|c| c.clock).collect(),
@@ -180,13 +180,7 @@ fn of_table(table: &Table) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "table for {}, {} blocks, {} clocks", table.network(), table.blocks(), table.clocks().len());
     let _ = writeln!(text, "board {}\nmodel {}", hex(table.board()), hex(table.model()));
-    let _ = writeln!(
-        text,
-        "deadline {}, period {}, risk {}",
-        table.deadline(),
-        table.period(),
-        f64::from(table.risk_ppm()) / 1e6
-    );
+    let _ = writeln!(text, "deadline {}, period {}, risk {}", table.deadline(), table.period(), table.risk());
     if let Some(emc) = table.emc() {
         let _ = writeln!(text, "EMC clock {emc}");
     }

@@ -94,15 +94,12 @@ impl Page {
     }
 
     fn clients(&mut self, clients: &[Value]) {
-        let named: Vec<(String, &str, &Value)> = clients
-            .iter()
-            .map(|client| (client["client"].to_string(), client["network"].as_str().unwrap_or(""), client))
-            .collect();
-        let labels: Vec<[(&str, &str); 2]> =
-            named.iter().map(|(number, network, _)| [("client", &**number), ("network", *network)]).collect();
-        let all = || labels.iter().map(|labels| &labels[..]).zip(clients);
+        let numbers: Vec<String> = clients.iter().map(|client| client["client"].to_string()).collect();
+        let label = |(number, client)| [("client", String::as_str(number)), ("network", network_of(client))];
+        let labels: Vec<[(&str, &str); 2]> = numbers.iter().zip(clients).map(label).collect();
         let mut each = |name, kind, help, value: &dyn Fn(&Value) -> Option<f64>| {
-            let values: Vec<_> = all().filter_map(|(labels, client)| Some((labels, value(client)?))).collect();
+            let all = labels.iter().zip(clients);
+            let values: Vec<_> = all.filter_map(|(labels, client)| Some((&labels[..], value(client)?))).collect();
             self.metric(name, kind, help, &values);
         };
         each("frames_total", "counter", "Frames of a client.", &|c| c["frames"].as_f64());
@@ -138,6 +135,10 @@ impl Page {
         each("measured_timestamp_seconds", "When a kept table's sweep was measured.", &Config::sweep);
         each("planned_timestamp_seconds", "When a kept table was planned.", &Config::table);
     }
+}
+
+fn network_of(client: &Value) -> &str {
+    client["network"].as_str().unwrap_or("")
 }
 
 fn escaped(text: &str) -> String {

@@ -10,6 +10,8 @@ mod front;
 #[cfg(feature = "report")]
 mod objective;
 
+#[cfg(feature = "report")]
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jetpace_tables::model::{BlockModel, Model};
@@ -170,6 +172,15 @@ struct Smaller {
     size: SizeShare,
     problem: Problem,
     plan: Plan,
+}
+
+/// Its options for frames that another command knows, as words.
+#[cfg(feature = "report")]
+pub(super) fn words(network: &str, deadline: Nanos, period: Nanos, risk: f64) -> Vec<OsString> {
+    let time = |time: Nanos| OsString::from(format!("{}ns", time.get()));
+    let mut words: Vec<OsString> = vec!["--net".into(), network.into(), "--risk".into(), risk.to_string().into()];
+    words.extend(["--deadline".into(), time(deadline), "--period".into(), time(period)]);
+    words
 }
 
 impl Args {

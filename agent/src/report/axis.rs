@@ -76,7 +76,7 @@ impl Axis {
 }
 
 /// The least of 1, 2 and 5 times a power of ten that is not below a step.
-fn nice(step: f64) -> f64 {
+pub fn nice(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     [1.0, 2.0, 5.0]
         .map(|factor| factor * power)

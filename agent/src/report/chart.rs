@@ -13,8 +13,6 @@ pub enum Mark {
     Dots,
     /// A ring at every point: measured values that a fit did not see.
     Rings,
-    /// A diagonal cross: where something is.
-    Cross,
     /// A bar from zero that reaches from each point to the next one's x; the last one only ends it.
     Bars,
 }

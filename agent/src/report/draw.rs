@@ -222,7 +222,7 @@ fn draw(svg: &mut Svg, series: &Series, name: &str, (x, y): (&Axis, &Axis)) {
         Mark::Band => {}
         Mark::Line => svg.push(format_args!("<polyline class=\"l\" points=\"{}\"/>", list(&series.points))),
         Mark::Steps => svg.push(format_args!("<polyline class=\"l\" points=\"{}\"/>", list(&steps(&series.points)))),
-        Mark::Dots | Mark::Rings | Mark::Cross => series.points.iter().for_each(|p| symbol(svg, series.mark, place(p))),
+        Mark::Dots | Mark::Rings => series.points.iter().for_each(|p| symbol(svg, series.mark, place(p))),
         Mark::Bars => {
             for pair in series.points.windows(2).filter(|pair| pair[0].1 > 0.0) {
                 let (from, to) = (x.at(pair[0].0), x.at(pair[1].0));
@@ -242,7 +242,6 @@ fn draw(svg: &mut Svg, series: &Series, name: &str, (x, y): (&Axis, &Axis)) {
 fn symbol(svg: &mut Svg, mark: Mark, (x, y): (f64, f64)) {
     match mark {
         Mark::Rings => svg.push(format_args!("<circle class=\"o\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.6\"/>")),
-        Mark::Cross => svg.push(format_args!("<path class=\"x\" d=\"M{:.1} {:.1}l9 9m0 -9l-9 9\"/>", x - 4.5, y - 4.5)),
         _ => svg.push(format_args!("<circle class=\"d\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.8\"/>")),
     }
 }

@@ -1,6 +1,6 @@
 //! Pictures and pages: charts and timelines as SVG, and one HTML file, or text, that carries them.
 
-mod axis;
+pub mod axis;
 pub mod chart;
 mod draw;
 pub mod page;

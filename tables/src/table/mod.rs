@@ -234,7 +234,12 @@ impl Table {
         i64::try_from(elapsed.get()).map_or(i64::MIN, |elapsed| self.deadline.get() as i64 - elapsed)
     }
 
-    /// The accepted probability of a miss, in millionths.
+    /// The accepted probability of a miss.
+    pub fn risk(&self) -> f64 {
+        f64::from(self.risk_ppm) / 1e6
+    }
+
+    /// The same in millionths.
     pub fn risk_ppm(&self) -> u32 {
         self.risk_ppm
     }

@@ -379,10 +379,10 @@ impl BlockRunner for Program {
             (times, Some(id)) => {
                 let frame = own.repeated((id, block), size, times.len(), &mut calls)?;
                 let Some(ran) = frame.blocks.get(block) else { return Ok(()) };
-                let told: f64 = ran.times().iter().map(|time| time.as_secs_f64()).sum();
-                let span = ran.end.saturating_sub(ran.starts.first().copied().unwrap_or(ran.end)).as_secs_f64();
-                let seen = if self.by_calls { ran.apart().collect() } else { ran.times() };
-                self.busy = if self.by_calls || told >= span { 1.0 } else { told / span };
+                let seen: Vec<Nanos> = if self.by_calls { ran.apart().collect() } else { ran.times() };
+                let at_work: f64 = seen.iter().map(|time| time.as_secs_f64()).sum();
+                let span: f64 = ran.apart().map(|time| time.as_secs_f64()).sum();
+                self.busy = if at_work < span { at_work / span } else { 1.0 };
                 times.copy_from_slice(&seen);
             }
             (times, None) => own.in_frames(block, size, times, &mut calls)?,

@@ -136,10 +136,8 @@ pub fn measure(config: &Config, next: &Path, same: bool, stop: &Stop) -> Result<
 /// That no plan holds, with what stays.
 pub fn plan(config: &Config, next: &Path) -> Result<(), Failure> {
     let (model, path) = (next.join(MODEL), next.join(TABLE));
-    let mut words: Vec<OsString> = vec![model.into(), "--net".into(), config.network.clone().into()];
-    let time = |time: jetpace_tables::units::Nanos| OsString::from(format!("{}ns", time.get()));
-    words.extend(["--deadline".into(), time(config.deadline), "--period".into(), time(config.period)]);
-    words.extend(["--risk".into(), config.risk.to_string().into(), "-o".into(), path.clone().into()]);
+    let mut words = plan::words(&config.network, config.deadline, config.period, config.risk);
+    words.extend(["-o".into(), path.clone().into(), model.into()]);
     let planned = options::<plan::Args>(words)?.table_alone();
     let planned = planned.map_err(|e| Failure::new(e.reason(), format_args!("refused: {e}{}", stays(config))))?;
     table::write(&path, &planned)

@@ -3,6 +3,7 @@
 use super::log::Log;
 use super::material::{Held, Material, Of, Ran, Stretch};
 use super::{mhz, name, percent, row};
+use crate::report::axis::nice;
 use crate::report::chart::{Chart, Mark, Series};
 use crate::report::page::{Page, Rows};
 
@@ -74,10 +75,7 @@ fn hold(page: &mut Page, held: &Held) {
         let late = of
             .late
             .map_or("-".to_owned(), |late| format!("{late} ({})", percent(late as f64 / of.frames.max(1) as f64)));
-        let watts = of
-            .energy_j
-            .filter(|_| of.time_s > 0.0)
-            .map_or("-".to_owned(), |joules| format!("{:.2} W", joules / of.time_s));
+        let watts = of.watts().map_or("-".to_owned(), |watts| format!("{watts:.2} W"));
         let energy = if of.frames > 0 { joules(of.energy_j, of.frames) } else { "-".to_owned() };
         rows.push(vec![name.to_owned(), format!("{:.1} s", of.time_s), of.frames.to_string(), late, watts, energy]);
     };
@@ -177,10 +175,7 @@ fn bins(values: &[(f64, bool)]) -> Vec<Bin> {
     if low > high {
         return Vec::new();
     }
-    let rough = ((high - low) / BARS).max(1e-3);
-    let power = 10f64.powf(rough.log10().floor());
-    let wide =
-        [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|wide| *wide >= rough).unwrap_or(rough);
+    let wide = nice(((high - low) / BARS).max(1e-3));
     let (first, last) = ((low / wide).floor(), (high / wide).floor());
     let bin =
         |i: usize| Bin { from: (first + i as f64) * wide, to: (first + i as f64 + 1.0) * wide, early: 0, late: 0 };

@@ -44,8 +44,9 @@ pub fn runs(material: &Material) -> Vec<String> {
     said
 }
 
+/// Power to compare with.
 fn watts(stretch: &Stretch) -> Option<f64> {
-    stretch.energy_j.filter(|joules| stretch.time_s > 0.0 && *joules > 0.0).map(|joules| joules / stretch.time_s)
+    stretch.watts().filter(|watts| *watts > 0.0)
 }
 
 fn run(ran: &Ran) -> String {

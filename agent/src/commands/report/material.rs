@@ -116,6 +116,13 @@ pub struct Stretch {
     pub energy_j: Option<f64>,
 }
 
+impl Stretch {
+    /// Its mean power, where the energy is known.
+    pub fn watts(&self) -> Option<f64> {
+        self.energy_j.filter(|_| self.time_s > 0.0).map(|joules| joules / self.time_s)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub struct AtClock {
     pub clock_hz: u64,
@@ -199,7 +206,7 @@ impl Material {
         let of_table = |table: &Of<Box<Table>>| Goal {
             deadline: table.is.deadline(),
             period: table.is.period(),
-            risk: f64::from(table.is.risk_ppm()) / 1e6,
+            risk: table.is.risk(),
         };
         goals.extend(self.tables(source, network).map(of_table));
         if goals.is_empty() {

@@ -226,15 +226,14 @@ fn quality(blocks: &[BlockModel<'_>]) -> Rows {
             let percent = |error: Option<f64>| error.map_or("-".to_owned(), |error| format!("{:.2} %", 1e2 * error));
             [percent(Some(quality.mape_fit)), percent(quality.mape_lofo), percent(quality.mape_heldout)]
         };
+        let time = block.series.time_fit(None).map(|fit| (fit.model.form().name(), &fit.quality));
+        let power = block.series.power_fit(None).map(|fit| (fit.model.form().name(), &fit.quality));
         let mut cells = vec![block.name().to_owned()];
-        let none = || std::iter::repeat_n("-".to_owned(), 4);
-        match block.series.time_fit(None) {
-            Some(fit) => cells.extend(std::iter::once(fit.model.form().name().to_owned()).chain(errors(&fit.quality))),
-            None => cells.extend(none()),
-        }
-        match block.series.power_fit(None) {
-            Some(fit) => cells.extend(std::iter::once(fit.model.form().name().to_owned()).chain(errors(&fit.quality))),
-            None => cells.extend(none()),
+        for fit in [time, power] {
+            match fit {
+                Some((form, quality)) => cells.extend(std::iter::once(form.to_owned()).chain(errors(quality))),
+                None => cells.extend(std::iter::repeat_n("-".to_owned(), 4)),
+            }
         }
         rows.push(cells);
     }

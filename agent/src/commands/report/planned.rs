@@ -1,7 +1,5 @@
 //! What is planned: energy against the deadline, and a frame as it will run. Every number is `plan`'s own.
 
-use std::ffi::OsString;
-
 use jetpace_tables::plan::{self, Problem, SizeClass};
 use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
@@ -11,7 +9,7 @@ use super::material::{Material, Of, Source};
 use super::{Goal, mhz, name, percent, row, simulated};
 use crate::args::options;
 use crate::commands::plan::document::Document;
-use crate::commands::plan::{Args as PlanArgs, Made};
+use crate::commands::plan::{Args as PlanArgs, Made, words};
 use crate::failure::Failure;
 use crate::report::chart::{Chart, Mark, Series};
 use crate::report::page::{Page, Rows};
@@ -258,10 +256,7 @@ impl<'a> Shown<'a> {
 
 /// The plan that `jetpace plan` makes for the goal.
 fn planned(source: &Source, network: &str, goal: Goal, material: &Material) -> Result<(Made, Document), Failure> {
-    let time = |time: Nanos| OsString::from(format!("{}ns", time.get()));
-    let mut words: Vec<OsString> = vec!["--net".into(), network.into()];
-    words.extend(["--deadline".into(), time(goal.deadline), "--period".into(), time(goal.period)]);
-    words.extend(["--risk".into(), goal.risk.to_string().into()]);
+    let mut words = words(network, goal.deadline, goal.period, goal.risk);
     // A table is followed at the memory clock that it was planned for.
     let emc = material
         .tables(source, network)
@@ -375,7 +370,7 @@ pub fn lone_tables(page: &mut Page, material: &Material) {
             "Deadline {}, period {}, {} of frames may be late. Its model is not among the files, so time, power and energy are not known.",
             of.deadline(),
             of.period(),
-            percent(f64::from(of.risk_ppm()) / 1e6)
+            percent(of.risk())
         ));
         let clock = |rung: jetpace_tables::table::Rung| {
             of.clocks().get(rung.index()).map_or("?".to_owned(), |clock| clock.clock.to_string())
