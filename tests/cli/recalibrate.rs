@@ -418,3 +418,41 @@ fn whatever_is_wrong_in_a_file_is_named_with_its_line() {
     let (code, said) = checked(&folder.path().join("nowhere"));
     assert!(code == 1 && said.contains("nowhere: ") && said.contains("make it"), "{said}");
 }
+
+#[test]
+fn frames_that_take_longer_than_planned_are_found_and_allowed_for_until_they_are_measured_anew() {
+    let machine = Machine::new();
+    let keep = |board: &str| {
+        machine.keep(board, "4ms");
+        let file = machine.path("etc/camera.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap() + "period = \"30ms\"\n").unwrap();
+    };
+    keep("");
+    is(machine.night(&[]), 0, &["camera: swapped: there was no table"]);
+    let run = |board: &str| -> serde_json::Value {
+        let board = format!("sim:from={},profile=calm{board}", machine.path("curve.csv").display());
+        let output = Command::new(env!("CARGO_BIN_EXE_jetpace"))
+            .args(["run", "--net", "alexnet", "--frames", "2000", "--json", "--board", &board, "--table"])
+            .arg(machine.path("kept/camera/table.jpt"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let number = |run: &serde_json::Value, key: &str| run[key].as_f64().unwrap();
+    let planned = run("");
+    assert_eq!(number(&planned, "drift"), 0.0, "{planned}");
+    assert!(number(&planned, "missed") <= 30.0, "{planned}");
+
+    let slower = run(",longer=0.08");
+    assert!((number(&slower, "drift") - 0.08).abs() < 0.025, "{slower}");
+    // Late until it is sure, then as seldom as planned: 267 frames of 2000, or fewer.
+    let missed = number(&slower, "missed");
+    assert!(missed < 300.0, "{slower}");
+
+    keep(",longer=0.08");
+    is(machine.night(&[]), 0, &["camera: swapped: drift"]);
+    let again = run(",longer=0.08");
+    assert_eq!(number(&again, "drift"), 0.0, "{again}");
+    assert!(number(&again, "missed") <= 30.0, "{again}");
+}

@@ -8,6 +8,7 @@ mod boards;
 mod calibrate;
 mod cases;
 mod commands;
+mod drift;
 mod dry_run;
 mod faults;
 mod feedback;

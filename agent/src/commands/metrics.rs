@@ -109,6 +109,9 @@ impl Page {
         each("following", "gauge", "Whether a client's table is followed.", &|c| {
             Some(f64::from(u8::from(c["state"] == "following")))
         });
+        each("drift_ratio", "gauge", "By what share frames take longer than planned; negative: shorter.", &|c| {
+            c["drift"].as_f64()
+        });
         each("faults_total", "counter", "Faults of all kinds; `jetpace status` tells them apart.", &|c| {
             c["faults"].as_object().map(|faults| faults.values().filter_map(Value::as_f64).sum())
         });

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_json, print_text};
-use crate::runtime::remote;
 use crate::runtime::wire::{self, Request};
+use crate::runtime::{remote, status};
 
 /// Options of `status`.
 #[derive(Debug, clap::Args)]
@@ -94,6 +94,9 @@ impl Args {
             ));
             if let tries @ 1.. = number(&client["tries"]) {
                 text.push_str(&format!("    tries to follow again: {tries}\n"));
+            }
+            if let Some(drift) = client["drift"].as_f64().filter(|drift| *drift != 0.0) {
+                text.push_str(&format!("    {}\n", status::drifted(drift)));
             }
             for (fault, count) in client["faults"].as_object().into_iter().flatten() {
                 if number(count) > 0 {

@@ -1,8 +1,9 @@
 //! What a governor did, as other threads see it while it goes on: published at the end of a frame or of a batch of events by
 //! a few stores an event, no lock and no system call.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use jetpace_tables::governor::drift::share;
 use jetpace_tables::governor::trace::{Fault, Ring};
 use jetpace_tables::governor::{Counters, Governor, State, TRACE};
 use jetpace_tables::table::Table;
@@ -15,6 +16,8 @@ pub struct Published {
     taken: AtomicU32,
     counters: [AtomicU64; 5],
     faults: [AtomicU64; Fault::ALL.len()],
+    /// As [`Drift::off_ppm`](jetpace_tables::governor::Drift::off_ppm) has it.
+    off_ppm: AtomicI32,
     /// 0 following, then holding the safe clock for a fault, then handed back for one.
     state: AtomicU32,
 }
@@ -42,6 +45,7 @@ impl Published {
         for (slot, value) in self.counters.iter().chain(&self.faults).zip(values) {
             slot.store(value, Ordering::Relaxed);
         }
+        self.off_ppm.store(governor.drift().off_ppm(), Ordering::Relaxed);
         let state = match governor.state() {
             State::Following => 0,
             State::Safe(why) => 1 + why as u32,
@@ -55,6 +59,11 @@ impl Published {
         let [frames, missed, blocks, writes, tries] = self.counters.each_ref().map(|n| n.load(Ordering::Relaxed));
         let faults = self.faults.each_ref().map(|n| n.load(Ordering::Relaxed));
         Counters { frames, missed, blocks, writes, tries, faults }
+    }
+
+    /// By what share frames take longer than the table says.
+    pub fn drift(&self) -> f64 {
+        share(self.off_ppm.load(Ordering::Relaxed))
     }
 
     /// Whose the clock is.

@@ -52,6 +52,8 @@ pub struct Client {
     tries: u64,
     shared_frames: u64,
     lost_events: u64,
+    /// By what share frames take longer than planned, for long; negative: shorter.
+    drift: f64,
     faults: Map<String, Value>,
     events: u32,
 }
@@ -108,7 +110,7 @@ impl Client {
     pub fn new(
         (client, peer): (usize, Peer),
         (network, writer): (&str, Writer),
-        (state, counters): (State, &Counters),
+        (state, counters, drift): (State, &Counters, f64),
         events: u32,
     ) -> Self {
         let (state, why) = match state {
@@ -132,6 +134,7 @@ impl Client {
             tries,
             shared_frames: 0,
             lost_events: 0,
+            drift,
             faults: Fault::ALL.iter().map(|fault| (fault.text().to_owned(), counters.fault(*fault).into())).collect(),
             events,
         }
@@ -149,6 +152,17 @@ pub const fn state_code(state: State) -> u32 {
         State::Following => 0,
         State::Safe(_) => 1,
         State::HandedBack(_) => 2,
+    }
+}
+
+/// That frames take something else than planned, and what to do about it.
+pub fn drifted(drift: f64) -> String {
+    let percent = 100.0 * drift.abs();
+    match drift > 0.0 {
+        true => format!(
+            "frames take {percent:.1} % longer than planned, so clocks are chosen higher; `jetpace recalibrate`"
+        ),
+        false => format!("frames take {percent:.1} % less than planned: less energy would do; `jetpace recalibrate`"),
     }
 }
 

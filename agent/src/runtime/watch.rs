@@ -124,7 +124,7 @@ impl Answers {
     fn status(&self) -> Vec<u8> {
         let About { network, writer, clocks, desk } = &self.about;
         let own = Peer { pid: std::process::id() as i32, uid: nix::unistd::geteuid().as_raw(), gid: 0 };
-        let how = (self.published.state(), &self.published.counters());
+        let how = (self.published.state(), &self.published.counters(), self.published.drift());
         let client = Client::new((0, own), (network, *writer), how, self.published.trace().written());
         let clock = desk.written.clock().and_then(|clock| clocks.get(clock.index()));
         status::document(desk, clocks, clock.copied(), (self.started, None), vec![client])

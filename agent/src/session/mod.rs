@@ -7,6 +7,7 @@ pub mod triggers;
 #[cfg(feature = "sim")]
 pub mod virtual_board;
 
+use std::ops::Deref;
 use std::path::Path;
 
 use jetpace_devfreq::board::Board;
@@ -74,9 +75,20 @@ pub struct Summary {
     pub times: Vec<Nanos>,
     /// Why the governor handed the clock to the stock governor, where it did for good.
     pub handed_back: Option<Fault>,
+    /// By what share frames took longer than the table says at the end, for long; negative: shorter; zero: as it says.
+    pub drift: f64,
 }
 
 impl Summary {
+    /// With how the governor ended.
+    fn governed<T: Deref<Target = Table>>(self, governor: &Governor<T>) -> Self {
+        let handed_back = match governor.state() {
+            State::HandedBack(why) => Some(why),
+            _ => None,
+        };
+        Self { handed_back, drift: governor.drift().share(), ..self }
+    }
+
     /// The share of frames that missed.
     pub fn miss_rate(&self) -> f64 {
         self.missed as f64 / self.frames.max(1) as f64
@@ -93,14 +105,6 @@ impl Summary {
 const WARM_UP_FRAMES: u64 = 5;
 /// And for at least this long.
 const WARM_UP: Nanos = Nanos::from_millis(500);
-
-/// Why the stock governor has the clock.
-fn handed_back(state: State) -> Option<Fault> {
-    match state {
-        State::HandedBack(why) => Some(why),
-        _ => None,
-    }
-}
 
 /// Between two looks at whether the table still holds.
 const LOOK: Nanos = Nanos::from_millis(1000);
@@ -172,8 +176,8 @@ where
         let summary = self.count(&mut held, &mut policy, course, holds, done);
         drop(held);
         guard.restore()?;
-        let handed_back = governor.and_then(|governor| handed_back(governor.state()));
-        summary.map(|summary| Summary { handed_back, ..summary })
+        let summary = summary?;
+        Ok(governor.iter().fold(summary, Summary::governed))
     }
 
     /// Runs a course as [`Self::run`] does, at the clocks of a table that the runtime follows with its own threads, and
@@ -214,11 +218,11 @@ where
             log::warn!("{}: {e}; `jetpace status` cannot look at this run", socket.display());
         }
         let summary = self.count(&mut Untouched, &mut Policy::Runtime(&mut follow), course, |_| true, done);
-        let handed_back = handed_back(follow.governor().state());
+        let summary = summary.map(|summary| summary.governed(follow.governor()));
         // First, as with the clock the next daemon gets the socket's place.
         drop(watch);
         follow.stop()?;
-        summary.map(|summary| (Summary { handed_back, ..summary }, writer))
+        summary.map(|summary| (summary, writer))
     }
 
     /// What [`Self::run`] would write, in order; writes nothing. The blocks take the time that they take at the clock
@@ -266,6 +270,7 @@ where
             switches: 0,
             times: Vec::new(),
             handed_back: None,
+            drift: 0.0,
         };
         let on = (gpu, &mut self.runner, &mut self.timer);
         let meter = &mut self.meter;

@@ -4,6 +4,7 @@
 //! what went wrong, and carries out the [`Action`]s. Nothing here allocates, locks, formats or panics; time is an
 //! argument.
 
+pub mod drift;
 mod scheduled;
 mod state;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::table::{Lead, Rung, Table};
 use crate::units::Nanos;
 use crate::work::{BlockId, ClockIndex, Size};
 
+pub use drift::Drift;
 pub use scheduled::{AtOnce, Scheduled};
 pub use state::{Action, Counters, State};
 
@@ -57,6 +59,18 @@ struct Running {
     next: u16,
 }
 
+/// What of the frame that runs can be compared with the table's times: blocks that ran at one clock from their start to
+/// their end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compared {
+    seen: Nanos,
+    expected: Nanos,
+    /// What the block that runs should take, and when it started.
+    running: Option<(Nanos, Nanos)>,
+    /// Someone else had the GPU, or heat its clock: the frame says nothing.
+    disturbed: bool,
+}
+
 /// Follows a table; `T` is a reference to one, a box or an `Arc`.
 #[derive(Debug)]
 pub struct Governor<T> {
@@ -66,6 +80,8 @@ pub struct Governor<T> {
     /// The highest rung allowed now.
     cap: Rung,
     frame: Option<Running>,
+    compared: Compared,
+    drift: Drift,
     /// When the last frame started.
     started: Option<Nanos>,
     /// Time went backwards within the frame, and the next block is to be held at the safe clock.
@@ -92,6 +108,8 @@ impl<T: Deref<Target = Table>> Governor<T> {
             clock: None,
             cap,
             frame: None,
+            compared: Compared::default(),
+            drift: Drift::default(),
             started: None,
             went_back: false,
             last: Nanos::ZERO,
@@ -124,6 +142,11 @@ impl<T: Deref<Target = Table>> Governor<T> {
         &self.trace
     }
 
+    /// Whether frames take what the table says.
+    pub fn drift(&self) -> &Drift {
+        &self.drift
+    }
+
     /// The clock in effect, as far as the governor's own writes tell.
     pub fn in_effect(&self) -> Option<ClockIndex> {
         self.clock.map(|c| self.table.clock(c.in_effect))
@@ -141,6 +164,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         }
         self.frame = Some(Running { start: now, due: self.due(now), next: 0 });
         self.started = Some(now);
+        self.compared = Compared::default();
         self.trace.push(now, Event::FrameStart);
         if let Some(why) = self.broken {
             if now < self.try_at {
@@ -161,7 +185,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         }
         match self.clock {
             // After a start or a hand-back nobody knows the clock: take the one that the table starts from.
-            None => self.set(self.table.gap().first, now),
+            None => self.set(self.raised(self.table.gap().first), now),
             Some(_) => Action::Hold,
         }
     }
@@ -171,6 +195,14 @@ impl<T: Deref<Target = Table>> Governor<T> {
     pub fn block_start(&mut self, block: BlockId, size: Size, now: Nanos) -> Action {
         let now = self.advance(now);
         self.counters.blocks += 1;
+        self.compare(now);
+        let action = self.choose(block, size, now);
+        self.begin_to_compare(block, now);
+        action
+    }
+
+    #[inline]
+    fn choose(&mut self, block: BlockId, size: Size, now: Nanos) -> Action {
         if core::mem::take(&mut self.went_back) {
             let next = block.0.saturating_add(1);
             self.frame = self.frame.map(|frame| Running { next, ..frame });
@@ -193,8 +225,8 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let remaining = self.remaining(&clock, now);
         let settled = remaining == Nanos::ZERO;
         let loss = if settled { 0 } else { self.table.pending_loss(clock.in_effect, target, remaining) };
-        let choice =
-            self.table.look_up(self.table.class(size), block, target, slack.saturating_sub(loss)).min(self.cap);
+        let choice = self.table.look_up(self.table.class(size), block, target, slack.saturating_sub(loss));
+        let choice = self.raised(choice).min(self.cap);
         // A write would start the settle time anew: a rise on its way is waited for, a fall only called off.
         let waits = !settled && (target > clock.in_effect || choice < target) && target <= self.cap;
         let choice = if waits { target } else { choice };
@@ -233,7 +265,10 @@ impl<T: Deref<Target = Table>> Governor<T> {
             self.note(now, Fault::FrameCut);
             return Action::Hold;
         };
-        if usize::from(frame.next) != self.table.blocks() {
+        self.compare(now);
+        if usize::from(frame.next) == self.table.blocks() {
+            self.judge(now);
+        } else {
             self.note(now, Fault::FrameCut);
         }
         let slack = self.table.slack(now.saturating_sub(frame.start));
@@ -265,6 +300,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let lowered = self.cap;
         // Below the table's lowest clock the choice is that one, and the board runs what it allows.
         self.cap = self.table.rung_below(cap).unwrap_or_default();
+        self.compared.disturbed = true;
         if self.cap < lowered {
             self.note(now, Fault::CapLowered);
         }
@@ -272,6 +308,12 @@ impl<T: Deref<Target = Table>> Governor<T> {
             (State::Following | State::Safe(_), Some(clock)) if clock.target() > self.cap => self.set(self.cap, now),
             _ => Action::Hold,
         }
+    }
+
+    /// What ran since the event before shared the GPU with another client.
+    pub fn shared(&mut self, now: Nanos) {
+        self.compared.disturbed = true;
+        self.trace.push(now, Event::Shared);
     }
 
     /// The write of the last action was refused.
@@ -409,9 +451,12 @@ impl<T: Deref<Target = Table>> Governor<T> {
     /// Between frames: to the idle clock if there is time to, and in time to the one that the next frame starts at.
     fn gap(&mut self, clock: &Clock, now: Nanos, next_frame: Nanos) -> Action {
         let gap = self.table.gap();
-        let (idle, first, target) = (gap.idle.min(self.cap), gap.first.min(self.cap), clock.target());
+        let (idle, first, target) = (gap.idle.min(self.cap), self.raised(gap.first).min(self.cap), clock.target());
         let wakes = gap.wake_lead > Nanos::ZERO;
-        let wake_at = next_frame.saturating_sub(gap.wake_lead);
+        // A clock that is raised takes longer to reach than the planned one, for which the lead was made.
+        let planned = gap.first.min(self.cap);
+        let longer = self.table.settle(idle, first).saturating_sub(self.table.settle(idle, planned));
+        let wake_at = next_frame.saturating_sub(gap.wake_lead).saturating_sub(longer);
         let worth = now.saturating_add(self.table.settle(target, idle)) < wake_at;
         if idle != target && worth {
             let action = self.set(idle, now);
@@ -425,6 +470,47 @@ impl<T: Deref<Target = Table>> Governor<T> {
             return Action::Hold;
         }
         if wake_at <= now { self.set(first, now) } else { self.set_at(first, wake_at) }
+    }
+
+    /// The block that ran has ended.
+    #[inline]
+    fn compare(&mut self, now: Nanos) {
+        if let Some((expected, since)) = self.compared.running.take() {
+            self.compared.seen = self.compared.seen.saturating_add(now.saturating_sub(since));
+            self.compared.expected = self.compared.expected.saturating_add(expected);
+        }
+    }
+
+    /// A block begins; it is compared where nothing that is on its way or timed moves its clock.
+    #[inline]
+    fn begin_to_compare(&mut self, block: BlockId, now: Nanos) {
+        let (State::Following, Some(clock)) = (self.state, self.clock) else { return };
+        if clock.pending.is_none() && clock.scheduled.is_none() {
+            self.compared.running = self.table.expected(block, clock.in_effect).map(|expected| (expected, now));
+        }
+    }
+
+    /// A whole frame has ended: whether frames still take what the table says. Below the highest clock that the table wants
+    /// nobody knows what really runs, as heat may lower it further.
+    fn judge(&mut self, now: Nanos) {
+        let Compared { seen, expected, disturbed, .. } = self.compared;
+        let held_down = self.cap.index() + 1 < self.table.clocks().len();
+        if disturbed || held_down || expected < self.table.least_to_compare() {
+            return;
+        }
+        if self.drift.take(seen, expected) && self.drift.off_ppm() != 0 {
+            self.note(now, if self.drift.off_ppm() > 0 { Fault::Slower } else { Fault::Faster });
+        }
+    }
+
+    /// The clock that is as fast as a planned one was taken for, where frames take longer than the table says; the highest
+    /// where none is.
+    #[inline]
+    fn raised(&self, planned: Rung) -> Rung {
+        match self.drift.margin_ppm() {
+            0 => planned,
+            margin => self.table.faster_by(planned, margin),
+        }
     }
 
     #[cold]

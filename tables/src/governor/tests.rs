@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::table::tests::small;
-use crate::table::{Entry, Lead};
+use crate::table::{Entry, Expected, Lead};
 
 const SAFE: ClockIndex = ClockIndex(3);
 const TOP: ClockIndex = ClockIndex(4);
@@ -361,4 +361,77 @@ fn no_table_and_no_time_overflows() {
         Ok(())
     });
     assert_eq!(ran, Ok(()));
+}
+
+/// A table whose two blocks take 6 and 4 ms at the clock that it wants, and as its clocks have it at the others.
+fn with_times() -> Table {
+    let mut table = small(2);
+    let at = |ms: f64| [65_535.0, 40_000.0, 33_000.0].map(|relative| ms * 1e-3 * relative / 40_000.0);
+    table.expected = Expected::new(0.010 * 65_535.0 / 40_000.0, [at(6.0), at(4.0)].into_iter().flatten());
+    table.check().unwrap();
+    table
+}
+
+/// A frame whose blocks take so much longer; the clocks that it asked for.
+fn frame_that_takes<T: Deref<Target = Table>>(g: &mut Governor<T>, start: Nanos, longer: f64) -> Action {
+    let at = |ms: f64| start.saturating_add(Nanos::from_secs_f64(ms * 1e-3 * (1.0 + longer)));
+    let first = g.frame_start(start);
+    let _ = block(g, 0, start);
+    let _ = block(g, 1, at(6.0));
+    let _ = g.frame_end(at(10.0));
+    first
+}
+
+#[test]
+fn frames_that_last_longer_than_the_table_says_get_a_higher_clock_until_they_do_not() {
+    let table = with_times();
+    let mut g = Governor::new(&table);
+    let at = |frame: u64| ms(100 + 40 * frame);
+    let found = (0..1_000).find(|frame| {
+        let _ = frame_that_takes(&mut g, at(*frame), 0.06);
+        g.counters().fault(Fault::Slower) > 0
+    });
+    // Each frame counts for 3 %, and it takes 800.
+    assert_eq!(found, Some(266));
+    assert_eq!(g.drift().off_ppm(), 60_000, "every frame was the same");
+    // The clock that is faster by 6 % and one on top is the highest: 33000 of 40000. It wakes up to that.
+    let _ = g.frame_start(at(267));
+    assert_eq!(g.in_effect(), Some(TOP));
+    let _ = block(&mut g, 0, at(267));
+    let _ = block(&mut g, 1, at(267).saturating_add(ms(5)));
+    assert_eq!(g.frame_end(at(267).saturating_add(ms(9))), Action::SetThenAt(LOW, TOP, at(268).saturating_sub(ms(3))));
+
+    // As planned for the highest clock, until it is left.
+    let planned = (268..1_400).find(|frame| {
+        let _ = frame_that_takes(&mut g, at(*frame), -0.175);
+        g.drift().off_ppm() == 0
+    });
+    assert!(planned.is_some() && g.counters().fault(Fault::Faster) == 0, "{planned:?}");
+    let _ = frame_that_takes(&mut g, at(1_401), 0.0);
+    let _ = g.frame_start(at(1_402));
+    assert_eq!(g.in_effect(), Some(SAFE));
+}
+
+#[test]
+fn frames_beside_others_or_under_heat_say_nothing_about_the_table() {
+    let table = with_times();
+    let mut g = Governor::new(&table);
+    for frame in 0..2_000 {
+        let start = ms(100 + 40 * frame);
+        let _ = g.frame_start(start);
+        let _ = block(&mut g, 0, start);
+        g.shared(start.saturating_add(ms(3)));
+        let _ = block(&mut g, 1, start.saturating_add(ms(8)));
+        let _ = g.frame_end(start.saturating_add(ms(13)));
+    }
+    let _ = g.cap(SAFE, ms(100_000));
+    for frame in 0..2_000 {
+        let _ = frame_that_takes(&mut g, ms(100_100 + 40 * frame), 0.3);
+    }
+    assert_eq!(g.drift().off_ppm(), 0);
+    let _ = g.cap(TOP, ms(200_000));
+    for frame in 0..300 {
+        let _ = frame_that_takes(&mut g, ms(200_100 + 40 * frame), 0.3);
+    }
+    assert!(g.drift().off_ppm() > 250_000, "{}", g.drift().off_ppm());
 }

@@ -62,11 +62,15 @@ pub enum Fault {
     TableStale,
     /// No event came for three periods.
     Silence,
+    /// Frames take longer than the table says, for long: clocks are chosen higher by that.
+    Slower,
+    /// Frames take less than the table says, for long: a new plan could save energy.
+    Faster,
 }
 
 impl Fault {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::BlockOutOfOrder,
         Self::UnknownBlock,
         Self::FrameCut,
@@ -75,6 +79,8 @@ impl Fault {
         Self::WriteFailed,
         Self::TableStale,
         Self::Silence,
+        Self::Slower,
+        Self::Faster,
     ];
 
     /// In words, for a person.
@@ -88,6 +94,8 @@ impl Fault {
             Self::WriteFailed => "write failed",
             Self::TableStale => "table is stale",
             Self::Silence => "no event for three periods",
+            Self::Slower => "frames take longer than planned",
+            Self::Faster => "frames take less than planned",
         }
     }
 
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn every_event_comes_back_as_it_went_in() {
-        let ring = Ring::<32>::new();
+        let ring = Ring::<64>::new();
         let mut events = std::vec![
             Event::FrameStart,
             Event::Block { block: BlockId(63), clock: ClockIndex(15), slack_us: -7 },

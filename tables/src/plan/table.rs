@@ -8,8 +8,8 @@ use super::schedule::Plan;
 use super::sizes::SizeClass;
 use crate::hw::PowerOf;
 use crate::table::{
-    Digest, Entry, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES, Rung, Table,
-    TableClock, TableError,
+    Digest, Entry, Expected, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES,
+    Rung, Table, TableClock, TableError,
 };
 use crate::units::{Hertz, Nanos};
 use crate::work::{BlockId, ClockIndex};
@@ -52,6 +52,7 @@ pub(super) fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) 
         model: holds.model,
         write_ns: 0,
         power_of: PowerOf::Module,
+        expected: None,
         deadline,
         period: Nanos::from_secs_f64(problem.period_s),
         risk_ppm: (problem.risk * 1e6).round() as u32,
@@ -80,6 +81,11 @@ pub(super) fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) 
         let index = holds.board_clocks.iter().position(|c| c == clock).unwrap_or(i);
         let relative_time = (time / longest * 65535.0).round().clamp(1.0, 65535.0) as u16;
         let _ = table.clocks.push(TableClock { index: ClockIndex(index as u8), clock: *clock, relative_time });
+    }
+    // Of a frame of several sizes it is not known which part was of which.
+    if classes.len() == 1 {
+        let times = problem.blocks.iter().flat_map(|block| &block.time_s[..clocks]).copied();
+        table.expected = Expected::new(longest, times);
     }
     for change in &problem.changes {
         // Late ones: a write that comes before the last change has taken effect takes that change's place.

@@ -3,7 +3,8 @@
 //! Little endian: magic `JPT1`, version u16, length of the body u32, digest of the board, digest of the model, the
 //! body (postcard; from version 2 on with what a write takes its writer behind the rest, in nanoseconds, in version 3
 //! with whose power it was planned by behind that), CRC32 of everything before it. Version 3 is written only where that
-//! is not the module's, so that readers of version 2 never take a GPU's plan for the module's. Frozen bytes of every version stay readable: a test holds them.
+//! is not the module's, so that readers of version 2 never take a GPU's plan for the module's; version 4, where the table
+//! tells what its blocks take, has both and that behind them. Frozen bytes of every version stay readable: a test holds them.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
@@ -17,6 +18,8 @@ pub const MAGIC: [u8; 4] = *b"JPT1";
 pub const VERSION: u16 = 2;
 /// With whose power it was planned by.
 const VERSION_3: u16 = 3;
+/// With whose power it was planned by, and what blocks take.
+const VERSION_4: u16 = 4;
 /// Without a write's time.
 const VERSION_1: u16 = 1;
 
@@ -25,6 +28,9 @@ const CRC: usize = 4;
 
 /// Thresholds of one size class.
 pub const THRESHOLD_BYTES: usize = MAX_BLOCKS * MAX_CLOCKS * 8;
+
+/// What every block takes at every clock, of one size class: a frame's time, and shares of it.
+pub const EXPECTED_BYTES: usize = 7 + 2 + MAX_BLOCKS * MAX_CLOCKS * 3;
 
 /// Everything else of a table of one size class, with every number as long as it can get.
 pub const OTHER_BYTES: usize = HEADER
@@ -41,7 +47,7 @@ pub const OTHER_BYTES: usize = HEADER
     + 1; // whose power
 
 /// The largest image.
-pub const MAX_BYTES: usize = OTHER_BYTES + MAX_CLASSES * (THRESHOLD_BYTES + 5);
+pub const MAX_BYTES: usize = OTHER_BYTES + EXPECTED_BYTES + MAX_CLASSES * (THRESHOLD_BYTES + 5);
 
 const _: () = assert!(THRESHOLD_BYTES <= 8 * 1024, "thresholds of 64 blocks x 16 clocks");
 const _: () = assert!(OTHER_BYTES <= 2 * 1024, "names and header");
@@ -53,7 +59,7 @@ pub enum ImageError {
     #[error("not a jetpace table: it does not start with JPT1; make one with `jetpace plan`")]
     NotATable,
     /// A version that is not known here.
-    #[error("version {0} of the table format is not known; this jetpace reads versions 1 to 3: plan again")]
+    #[error("version {0} of the table format is not known; this jetpace reads versions 1 to 4: plan again")]
     Version(u16),
     /// Bytes are missing.
     #[error("cut off: {found} bytes of {expected}; plan again")]
@@ -86,10 +92,15 @@ pub fn encode(table: &Table, out: &mut [u8]) -> Result<usize, ImageError> {
     let (header, rest) = out.split_at_mut_checked(HEADER).ok_or(ImageError::NoRoom)?;
     let mut body = postcard::to_slice(&(table, table.write_ns), rest).map_err(|_| ImageError::NoRoom)?.len();
     let mut version = VERSION;
-    if !table.power_of.is_module() {
+    if !table.power_of.is_module() || table.expected.is_some() {
         let behind = rest.get_mut(body..).ok_or(ImageError::NoRoom)?;
         body += postcard::to_slice(&table.power_of, behind).map_err(|_| ImageError::NoRoom)?.len();
         version = VERSION_3;
+    }
+    if let Some(expected) = &table.expected {
+        let behind = rest.get_mut(body..).ok_or(ImageError::NoRoom)?;
+        body += postcard::to_slice(expected, behind).map_err(|_| ImageError::NoRoom)?.len();
+        version = VERSION_4;
     }
     let length = u32::try_from(body).map_err(|_| ImageError::NoRoom)?;
     let parts: [&[u8]; 5] = [&MAGIC, &version.to_le_bytes(), &length.to_le_bytes(), &table.board, &table.model];
@@ -113,7 +124,7 @@ pub fn decode(bytes: &[u8]) -> Result<Table, ImageError> {
     let missing = |expected| ImageError::Truncated { found: bytes.len(), expected };
     let header = bytes.get(..HEADER).ok_or(missing(HEADER + CRC))?;
     let version = u16::from_le_bytes(array(header, 4));
-    if ![VERSION_1, VERSION, VERSION_3].contains(&version) {
+    if !(VERSION_1..=VERSION_4).contains(&version) {
         return Err(ImageError::Version(version));
     }
     let length = u32::from_le_bytes(array(header, 6)) as usize;
@@ -134,8 +145,12 @@ pub fn decode(bytes: &[u8]) -> Result<Table, ImageError> {
     if version > VERSION_1 {
         (table.write_ns, rest) = postcard::take_from_bytes(rest).map_err(|_| ImageError::Body)?;
     }
-    if version == VERSION_3 {
+    if version >= VERSION_3 {
         (table.power_of, rest) = postcard::take_from_bytes(rest).map_err(|_| ImageError::Body)?;
+    }
+    if version >= VERSION_4 {
+        let (expected, behind) = postcard::take_from_bytes(rest).map_err(|_| ImageError::Body)?;
+        (table.expected, rest) = (Some(expected), behind);
     }
     if !rest.is_empty() {
         return Err(ImageError::Trailing(rest.len()));
@@ -161,7 +176,7 @@ mod tests {
     use super::*;
     use crate::hw::PowerOf;
     use crate::table::tests::small;
-    use crate::table::{Entry, Lead, Rung};
+    use crate::table::{Entry, Expected, Lead, Rung};
     use crate::table::{MAX_NUMBER, MAX_PERIOD};
     use crate::units::{Hertz, Nanos};
     use crate::work::{BlockId, ClockIndex};
@@ -213,6 +228,9 @@ mod tests {
         let lead = Lead { block: BlockId(63), from: Rung(15), to: Rung(15), delay: Nanos::new(MAX_NUMBER - 1) };
         table.leads.resize(MAX_LEADS, lead).unwrap();
         table.entries.resize(MAX_BLOCKS * MAX_CLOCKS, Entry::always(Rung(15))).unwrap();
+        let mut shares = heapless::Vec::new();
+        shares.resize(MAX_BLOCKS * MAX_CLOCKS, u16::MAX).unwrap();
+        table.expected = Some(Expected { longest: MAX_PERIOD, shares });
         table
     }
 
@@ -226,18 +244,30 @@ mod tests {
     #[test]
     fn the_largest_table_fits_its_bounds() {
         let bytes = image(&largest()).len();
-        assert!(bytes <= THRESHOLD_BYTES + OTHER_BYTES, "{bytes}");
-        assert!(bytes > THRESHOLD_BYTES + OTHER_BYTES - 48, "{bytes}: the bound is not loose");
+        let most = THRESHOLD_BYTES + OTHER_BYTES + EXPECTED_BYTES;
+        assert!(bytes <= most, "{bytes}");
+        assert!(bytes > most - 48, "{bytes}: the bound is not loose");
     }
 
     /// Versions 1 and 2, as they were first written. Not to be changed: files of these versions lie on someone's board.
     const FROZEN_1: &[u8] = include_bytes!("frozen/table-1.jpt");
     const FROZEN_2: &[u8] = include_bytes!("frozen/table-2.jpt");
+    /// And version 4.
+    const FROZEN_4: &[u8] = include_bytes!("frozen/table-4.jpt");
+
+    fn with_times() -> Table {
+        let mut table = with_lead();
+        table.power_of = PowerOf::GpuShared;
+        table.expected = Expected::new(0.012, [0.006, 0.004, 0.0035, 0.006, 0.0055, 0.0].into_iter());
+        table
+    }
 
     #[test]
     fn every_version_reads_as_ever() {
         assert_eq!(image(&with_lead()), FROZEN_2, "what is written");
         assert_eq!(decode(FROZEN_2).unwrap(), with_lead());
+        assert_eq!(image(&with_times()), FROZEN_4);
+        assert_eq!(decode(FROZEN_4).unwrap(), with_times());
         let first = decode(FROZEN_1).unwrap();
         assert_eq!(first.write_time(), None);
         assert_eq!(first.with_write_time(Nanos::from_micros(38)), with_lead());
@@ -264,8 +294,8 @@ mod tests {
         assert_eq!(decode(b"kind,block"), Err(ImageError::NotATable));
         assert_eq!(decode(b""), Err(ImageError::NotATable));
         let mut newer = good;
-        newer[4] = 4;
-        assert_eq!(decode(&newer), Err(ImageError::Version(4)));
+        newer[4] = 5;
+        assert_eq!(decode(&newer), Err(ImageError::Version(5)));
     }
 
     #[test]

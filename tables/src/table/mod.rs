@@ -140,6 +140,31 @@ pub struct Lead {
     pub delay: Nanos,
 }
 
+/// What the blocks take, as planned: for one size class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// A frame at the table's lowest clock.
+    pub(crate) longest: Nanos,
+    /// By block and clock, as 1/65535 of that.
+    pub(crate) shares: Vec<u16, { MAX_BLOCKS * MAX_CLOCKS }>,
+}
+
+impl Expected {
+    /// From what the blocks take (seconds, by block and clock) and a frame at the lowest clock. `None` where there are more than
+    /// a table holds.
+    pub(crate) fn new(longest_s: f64, times_s: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut shares = Vec::new();
+        for time_s in times_s {
+            // As rounded to the nearest; a time is never negative.
+            shares.push((time_s / longest_s * WHOLE as f64 + 0.5).clamp(0.0, WHOLE as f64) as u16).ok()?;
+        }
+        Some(Self { longest: Nanos::from_secs_f64(longest_s), shares })
+    }
+}
+
+/// What shares of the longest frame are counted in.
+const WHOLE: u64 = 65_535;
+
 /// What happens between frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -164,6 +189,9 @@ pub struct Table {
     /// Behind that in an image, where it is not the module's.
     #[serde(skip)]
     pub(crate) power_of: PowerOf,
+    /// Behind that, where it is known.
+    #[serde(skip)]
+    pub(crate) expected: Option<Expected>,
     pub(crate) deadline: Nanos,
     pub(crate) period: Nanos,
     pub(crate) risk_ppm: u32,
@@ -269,6 +297,32 @@ impl Table {
     #[must_use]
     pub fn with_power_of(self, power_of: PowerOf) -> Self {
         Self { power_of, ..self }
+    }
+
+    /// What a block takes at a clock that it runs at from its start to its end, as planned; `None` where the table does not
+    /// tell.
+    #[inline]
+    pub fn expected(&self, block: BlockId, rung: Rung) -> Option<Nanos> {
+        let expected = self.expected.as_ref()?;
+        let share = expected.shares.get(block.index() * self.clocks.len() + rung.index())?;
+        Some(Nanos::new(expected.longest.get() * u64::from(*share) / WHOLE))
+    }
+
+    /// Of how much of a frame times have to be known for it to be compared: half of the shortest.
+    pub(crate) fn least_to_compare(&self) -> Nanos {
+        let top = Rung(self.clocks.len().saturating_sub(1) as u8);
+        let blocks = (0..u16::from(self.blocks)).filter_map(|block| self.expected(BlockId(block), top));
+        // One nanosecond at least: a table that tells nothing compares nothing.
+        Nanos::new((blocks.map(Nanos::get).sum::<u64>() / 2).max(1))
+    }
+
+    /// The lowest clock that is faster than a rung's by so many millionths, for whole frames; the highest where none is.
+    pub(crate) fn faster_by(&self, rung: Rung, margin_ppm: u32) -> Rung {
+        let time = |c: &TableClock| u64::from(c.relative_time) * (1_000_000 + u64::from(margin_ppm));
+        let wanted = self.clocks.get(rung.index()).map_or(0, |c| u64::from(c.relative_time) * 1_000_000);
+        let above = self.clocks.iter().enumerate().skip(rung.index());
+        let found = above.filter(|(_, c)| time(c) <= wanted).map(|(i, _)| i).next();
+        Rung(found.unwrap_or(self.clocks.len().saturating_sub(1)) as u8)
     }
 
     /// For this EMC clock.
@@ -417,6 +471,9 @@ impl Table {
             }),
             "leads",
         )?;
+        let times = self.expected.as_ref();
+        sound(times.is_none_or(|e| e.shares.len() == self.blocks() * clocks), "a time for every block and clock")?;
+        sound(times.is_none_or(|e| e.longest > Nanos::ZERO && e.longest <= MAX_PERIOD), "a frame of an hour at most")?;
         sound(self.entries.len() == self.classes() * self.blocks() * clocks, "an entry for every block and clock")?;
         sound(self.entries.iter().all(|e| e.is_sound(clocks)), "thresholds ascend and clocks fall with slack")
     }
@@ -450,6 +507,7 @@ pub(crate) mod tests {
             model: [2; 32],
             write_ns: 0,
             power_of: PowerOf::Module,
+            expected: None,
             deadline,
             period: Nanos::from_millis(40),
             risk_ppm: 10_000,

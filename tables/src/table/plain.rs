@@ -45,6 +45,7 @@ impl Table {
             model: [0; 32],
             write_ns: 0,
             power_of: PowerOf::Module,
+            expected: None,
             deadline,
             period,
             risk_ppm: 0,

@@ -7,6 +7,7 @@ use jetpace_tables::work::Network;
 use serde::Serialize;
 
 use crate::args::BoardArg;
+use crate::runtime::status::drifted;
 use crate::session::frames::Pace;
 use crate::session::{Drive, Summary};
 
@@ -33,6 +34,8 @@ pub struct Document {
     switches: u64,
     /// Why the table was not followed to the end, where it was not.
     handed_back: Option<&'static str>,
+    /// By what share frames took longer than planned, for long; negative: shorter.
+    drift: f64,
     time_s: Times,
     baselines: Baselines,
 }
@@ -101,6 +104,7 @@ impl Document {
             power_of: ours.power_of,
             switches: ours.switches,
             handed_back: ours.handed_back.map(Fault::text),
+            drift: ours.drift,
             time_s: Times::of(ours),
             baselines,
         }
@@ -151,6 +155,9 @@ impl Document {
             ms(t.p99),
             ms(t.max)
         );
+        if self.drift != 0.0 {
+            text += &format!("  {}\n", drifted(self.drift));
+        }
         text
     }
 }

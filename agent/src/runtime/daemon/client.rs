@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use jetpace_tables::governor::trace::Event as TraceEvent;
 use jetpace_tables::governor::{Action, AtOnce, Governor, Scheduled, State as GovernorState};
+use jetpace_tables::names::Shown;
 use jetpace_tables::table::{Table, image};
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
@@ -15,7 +15,7 @@ use crate::files::table::{OTHER_BOARD, encode};
 use super::super::control::{Schedule, Seen, WatchedClock};
 use super::super::map::Mapping;
 use super::super::page::{Event, Figures, Reader, What};
-use super::super::status::state_code;
+use super::super::status::{drifted, state_code};
 use super::super::writer::{Asked, Writer};
 use super::super::{sys, wire};
 use super::hub::Hub;
@@ -130,6 +130,8 @@ struct Thread<'a, C> {
     hub: &'a Hub<C>,
     governor: Governor<Box<Table>>,
     terms: &'a Terms,
+    /// The drift that was told last.
+    told: i32,
     /// What was asked of the hub last.
     wished: Option<ClockIndex>,
     /// A lower wish than that, which has to wait for its user's allowance, and until when.
@@ -163,6 +165,7 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
             hub,
             governor: Governor::new(table),
             terms,
+            told: 0,
             wished: None,
             owed: None,
             reader: Reader::default(),
@@ -257,7 +260,7 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
         (self.beside, self.others) = (self.hub.is_shared(slot), self.hub.begun_by_others(slot));
         if self.in_frame && (before.0 || self.beside || self.others != before.1) {
             self.shared = true;
-            self.governor.trace().push(at, TraceEvent::Shared);
+            self.governor.shared(at);
         }
     }
 
@@ -348,8 +351,16 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
         if flooded { Err(Dropped::Flooded) } else { Ok(()) }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let governor = &self.governor;
+        let drift = governor.drift();
+        if drift.off_ppm() != self.told {
+            self.told = drift.off_ppm();
+            let said =
+                if self.told == 0 { "frames take again what was planned".to_owned() } else { drifted(drift.share()) };
+            let network = Shown(&self.service.network);
+            self.served.account.warn(format_args!("{}: {network}: {said}", self.served.peer), sys::now());
+        }
         self.served.published.publish(governor);
         let counters = governor.counters();
         self.service.page.set_figures(&Figures {

@@ -62,7 +62,7 @@ impl Served {
     /// For `jetpace status`; `None` where its table is not proven yet.
     pub fn status(&self) -> Option<Client> {
         let Service { page, network, writer } = self.service.get()?;
-        let how = (self.published.state(), &self.published.counters());
+        let how = (self.published.state(), &self.published.counters(), self.published.drift());
         let client = Client::new((self.slot, self.peer), (network, *writer), how, self.published.trace().written());
         // What it lost is its own word.
         Some(client.beside(self.shared.load(Ordering::Relaxed), page.lost()))
