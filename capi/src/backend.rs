@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use agent::failure::{Failure, Reason};
+use agent::files::table::Kept;
 use agent::runtime::control::Schedule;
 use agent::runtime::follow::Follow;
 use agent::runtime::page::What;
@@ -140,7 +141,8 @@ impl Backend {
         if let Some(path) = given.filter(|path| is_socket(path)) {
             return Ok(Self::Daemon(Box::new(Link::open(path.to_owned(), Vec::new())?)));
         }
-        let image = given.map(fs::read).transpose()?.unwrap_or_default();
+        let (kept, image) = given.map(Kept::open).transpose()?.unzip();
+        let image = image.unwrap_or_default();
         // A board that is named is meant to be driven from here, unless a socket is named, too.
         let socket = match (&options.socket, &options.board) {
             (Some(path), _) if path.is_empty() => None,
@@ -150,15 +152,15 @@ impl Backend {
         };
         if let Some(socket) = socket {
             match Link::open(socket, image.clone()) {
-                Ok(link) => return Ok(Self::Daemon(Box::new(link))),
+                Ok(link) => return Ok(Self::Daemon(Box::new(link.keeping_to(kept)))),
                 Err(e) if options.socket.is_none() && is_absent(&e) => {}
                 Err(e) => return Err(e.into()),
             }
         }
-        Self::direct(&image, options)
+        Self::direct(&image, kept, options)
     }
 
-    fn direct(image: &[u8], options: &Options) -> Result<Self, Errno> {
+    fn direct(image: &[u8], kept: Option<Kept>, options: &Options) -> Result<Self, Errno> {
         if image.is_empty() {
             return Err(Errno(libc::ENOENT));
         }
@@ -168,12 +170,12 @@ impl Backend {
             board if board.starts_with("sim:") => {
                 let name = board.trim_start_matches("sim:");
                 let board = jetpace_devfreq::sim::Board::new(name, 1).map_err(|_| Errno(libc::ENODEV))?;
-                Ok(Self::Virtual(follow(board.nodes(), board.timer(), table, options)?))
+                Ok(Self::Virtual(follow(board.nodes(), board.timer(), (table, kept), options)?))
             }
             board if board.starts_with("sim:") => Err(Errno(libc::EOPNOTSUPP)),
             board => {
                 let root = if board == "auto" { "/" } else { board };
-                Ok(Self::Machine(follow(SysfsRoot::new(root), Monotonic::new(), table, options)?))
+                Ok(Self::Machine(follow(SysfsRoot::new(root), Monotonic::new(), (table, kept), options)?))
             }
         }
     }
@@ -284,7 +286,7 @@ fn is_absent(error: &io::Error) -> bool {
 fn follow<N, T>(
     nodes: N,
     timer: T,
-    table: Box<Table>,
+    (table, kept): (Box<Table>, Option<Kept>),
     options: &Options,
 ) -> Result<Box<Follow<BoardClock<N, T>>>, Errno>
 where
@@ -301,7 +303,7 @@ where
         Some(writer) => writer,
         None => Writer::by_cost(clock.write_cost().map_err(Failure::from)?),
     };
-    let follow = Box::new(Follow::start(table, clock, writer, options.schedule)?);
+    let follow = Box::new(Follow::start(table, clock, writer, options.schedule)?.keeping_to(kept));
     follow.lock_in_memory();
     Ok(follow)
 }

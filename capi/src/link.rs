@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use agent::files::table::Kept;
 use agent::runtime::page::{Figures, What};
 use agent::runtime::remote::Gone;
 use agent::runtime::swept::Peer;
-use jetpace_tables::table::image;
+use agent::runtime::sys;
+use jetpace_tables::table::{Table, image};
 use jetpace_tables::work::{BlockId, Size};
 
 /// How often a daemon that has gone away is looked for.
@@ -19,9 +21,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Link {
     socket: PathBuf,
     image: Vec<u8>,
+    /// Where the table lies, if it is to be exchanged with the file there.
+    kept: Option<Kept>,
     /// The blocks by their numbers: those of the table that this was opened with, or as they are named while it is measured.
     names: Vec<String>,
     peer: Option<Peer>,
+    /// By the table before, until the first frame by the new one has ended: its clock is held that long.
+    retired: Option<Peer>,
     search: Option<Search>,
     /// What daemons counted that have gone since.
     before: Figures,
@@ -45,7 +51,13 @@ impl Link {
             }
         };
         let before = Figures::default();
-        Ok(Self { socket, image, names, peer: Some(peer), search: None, before, lost: 0, reconnects: 0 })
+        let (peer, kept, retired, search) = (Some(peer), None, None, None);
+        Ok(Self { socket, image, kept, names, peer, retired, search, before, lost: 0, reconnects: 0 })
+    }
+
+    /// Brings the daemon whatever table lies in this file from now on: another one between two frames.
+    pub fn keeping_to(self, kept: Option<Kept>) -> Self {
+        Self { kept, ..self }
     }
 
     pub fn blocks(&self) -> usize {
@@ -108,27 +120,61 @@ impl Link {
         if told.is_err() {
             self.lose();
         }
+        if what == What::FrameEnd {
+            self.retired = None;
+            if let Some((image, table)) = self.kept.as_mut().and_then(|kept| kept.exchanged(sys::now())) {
+                self.exchange(image, &table);
+            }
+        }
         told
+    }
+
+    /// Another table lies where this one did.
+    #[cold]
+    fn exchange(&mut self, image: Vec<u8>, table: &Table) {
+        if !table.names().eq(self.names.iter().map(String::as_str)) {
+            self.kept.iter().for_each(|kept| kept.refuse("it has other blocks: start the program again"));
+            return;
+        }
+        self.image = image;
+        if self.peer.is_some() {
+            self.search = self.look_for(Tries::Once);
+        }
+    }
+
+    fn look_for(&self, tries: Tries) -> Option<Search> {
+        // Without a thread nobody looks for it: the program runs on all the same.
+        Search::start(self.socket.clone(), self.image.clone(), self.names.clone(), tries).ok()
+    }
+
+    /// Counts what was told to a peer that is told no more.
+    fn count(&mut self, peer: &Peer) {
+        if let Peer::Daemon(remote) = peer {
+            self.before = sum(self.before, remote.page().figures());
+            self.lost += remote.lost();
+        }
     }
 
     #[cold]
     fn lose(&mut self) {
         let Some(peer) = self.peer.take() else { return };
-        if let Peer::Daemon(remote) = peer {
-            self.before = sum(self.before, remote.page().figures());
-            self.lost += remote.lost();
-        }
+        self.count(&peer);
         self.lost += 1;
-        // Without a thread nobody looks for it: the program runs on all the same.
-        self.search = Search::start(self.socket.clone(), self.image.clone(), self.names.clone()).ok();
+        self.search = self.look_for(Tries::UntilFound);
     }
 
     #[cold]
     fn take_found(&mut self) {
         let Some(found) = self.search.as_ref().and_then(Search::found) else { return };
         self.search = None;
-        self.peer = Some(found);
-        self.reconnects += 1;
+        self.retired = self.peer.replace(found);
+        match self.retired.take() {
+            Some(before) => {
+                self.count(&before);
+                self.retired = Some(before);
+            }
+            None => self.reconnects += 1,
+        }
     }
 
     /// What was counted, over all daemons.
@@ -183,6 +229,14 @@ fn agrees(peer: &Peer, names: &[String]) -> bool {
     }
 }
 
+/// How often the daemon is looked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Tries {
+    UntilFound,
+    /// One that is there, for another table: it may refuse that.
+    Once,
+}
+
 /// A thread that looks for the daemon until it is there again or nobody wants it any more.
 struct Search(Arc<State>);
 
@@ -199,7 +253,7 @@ struct Found {
 }
 
 impl Search {
-    fn start(socket: PathBuf, image: Vec<u8>, names: Vec<String>) -> io::Result<Self> {
+    fn start(socket: PathBuf, image: Vec<u8>, names: Vec<String>, tries: Tries) -> io::Result<Self> {
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
         std::thread::Builder::new().name("jetpace-search".into()).spawn(move || {
@@ -211,6 +265,9 @@ impl Search {
                 }
                 if let Some(peer) = Peer::open(&socket, &image).ok().filter(|peer| agrees(peer, &names)) {
                     shared.found.lock().unwrap_or_else(PoisonError::into_inner).peer = Some(peer);
+                    return;
+                }
+                if tries == Tries::Once {
                     return;
                 }
             }
@@ -239,7 +296,7 @@ mod tests {
     use agent::runtime::map::Mapping;
     use agent::runtime::page::Page;
     use agent::runtime::wire;
-    use jetpace_tables::table::{Table, TableClock, image};
+    use jetpace_tables::table::TableClock;
     use jetpace_tables::units::{Hertz, Nanos};
     use jetpace_tables::work::ClockIndex;
     use std::os::fd::{AsFd, OwnedFd};
@@ -247,9 +304,13 @@ mod tests {
     use std::time::Instant;
 
     fn image_of(block: &str) -> Vec<u8> {
+        image_at(block, 1)
+    }
+
+    fn image_at(block: &str, seconds: u64) -> Vec<u8> {
         let clock = TableClock { index: ClockIndex(0), clock: Hertz::new(1), relative_time: 1 };
-        let second = Nanos::from_millis(1_000);
-        let table = Table::plain([0; 32], &[clock], &[(block, ClockIndex(0))], (second, second), Nanos::ZERO).unwrap();
+        let pace = (Nanos::from_millis(1_000), Nanos::from_millis(1_000 * seconds));
+        let table = Table::plain([0; 32], &[clock], &[(block, ClockIndex(0))], pace, Nanos::ZERO).unwrap();
         let mut bytes = vec![0; image::MAX_BYTES];
         let length = image::encode(&table, &mut bytes).unwrap();
         bytes.truncate(length);
@@ -268,6 +329,11 @@ mod tests {
         }
 
         fn serve(mut self, image: &[u8]) -> Self {
+            self.client = Some(self.take(image));
+            self
+        }
+
+        fn take(&mut self, image: &[u8]) -> (OwnedFd, Mapping<Page>) {
             let started = Instant::now();
             let socket = loop {
                 assert!(started.elapsed() < Duration::from_secs(60), "nobody comes");
@@ -282,8 +348,7 @@ mod tests {
             }
             let (page, memory) = Mapping::<Page>::create().unwrap();
             wire::answer(&socket, 0, image, Some(memory.as_fd())).unwrap();
-            self.client = Some((socket, page));
-            self
+            (socket, page)
         }
     }
 
@@ -323,5 +388,48 @@ mod tests {
         assert_eq!((link.reconnects(), link.figures().frames), (1, 0));
         assert!(link.tell(What::FrameStart).is_ok());
         drop(serving);
+    }
+
+    #[test]
+    fn another_table_is_brought_to_the_daemon_between_two_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, file) = (folder.path().join("jetpace.sock"), folder.path().join("table.jpt"));
+        let put = |image: &[u8]| {
+            std::fs::write(folder.path().join("new"), image).unwrap();
+            std::fs::rename(folder.path().join("new"), &file).unwrap();
+        };
+        let (first, second) = (image_of("a"), image_at("a", 7));
+        put(&first);
+        let (kept, bytes) = Kept::open(&file).unwrap();
+        let mut listener = Fake::new(&path);
+        let (mut link, serving) = std::thread::scope(|scope| {
+            let serving = scope.spawn(|| listener.take(&first));
+            (Link::open(path.clone(), bytes).unwrap().keeping_to(Some(kept)), serving.join().unwrap())
+        });
+        let table_of = |link: &Link| match link.peer() {
+            Some(Peer::Daemon(remote)) => remote.table().period(),
+            _ => panic!("the daemon is there"),
+        };
+        let frame = |link: &mut Link| {
+            assert!(link.tell(What::FrameStart).is_ok() && link.tell(What::FrameEnd).is_ok());
+        };
+        frame(&mut link);
+        let before = table_of(&link);
+        put(&second);
+        let started = Instant::now();
+        let newer = std::thread::scope(|scope| {
+            let newer = scope.spawn(|| listener.take(&second));
+            while table_of(&link) == before {
+                assert!(started.elapsed() < Duration::from_secs(60), "it is not exchanged");
+                frame(&mut link);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            newer.join().unwrap()
+        });
+        // The one before has heard every frame until now, and has been hung up on behind the first frame of the new one.
+        assert_eq!((link.lost(), link.reconnects(), link.retired.is_none()), (0, 0, true));
+        assert!(!agent::runtime::remote::is_connected(&serving.0));
+        frame(&mut link);
+        drop((serving, newer));
     }
 }

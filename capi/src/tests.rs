@@ -159,6 +159,60 @@ fn no_descriptor_is_left_to_programs_that_are_started() {
 }
 
 #[test]
+fn another_table_in_the_file_s_place_is_followed_without_another_start() {
+    let machine = Machine::new();
+    let before = machine.state();
+    let path = machine.folder.path().join("table.jpt");
+    let (handle, _) = machine.taken();
+    let max = |machine: &Machine| machine.state()[2].clone();
+    let mut another = image::decode(&fs::read(&path).unwrap()).unwrap();
+    let clocks = another.clocks().to_vec();
+    let blocks = [("a", ClockIndex(3)), ("b", ClockIndex(0))];
+    another =
+        Table::plain(*another.board(), &clocks, &blocks, (another.deadline(), another.period()), Nanos::ZERO).unwrap();
+    // First what cannot be followed: bytes of no table, then other blocks.
+    let put = |bytes: &[u8]| {
+        let new = machine.folder.path().join("new");
+        fs::write(&new, bytes).unwrap();
+        fs::rename(&new, &path).unwrap();
+    };
+    let encoded = |table: &Table| {
+        let mut bytes = vec![0; image::MAX_BYTES];
+        let length = image::encode(table, &mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    };
+    let frames_for_a_look = || {
+        let until = Instant::now() + Duration::from_millis(2_500);
+        while Instant::now() < until {
+            assert_eq!(frame(handle), 0);
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    frames_for_a_look();
+    let second = max(&machine);
+    put(b"JPT1 no more");
+    frames_for_a_look();
+    assert_eq!(max(&machine), second);
+    let foreign = Table::plain(
+        *another.board(),
+        &clocks,
+        &[("c", ClockIndex(3))],
+        (another.deadline(), another.period()),
+        Nanos::ZERO,
+    );
+    put(&encoded(&foreign.unwrap()));
+    frames_for_a_look();
+    assert_eq!(max(&machine), second);
+    put(&encoded(&another));
+    frames_for_a_look();
+    assert_ne!(max(&machine), second, "the last block's clock by the new table");
+    // SAFETY: open, and closed once.
+    assert_eq!(unsafe { jetpace_close(handle) }, 0);
+    assert_eq!(machine.state(), before);
+}
+
+#[test]
 fn a_forked_child_puts_nothing_back() {
     let machine = Machine::new();
     let before = machine.state();

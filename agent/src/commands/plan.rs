@@ -215,13 +215,15 @@ impl Args {
             eprintln!("warning: {warning}");
         }
         let document = Document::new(&model, &made, table.as_ref().map(|(_, follows)| follows.clone()))?;
+        // Before anything is printed: whoever reads may have gone.
+        if let Some((path, (made, _))) = self.output.as_ref().zip(table.as_ref()) {
+            table::write(path, made)?;
+        }
         eprint!("{}", document.summary(&made));
         if let Some((_, follows)) = &table {
             eprint!("{}", follows.beside);
         }
-        if let Some((path, (made, _))) = self.output.as_ref().zip(table) {
-            table::write(path, &made)?;
-        } else if !self.json {
+        if self.output.is_none() && !self.json {
             eprintln!("no table is written: -o TABLE does that");
         }
         #[cfg(feature = "report")]

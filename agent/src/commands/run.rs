@@ -142,6 +142,7 @@ impl Args {
         use jetpace_devfreq::rails::Rails;
         use jetpace_devfreq::timer::Monotonic;
 
+        use crate::files::table::Kept;
         use crate::runtime::control::Schedule;
         use crate::session::Machine;
         use crate::session::meter::RailMeter;
@@ -154,6 +155,8 @@ impl Args {
             Err(error) => return Err(error.into()),
         };
         let digests = board.as_ref().map_or([0; 32].into(), Board::digests);
+        // First: what takes its place while it is read is found at the first look.
+        let kept = self.table.as_deref().and_then(|path| Kept::open(path).ok()).map(|(kept, _)| kept);
         let table = self.read_table(&digests)?;
         let (network, pace, risk) = self.work(table.as_deref())?;
         let runner = self.precompiled.runner(&network.name, self.weights.as_deref(), self.seed, timer)?;
@@ -179,7 +182,8 @@ impl Args {
             Some(table) => {
                 let schedule = Schedule { fifo: self.fifo, cpu: self.cpu };
                 let (ours, writer) =
-                    machine.follow(table, (self.writer, schedule), &self.socket, course, |frame| log.add(frame))?;
+                    machine
+                        .follow((table, kept), (self.writer, schedule), &self.socket, course, |frame| log.add(frame))?;
                 log::info!("who writes: {}", writer.text());
                 ours
             }

@@ -1,10 +1,14 @@
 //! The table file: read, written, and held against a board.
 
-use std::path::Path;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use jetpace_devfreq::board::{Digests, hex};
 use jetpace_tables::table::image::{self, ImageError, MAX_BYTES};
 use jetpace_tables::table::{Digest, Table};
+use jetpace_tables::units::Nanos;
 
 use crate::failure::{Failure, Reason};
 use crate::files::output::write_file;
@@ -49,6 +53,74 @@ pub fn encode(table: &Table) -> Result<Vec<u8>, ImageError> {
     let length = image::encode(table, &mut bytes)?;
     bytes.truncate(length);
     Ok(bytes)
+}
+
+/// A table's file, which may be exchanged by another one while it is followed.
+#[derive(Debug)]
+pub struct Kept {
+    path: PathBuf,
+    is: Stamp,
+    look_at: Nanos,
+}
+
+/// What tells a file from the one that it replaced: its file system, number and times.
+type Stamp = (u64, u64, i64, i64);
+
+/// How often it is looked whether it was exchanged.
+const LOOK_EVERY: Nanos = Nanos::from_millis(2_000);
+
+impl Kept {
+    /// Opens the file, with what it holds.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn open(path: &Path) -> io::Result<(Self, Vec<u8>)> {
+        let (is, bytes) = read_stamped(path)?;
+        Ok((Self { path: path.to_owned(), is, look_at: Nanos::ZERO }, bytes))
+    }
+
+    /// What lies there now, where it is another table than at the last look. Every two seconds at most it asks the kernel.
+    #[inline]
+    pub fn exchanged(&mut self, now: Nanos) -> Option<(Vec<u8>, Box<Table>)> {
+        if now < self.look_at {
+            return None;
+        }
+        self.look_at = now.saturating_add(LOOK_EVERY);
+        self.look()
+    }
+
+    #[cold]
+    fn look(&mut self) -> Option<(Vec<u8>, Box<Table>)> {
+        // One that is being exchanged by hand may be gone for a moment.
+        if std::fs::metadata(&self.path).is_ok_and(|found| stamp(&found) == self.is) {
+            return None;
+        }
+        let (is, bytes) = read_stamped(&self.path).ok()?;
+        self.is = is;
+        match decode(&bytes, &self.path) {
+            Ok(table) => Some((bytes, table)),
+            Err(e) => {
+                log::warn!("{e}; the table before is followed on");
+                None
+            }
+        }
+    }
+
+    /// What is said where it cannot be followed without another start.
+    pub fn refuse(&self, why: &str) {
+        log::warn!("{}: {why}; the table before is followed on", self.path.display());
+    }
+}
+
+fn read_stamped(path: &Path) -> io::Result<(Stamp, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    let (is, mut bytes) = (stamp(&file.metadata()?), Vec::new());
+    file.read_to_end(&mut bytes)?;
+    Ok((is, bytes))
+}
+
+fn stamp(found: &Metadata) -> Stamp {
+    (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }
 
 /// Refuses a table that was planned for another board than the one that is known by these digests.

@@ -13,6 +13,8 @@ use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
+use crate::files::table::{Kept, OTHER_BOARD};
+
 use super::control::{Control, Desk, InlineWriter, Schedule, Seen, WatchedClock};
 use super::page::What;
 use super::published::Published;
@@ -30,6 +32,8 @@ pub struct Follow<C: WatchedClock + Send + 'static> {
     writer: Writer,
     seen: Seen,
     published: Option<Arc<Published>>,
+    /// Where the table lies, if it is to be exchanged with the file there.
+    kept: Option<Kept>,
 }
 
 impl<C: WatchedClock + Send + 'static> Follow<C> {
@@ -48,7 +52,14 @@ impl<C: WatchedClock + Send + 'static> Follow<C> {
             writer,
             seen: Seen::default(),
             published: None,
+            kept: None,
         })
+    }
+
+    /// Follows whatever table lies in this file from now on: another one from the next frame on.
+    #[must_use]
+    pub fn keeping_to(self, kept: Option<Kept>) -> Self {
+        Self { kept, ..self }
     }
 
     /// Something happens, by its name.
@@ -78,6 +89,32 @@ impl<C: WatchedClock + Send + 'static> Follow<C> {
         self.event(Governor::frame_end);
         if let Some(published) = &self.published {
             published.publish(&self.governor);
+        }
+        if let Some((_, table)) = self.kept.as_mut().and_then(|kept| kept.exchanged(sys::now())) {
+            self.exchange(table);
+        }
+    }
+
+    /// Another table lies where this one did.
+    #[cold]
+    fn exchange(&mut self, table: Box<Table>) {
+        let now = self.governor.table();
+        let why = if !table.names().eq(now.names()) {
+            Some("it has other blocks: start the program again")
+        } else if table.period() != now.period() {
+            Some("it has another period: start the program again")
+        } else if self.desk.suits(&table) == Some(false) {
+            Some(OTHER_BOARD)
+        } else {
+            None
+        };
+        match (why, &self.kept) {
+            (Some(why), Some(kept)) => kept.refuse(why),
+            _ => {
+                let _ = sys::lock_in_memory(&*table);
+                drop(self.governor.exchange(table));
+                log::info!("another table is followed from the next frame on");
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use jetpace_tables::work::ClockIndex;
 use crate::dry_run::DryRun;
 use crate::emc;
 use crate::failure::{Failure, Reason};
+use crate::files::table::Kept;
 use crate::runtime::control::Schedule;
 use crate::runtime::follow::Follow;
 use crate::runtime::open;
@@ -180,7 +181,7 @@ where
         Ok(governor.iter().fold(summary, Summary::governed))
     }
 
-    /// Runs a course as [`Self::run`] does, at the clocks of a table that the runtime follows with its own threads, and
+    /// Runs a course as [`Self::run`] does, at the clocks of a table (and of those that take its file's place) that the runtime follows with its own threads, and
     /// that `jetpace status` and `trace` find at `socket`. For a machine whose time is everybody's, which a virtual
     /// board's is not.
     ///
@@ -188,7 +189,7 @@ where
     /// As [`Self::run`], and where the threads' schedule is not allowed.
     pub fn follow(
         &mut self,
-        table: &Table,
+        (table, kept): (&Table, Option<Kept>),
         (asked, schedule): (Asked, Schedule),
         socket: &Path,
         course: Course<'_>,
@@ -210,7 +211,8 @@ where
             None => Writer::by_cost(clock.write_cost()?),
         };
         let (table, clocks) = (Box::new(table.clone()), clock.clocks().to_vec());
-        let mut follow = Follow::start(table, clock, writer, schedule).map_err(|e| refused(schedule, &e))?;
+        let follow = Follow::start(table, clock, writer, schedule).map_err(|e| refused(schedule, &e))?;
+        let mut follow = follow.keeping_to(kept);
         // Not all of the process's memory, as CUDA's is part of it.
         follow.lock_in_memory();
         let watch = follow.watched_at(socket, clocks);
@@ -436,7 +438,7 @@ mod tests {
             };
             let (mut switches, mut looks) = (0, Vec::new());
             let (ours, writer) = machine
-                .follow(&table, (Asked(asked), Schedule::default()), &socket, course, |frame| {
+                .follow((&table, None), (Asked(asked), Schedule::default()), &socket, course, |frame| {
                     switches += frame.switches;
                     looks.push([Request::Status, Request::Trace { client: 0, from: 0 }].map(|request| look(&request)));
                     Ok(())

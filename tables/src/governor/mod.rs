@@ -77,7 +77,9 @@ pub struct Governor<T> {
     table: T,
     state: State,
     clock: Option<Clock>,
-    /// The highest rung allowed now.
+    /// The highest clock of the board that is allowed now; `None` before any was told.
+    bound: Option<ClockIndex>,
+    /// The highest rung allowed by that.
     cap: Rung,
     frame: Option<Running>,
     compared: Compared,
@@ -106,6 +108,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
             table,
             state: State::Following,
             clock: None,
+            bound: None,
             cap,
             frame: None,
             compared: Compared::default(),
@@ -120,6 +123,28 @@ impl<T: Deref<Target = Table>> Governor<T> {
             counters: Counters::default(),
             trace: Ring::new(),
         }
+    }
+
+    /// Follows another table of the same blocks from the next frame on; to be called between frames. The one before.
+    pub fn exchange(&mut self, table: T) -> T {
+        let before = core::mem::replace(&mut self.table, table);
+        let rung = |of: Rung| {
+            let index = before.clock(of);
+            self.table.clocks().iter().position(|c| c.index == index).map(|at| Rung(at as u8))
+        };
+        let later = |change: Option<(Rung, Nanos)>| match change {
+            Some((to, at)) => rung(to).map(|to| Some((to, at))),
+            None => Some(None),
+        };
+        // Where the new one lacks a clock the next frame takes its own anew.
+        let clock = self.clock.and_then(|Clock { in_effect, pending, scheduled }| {
+            Some(Clock { in_effect: rung(in_effect)?, pending: later(pending)?, scheduled: later(scheduled)? })
+        });
+        let top = Rung(self.table.clocks().len().saturating_sub(1) as u8);
+        self.cap = self.bound.map_or(top, |bound| self.table.rung_below(bound).unwrap_or_default());
+        self.clock = clock;
+        (self.compared, self.drift) = Default::default();
+        before
     }
 
     /// The table.
@@ -299,6 +324,7 @@ impl<T: Deref<Target = Table>> Governor<T> {
         let now = self.advance(now);
         let lowered = self.cap;
         // Below the table's lowest clock the choice is that one, and the board runs what it allows.
+        self.bound = Some(cap);
         self.cap = self.table.rung_below(cap).unwrap_or_default();
         self.compared.disturbed = true;
         if self.cap < lowered {

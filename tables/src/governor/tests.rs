@@ -363,6 +363,44 @@ fn no_table_and_no_time_overflows() {
     assert_eq!(ran, Ok(()));
 }
 
+#[test]
+fn another_table_is_followed_from_the_next_frame_on() {
+    let low = small(2);
+    let mut high = small(2);
+    high.entries.fill(Entry::always(Rung(2)));
+    high.gap = crate::table::Gap { idle: Rung(2), first: Rung(2), wake_lead: Nanos::ZERO };
+    let mut g = Governor::new(&low);
+    assert_eq!(g.frame_start(ms(100)), Action::Set(SAFE));
+    let _ = block(&mut g, 0, ms(100));
+    let _ = block(&mut g, 1, ms(105));
+    assert_eq!(g.frame_end(ms(112)), Action::SetThenAt(LOW, SAFE, ms(137)));
+    let _ = g.exchange(&high);
+    // What was timed for this frame stays; its first block asks by the new table.
+    assert_eq!(g.frame_start(ms(140)), Action::Hold);
+    assert_eq!(g.in_effect(), Some(SAFE));
+    assert_eq!(block(&mut g, 0, ms(140)), Action::Set(TOP));
+    let _ = block(&mut g, 1, ms(145));
+    assert_eq!(g.frame_end(ms(150)), Action::Hold, "it stays where it is");
+    assert_eq!((g.counters().frames, g.counters().missed), (2, 0));
+
+    // One that has not the clock in effect takes its own anew; heat's cap is the board's, whatever the table.
+    let mut few = small(2);
+    few.clocks.remove(2);
+    few.settle = heapless::Vec::from_slice(&[0, 20, 20, 0]).unwrap();
+    few.entries.clear();
+    few.entries.resize(4, Entry::always(Rung(1))).unwrap();
+    few.check().unwrap();
+    let _ = g.cap(SAFE, ms(160));
+    let _ = g.exchange(&few);
+    assert_eq!(g.frame_start(ms(180)), Action::Set(SAFE));
+    let _ = block(&mut g, 0, ms(180));
+    let _ = block(&mut g, 1, ms(185));
+    let _ = g.frame_end(ms(190));
+    let _ = g.exchange(&high);
+    let _ = g.frame_start(ms(220));
+    assert_eq!(block(&mut g, 0, ms(220)), Action::Hold, "no clock above the cap");
+}
+
 /// A table whose two blocks take 6 and 4 ms at the clock that it wants, and as its clocks have it at the others.
 fn with_times() -> Table {
     let mut table = small(2);
