@@ -114,7 +114,9 @@ uint32_t jetpace_abi_version(void);
 //
 // table: a file that `jetpace plan` made, or the daemon's socket; NULL: $JETPACE_TABLE or the daemon's own table. options
 // may be NULL. With JETPACE_OFF=1 nothing is followed, unless the options name a board or a socket. With JETPACE_SWEEP=1,
-// as `jetpace calibrate --cmd` sets it, the program is measured: the table need not be there yet. -ESTALE: the table is for another board, power mode or release. -EACCES: neither the daemon nor the nodes are
+// as `jetpace calibrate --cmd` sets it, the program is measured: the table need not be there yet. A file that takes the table's
+// place later is followed from the next frame on, if its blocks are the same. -ESTALE: the table is for another board,
+// power mode or release. -EACCES: neither the daemon nor the nodes are
 // for this user. -EBADMSG: not a table.
 //
 // # Safety
