@@ -1,6 +1,7 @@
 //! What several integration tests of jetpace share.
 
 pub mod edited;
+pub mod for_deadline;
 pub mod harsh_world;
 pub mod pairs;
 pub mod virtual_boards;

@@ -117,7 +117,9 @@ impl<'a> Book<'a> {
     /// Writes a row, with the memory's clock that it was measured at.
     pub fn add(&mut self, row: &Row) -> Result<(), Failure> {
         self.remember(row);
-        (self.write)(&Row { emc_freq: self.template.emc_freq, ..row.clone() })
+        let row = Row { emc_freq: self.template.emc_freq, ..row.clone() };
+        self.there.insert(row.key());
+        (self.write)(&row)
     }
 }
 

@@ -8,6 +8,8 @@
 mod blocks;
 mod book;
 mod changes;
+#[cfg(feature = "report")]
+pub mod deadline;
 mod idle;
 mod locate;
 mod look;
@@ -204,11 +206,22 @@ impl<B: Bench> Calibration<B> {
         book: &mut Book<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), Failure> {
+        self.follow(&steps(settings, clocks), settings, clocks, book, progress)
+    }
+
+    /// Makes some steps of a sweep of these clocks, among which what the settings ask for is spread.
+    fn follow(
+        &mut self,
+        steps: &[Step],
+        settings: &Settings,
+        clocks: &[ClockIndex],
+        book: &mut Book<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), Failure> {
         if !book.is_emc_locked() {
             book.set_emc(self.surroundings.emc());
         }
         book.set_cpu(self.surroundings.cpu());
-        let steps = steps(settings, clocks);
         let mut probe = None;
         for (done, step) in steps.iter().enumerate() {
             progress(Progress { done, total: steps.len(), next: Some(*step) });

@@ -62,6 +62,13 @@ impl Step {
 
 /// All steps. Each pass visits every clock, in an order of its own; so do the repeats of the changes with the pairs.
 pub fn steps(settings: &Settings, clocks: &[ClockIndex]) -> Vec<Step> {
+    let mut steps = visits(settings, clocks);
+    steps.extend(changes(settings, clocks));
+    steps
+}
+
+/// The visits of clocks, without any change between them that is measured.
+pub fn visits(settings: &Settings, clocks: &[ClockIndex]) -> Vec<Step> {
     let mut steps = Vec::new();
     for pass in 0..settings.passes {
         for clock in shuffled(clocks, u64::from(pass)) {
@@ -75,6 +82,12 @@ pub fn steps(settings: &Settings, clocks: &[ClockIndex]) -> Vec<Step> {
             }
         }
     }
+    steps
+}
+
+/// The changes between clocks.
+pub(super) fn changes(settings: &Settings, clocks: &[ClockIndex]) -> Vec<Step> {
+    let mut steps = Vec::new();
     let mut pairs = Vec::new();
     for (i, &low) in clocks.iter().enumerate() {
         pairs.extend(clocks[i + 1..].iter().map(|&high| (low, high)));

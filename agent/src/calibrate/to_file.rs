@@ -17,6 +17,8 @@ use jetpace_tables::table::MAX_CLOCKS;
 use jetpace_tables::units::Hertz;
 use jetpace_tables::work::ClockIndex;
 
+#[cfg(feature = "report")]
+use super::deadline::{Enough, Goal, Next};
 use super::{Bench, Book, COOLING, Calibration, EmcAsk, PATIENCE, Progress, Settings};
 use crate::failure::{Failure, Reason};
 use crate::files::sweep::SweepWriter;
@@ -104,11 +106,51 @@ where
     /// What the machine or the file says, and a signal; the rows measured by then are in the file, and the clocks are
     /// given back.
     pub fn calibrate(
-        mut self,
+        self,
         path: &Path,
         settings: &Settings,
         stop: &Stop,
         progress: &mut dyn FnMut(Progress),
+    ) -> Result<Done, Failure> {
+        self.measure(path, settings, stop, &mut |bench, settings, clocks, book| {
+            bench.calibrate(settings, clocks, book, progress)
+        })
+    }
+
+    /// The same, of as much as a plan for a deadline rests on; `say` is told what comes next, and why.
+    ///
+    /// # Errors
+    /// Also where no clock meets the deadline.
+    #[cfg(feature = "report")]
+    pub fn calibrate_for(
+        self,
+        goal: &Goal,
+        path: &Path,
+        settings: &Settings,
+        stop: &Stop,
+        (progress, say): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Next)),
+    ) -> Result<(Done, Enough), Failure> {
+        let mut found = None;
+        let done = self.measure(path, settings, stop, &mut |bench, settings, clocks, book| {
+            found = Some(bench.calibrate_for(goal, path, (settings, clocks), book, (&mut *progress, &mut *say))?);
+            Ok(())
+        })?;
+        // With no clock of the memory to measure at there is nothing found.
+        let found = found.ok_or_else(|| Failure::failed("no EMC clock to measure at"))?;
+        Ok((done, found))
+    }
+
+    fn measure(
+        mut self,
+        path: &Path,
+        settings: &Settings,
+        stop: &Stop,
+        work: &mut dyn FnMut(
+            &mut Calibration<OnBoard<N, R, Q, T>>,
+            &Settings,
+            &[ClockIndex],
+            &mut Book<'_>,
+        ) -> Result<(), Failure>,
     ) -> Result<Done, Failure> {
         self.wait_for_the_bound(stop)?;
         let rails: Vec<&str> = self.board.rails.iter().map(|rail| rail.name.as_str()).collect();
@@ -149,7 +191,7 @@ where
                     mem.pin(emc)?;
                     book.lock_emc(emc);
                 }
-                bench.calibrate(&settings, &clocks, &mut book, progress)?;
+                work(&mut bench, &settings, &clocks, &mut book)?;
             }
             Ok(())
         };

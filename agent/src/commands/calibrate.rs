@@ -1,6 +1,8 @@
 //! `jetpace calibrate`: what a network's blocks take and draw at every clock, into a sweep.
 
 #[cfg(feature = "report")]
+mod deadline;
+#[cfg(feature = "report")]
 mod own;
 #[cfg(feature = "report")]
 mod program;
@@ -56,6 +58,9 @@ pub struct Args {
     #[cfg(feature = "report")]
     #[command(flatten)]
     own: program::Options,
+    #[cfg(feature = "report")]
+    #[command(flatten)]
+    deadline: deadline::ForDeadline,
     #[cfg(feature = "cuda")]
     #[command(flatten)]
     precompiled: crate::cuda::Precompiled,
@@ -165,6 +170,7 @@ impl Args {
     #[cfg(feature = "report")]
     fn measure_whole_frames(&self, told: (&str, &FramesFrom), path: &Path) -> Result<(), Failure> {
         let by_blocks = [
+            ("--for-deadline", self.deadline.is_wanted()),
             ("--sizes", !self.sizes.is_empty()),
             ("--late", self.late.is_some()),
             ("--spacing", self.spacing.is_some()),
@@ -228,6 +234,11 @@ impl Args {
     /// Times blocks with the clock left alone.
     #[cfg(feature = "cuda")]
     fn observe<R: BlockRunner, T: Timer>(&self, gpu: Observed<R, T>) -> Result<(), Failure> {
+        #[cfg(feature = "report")]
+        if self.deadline.is_wanted() {
+            let why = format_args!("--for-deadline: {} has no clock that can be set", gpu.device);
+            return Err(Failure::new(crate::failure::Reason::Unsupported, why));
+        }
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
             return print_text("# no clock of this GPU can be set; its blocks would be timed as it runs them\n");
         };
@@ -276,11 +287,15 @@ impl Args {
     {
         let settings = self.settings(usual)?;
         let Some(path) = self.output.as_deref().filter(|_| !self.dry_run) else {
-            return print_text(&dry_run(&subject, &settings)?);
+            return print_text(&self.dry_run(&subject, &settings)?);
         };
         #[cfg(feature = "report")]
         if self.own.is_wanted() {
-            eprintln!("{}", own::consists_of(&subject.network, &settings));
+            eprintln!("{}", own::consists_of(&subject.network, &settings, self.deadline.is_wanted()));
+        }
+        #[cfg(feature = "report")]
+        if self.deadline.is_wanted() {
+            return self.deadline.measure(subject, &settings, path);
         }
         if subject.evidence == "jetson" && settings.spacing > Nanos::ZERO {
             let frames = u64::from(settings.frames.saturating_add(settings.late));
@@ -294,6 +309,58 @@ impl Args {
         stop.die();
         report(path, &measured?);
         Ok(())
+    }
+
+    /// What a calibration would write, in order.
+    fn dry_run<N, R, Q, T>(&self, subject: &Subject<N, R, Q, T>, settings: &Settings) -> Result<String, Failure>
+    where
+        N: Nodes + Store + Clone,
+        R: BlockRunner,
+        Q: BlockRunner,
+        T: Timer + Clone,
+    {
+        let (mut all, mut remarks) = (steps(settings, &subject.clocks(settings)), Vec::new());
+        #[cfg(feature = "report")]
+        if let Some(first) = self.deadline.first(subject, settings, self.output.as_deref())? {
+            (all, remarks) = first;
+        }
+        let gpu = &subject.board.gpu;
+        let dry = DryRun::new(subject.nodes.clone(), &gpu.devfreq).under_heat(gpu);
+        let (guard, _) = Guard::take(dry.clone())?;
+        if settings.fast_rails {
+            dry.comment("power monitors convert as fast as they can");
+            sample_faster(&dry, &guard, &subject.board.rails)?;
+        }
+        dry.comment("which way of fixing the clock works");
+        let mut gpu = GpuNode::open(dry.clone(), subject.timer.clone(), &subject.board, &guard, None)?;
+        let mut mem = MemNode::new(dry.clone(), subject.timer.clone(), &subject.board, &guard);
+        for emc in subject.emc_clocks(settings.emc)? {
+            if let Some(emc) = emc {
+                dry.comment(&format!("EMC clock {emc}"));
+                match mem.pin(emc) {
+                    // Some boards tell the clock that runs elsewhere, which no write here brings about.
+                    Err(jetpace_devfreq::Error::DoesNotFollow { .. }) => {}
+                    pinned => drop(pinned?),
+                }
+            }
+            if let Some(first) = remarks.first() {
+                dry.comment(first);
+            }
+            for &step in &all {
+                dry.comment(&what(step));
+                for clock in step.writes() {
+                    gpu.set(clock)?;
+                }
+            }
+        }
+        for remark in remarks.iter().skip(1) {
+            dry.comment(remark);
+        }
+        dry.comment("everything put back");
+        gpu.release()?;
+        drop(gpu);
+        guard.restore()?;
+        Ok(dry.text())
     }
 }
 
@@ -342,47 +409,6 @@ pub fn virtual_subject(
         network: board.runner(net),
         probe: board.runner(network(PROBE)?),
     })
-}
-
-/// What a calibration would write, in order.
-fn dry_run<N, R, Q, T>(subject: &Subject<N, R, Q, T>, settings: &Settings) -> Result<String, Failure>
-where
-    N: Nodes + Store + Clone,
-    R: BlockRunner,
-    Q: BlockRunner,
-    T: Timer + Clone,
-{
-    let gpu = &subject.board.gpu;
-    let dry = DryRun::new(subject.nodes.clone(), &gpu.devfreq).under_heat(gpu);
-    let (guard, _) = Guard::take(dry.clone())?;
-    if settings.fast_rails {
-        dry.comment("power monitors convert as fast as they can");
-        sample_faster(&dry, &guard, &subject.board.rails)?;
-    }
-    dry.comment("which way of fixing the clock works");
-    let mut gpu = GpuNode::open(dry.clone(), subject.timer.clone(), &subject.board, &guard, None)?;
-    let mut mem = MemNode::new(dry.clone(), subject.timer.clone(), &subject.board, &guard);
-    for emc in subject.emc_clocks(settings.emc)? {
-        if let Some(emc) = emc {
-            dry.comment(&format!("EMC clock {emc}"));
-            match mem.pin(emc) {
-                // Some boards tell the clock that runs elsewhere, which no write here brings about.
-                Err(jetpace_devfreq::Error::DoesNotFollow { .. }) => {}
-                pinned => drop(pinned?),
-            }
-        }
-        for step in steps(settings, &subject.clocks(settings)) {
-            dry.comment(&what(step));
-            for clock in step.writes() {
-                gpu.set(clock)?;
-            }
-        }
-    }
-    dry.comment("everything put back");
-    gpu.release()?;
-    drop(gpu);
-    guard.restore()?;
-    Ok(dry.text())
 }
 
 fn what(step: Step) -> String {

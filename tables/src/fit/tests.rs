@@ -504,7 +504,8 @@ fn measuring_where_the_decision_falls_ends_at_the_best_clock() {
             let rows = truth.iter().filter(|row| measured.contains(&row.gpu_freq.unwrap())).cloned().collect();
             let model = fit(&sweep(rows), &Options::default()).unwrap();
             let blocks = model.blocks("net", Some(mhz(1600)));
-            let frame = Frame { blocks: &blocks, clocks: &clocks, deadline_s, margin: 0.0, idle_w: &|_| 1.0 };
+            let (late, idle_w) = (&|_| 0.0, &|_| 1.0);
+            let frame = Frame { blocks: &blocks, clocks: &clocks, deadline_s, period_s: deadline_s, late, idle_w };
             match frame.next(&measured) {
                 Some(next) => measured.push(next.clock),
                 None => {

@@ -53,7 +53,7 @@ pub fn with_subject<W: Work>(args: &Args, own: &Options, work: W) -> Result<W::D
     let board = Board::discover(&nodes)?;
     let sizes: Vec<Size> = args.sizes.iter().map(|size| Size(*size)).collect();
     crate::session::sizes::ascending(sizes.iter().copied())?;
-    let clocks = chosen(&board, own)?;
+    let clocks = chosen(&board, own, if args.deadline.is_wanted() { usize::MAX } else { CLOCKS })?;
     let constants = own.constants.as_deref().map(|from| constants(from, &board)).transpose()?;
     let stop = Stop::install()?;
     guard::restore_on_panic(nodes.clone());
@@ -93,10 +93,11 @@ pub fn with_subject<W: Work>(args: &Args, own: &Options, work: W) -> Result<W::D
     done
 }
 
-fn chosen(board: &Board, own: &Options) -> Result<Vec<ClockIndex>, Failure> {
+/// The clocks that are asked for, else so many of those that are measured on the board.
+fn chosen(board: &Board, own: &Options, usual: usize) -> Result<Vec<ClockIndex>, Failure> {
     let asked = own.listed(board)?;
     let all = measured(board);
-    Ok(if asked.is_empty() { spread(&all, CLOCKS) } else { all.into_iter().filter(|at| asked.contains(at)).collect() })
+    Ok(if asked.is_empty() { spread(&all, usual) } else { all.into_iter().filter(|at| asked.contains(at)).collect() })
 }
 
 /// As much as is measured of a program unless other is asked for.
@@ -128,11 +129,12 @@ fn usual(
     }
 }
 
-/// What a program consists of, and how much of it is measured.
-pub fn consists_of(program: &impl BlockRunner, settings: &Settings) -> String {
+/// What a program consists of, and how much of it is measured; for a deadline that shows on the way.
+pub fn consists_of(program: &impl BlockRunner, settings: &Settings, for_deadline: bool) -> String {
     let names: Vec<&str> = (0..program.blocks()).map(|block| program.name(BlockId(block as u16))).collect();
     let blocks = if names.len() == 1 { "block" } else { "blocks" };
-    format!("{} {blocks}: {}; {} clocks", names.len(), names.join(", "), settings.clocks.len())
+    let clocks = if for_deadline { String::new() } else { format!("; {} clocks", settings.clocks.len()) };
+    format!("{} {blocks}: {}{clocks}", names.len(), names.join(", "))
 }
 
 /// Rows of an earlier sweep that are the board's, not the program's.

@@ -54,7 +54,8 @@ pub fn measure<'a>(
             let blocks: Vec<BlockModel<'_>> =
                 model.series.first().and_then(|series| BlockModel::new(&model, series)).into_iter().collect();
             let deadline_s = limits.deadline_s;
-            let frame = Frame { blocks: &blocks, clocks: &clocks, deadline_s, margin, idle_w };
+            let (blocks, clocks) = (blocks.as_slice(), clocks.as_slice());
+            let frame = Frame { blocks, clocks, deadline_s, period_s: deadline_s, late: &|_| margin, idle_w };
             let next = frame.next(&measured).filter(|_| schedule.len() < limits.more);
             let Some(next) = next else {
                 let chosen = frame.choose(CAREFUL, &measured);
