@@ -7,6 +7,7 @@ mod bad_input;
 mod compare;
 mod documents;
 mod emc;
+mod for_deadline;
 mod formats;
 mod frozen;
 mod hold;

@@ -12,6 +12,7 @@ mod drift;
 mod dry_run;
 mod faults;
 mod feedback;
+mod for_deadline;
 mod frozen;
 mod hold_deadline;
 mod kernel_cases;

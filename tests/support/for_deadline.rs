@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use jetpace::calibrate::deadline::{Enough, Goal};
+use jetpace::calibrate::deadline::{Enough, Goal, Telling};
 use jetpace::calibrate::{Settings, Subject};
 use jetpace::commands::calibrate::virtual_subject;
 use jetpace::failure::Failure;
@@ -93,7 +93,8 @@ pub fn calibrate_for(
     let (goal, timer) = (goal(&subject, settings, deadline), subject.timer.clone());
     let (began, mut said) = (timer.now(), Vec::new());
     let mut say = |next: &_| said.push(format!("{next}"));
-    let found = subject.calibrate_for(&goal, path, settings, &Stop::never(), (&mut |_| {}, &mut say));
+    let mut telling = Telling { progress: &mut |_| {}, say: &mut say };
+    let found = subject.calibrate_for(&goal, path, settings, &Stop::never(), &mut telling);
     (found.map(|(_, found)| found), said, timer.now().saturating_sub(began))
 }
 

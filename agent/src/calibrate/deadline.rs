@@ -53,6 +53,14 @@ pub struct Goal {
     pub changes: bool,
 }
 
+/// Who is told how it goes.
+pub struct Telling<'a> {
+    /// Before every step.
+    pub progress: &'a mut dyn FnMut(Progress),
+    /// What comes next, and why.
+    pub say: &'a mut dyn FnMut(&Next),
+}
+
 /// What comes next.
 #[derive(Debug)]
 pub enum Next {
@@ -121,8 +129,9 @@ impl<B: Bench> Calibration<B> {
         path: &Path,
         (settings, all): (&Settings, &[ClockIndex]),
         book: &mut Book<'_>,
-        (progress, say): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Next)),
+        telling: &mut Telling<'_>,
     ) -> Result<Enough, Failure> {
+        let Telling { progress, say } = telling;
         let listed = self.gpu.clocks().to_vec();
         let at = |clocks: &[Hertz]| -> Vec<ClockIndex> {
             all.iter().copied().filter(|at| listed.get(at.index()).is_some_and(|hz| clocks.contains(hz))).collect()

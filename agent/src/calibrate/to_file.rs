@@ -18,7 +18,7 @@ use jetpace_tables::units::Hertz;
 use jetpace_tables::work::ClockIndex;
 
 #[cfg(feature = "report")]
-use super::deadline::{Enough, Goal, Next};
+use super::deadline::{Enough, Goal, Telling};
 use super::{Bench, Book, COOLING, Calibration, EmcAsk, PATIENCE, Progress, Settings};
 use crate::failure::{Failure, Reason};
 use crate::files::sweep::SweepWriter;
@@ -62,6 +62,10 @@ where
     type Timer = T;
     type Surroundings = BoardSurroundings<N>;
 }
+
+/// What is measured once the clocks are taken, of which clocks, into which book.
+type Measure<'a, B> =
+    dyn FnMut(&mut Calibration<B>, &Settings, &[ClockIndex], &mut Book<'_>) -> Result<(), Failure> + 'a;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +121,7 @@ where
         })
     }
 
-    /// The same, of as much as a plan for a deadline rests on; `say` is told what comes next, and why.
+    /// The same, of as much as a plan for a deadline rests on; `telling` hears what comes next, and why.
     ///
     /// # Errors
     /// Also where no clock meets the deadline.
@@ -128,11 +132,11 @@ where
         path: &Path,
         settings: &Settings,
         stop: &Stop,
-        (progress, say): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Next)),
+        telling: &mut Telling<'_>,
     ) -> Result<(Done, Enough), Failure> {
         let mut found = None;
         let done = self.measure(path, settings, stop, &mut |bench, settings, clocks, book| {
-            found = Some(bench.calibrate_for(goal, path, (settings, clocks), book, (&mut *progress, &mut *say))?);
+            found = Some(bench.calibrate_for(goal, path, (settings, clocks), book, telling)?);
             Ok(())
         })?;
         // With no clock of the memory to measure at there is nothing found.
@@ -145,12 +149,7 @@ where
         path: &Path,
         settings: &Settings,
         stop: &Stop,
-        work: &mut dyn FnMut(
-            &mut Calibration<OnBoard<N, R, Q, T>>,
-            &Settings,
-            &[ClockIndex],
-            &mut Book<'_>,
-        ) -> Result<(), Failure>,
+        work: &mut Measure<'_, OnBoard<N, R, Q, T>>,
     ) -> Result<Done, Failure> {
         self.wait_for_the_bound(stop)?;
         let rails: Vec<&str> = self.board.rails.iter().map(|rail| rail.name.as_str()).collect();

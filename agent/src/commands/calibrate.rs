@@ -322,7 +322,7 @@ impl Args {
         let (mut all, mut remarks) = (steps(settings, &subject.clocks(settings)), Vec::new());
         #[cfg(feature = "report")]
         if let Some(first) = self.deadline.first(subject, settings, self.output.as_deref())? {
-            (all, remarks) = first;
+            (all, remarks) = (first.steps, first.remarks);
         }
         let gpu = &subject.board.gpu;
         let dry = DryRun::new(subject.nodes.clone(), &gpu.devfreq).under_heat(gpu);

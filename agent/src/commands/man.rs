@@ -18,11 +18,12 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 35] = [
+const EXAMPLES: [(&str, &str); 36] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
     ("calibrate", "calibrate --board sim:orin-nano --net resnet152 -o sweep.csv"),
+    ("calibrate", "calibrate --board sim:orin-nano --net resnet152 --for-deadline 60ms -o sweep.csv"),
     ("calibrate", "calibrate --cmd ./camera -o sweep.csv"),
     ("recalibrate", "recalibrate"),
     ("recalibrate", "recalibrate --rollback camera"),

@@ -78,8 +78,8 @@ impl Measured {
                 ("from", _) => path = value,
                 ("network", _) => network = Some(value),
                 ("clocks", _) => {
-                    let count = value.parse().ok().filter(|count| (2..=64).contains(count));
-                    clocks = Some(count.ok_or_else(|| format!("`{word}`: 2 to 64 clocks"))?);
+                    let count = value.parse().ok().filter(|count| (2..=255).contains(count));
+                    clocks = Some(count.ok_or_else(|| format!("`{word}`: 2 to 255 clocks"))?);
                 }
                 ("draw", _) => draw = value.parse().map_err(|_| format!("`{word}` is no number"))?,
                 ("profile", "calm") => profile = Profile::CALM,

@@ -8,7 +8,7 @@ use jetpace_tables::hw::{BlockRunner, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
 
 use super::{bar, report, show};
-use crate::calibrate::deadline::{Goal, MOST, Next, next, work};
+use crate::calibrate::deadline::{Goal, MOST, Next, Telling, next, work};
 use crate::calibrate::{EmcAsk, Settings, Step, Subject};
 use crate::commands::plan::RISK;
 use crate::failure::{Failure, Reason};
@@ -31,6 +31,14 @@ pub struct ForDeadline {
     /// With --for-deadline: accepted probability that a frame misses it
     #[arg(long, value_name = "P", requires = "for_deadline", default_value_t = RISK)]
     risk: f64,
+}
+
+/// What a dry run tells beforehand.
+pub struct First {
+    /// What would be done first.
+    pub steps: Vec<Step>,
+    /// Why, and what would come behind it.
+    pub remarks: Vec<String>,
 }
 
 impl ForDeadline {
@@ -103,7 +111,8 @@ impl ForDeadline {
         let stop = Stop::install()?;
         let bar = bar();
         let mut say = |next: &Next| bar.suspend(|| eprintln!("{next}"));
-        let found = subject.calibrate_for(&goal, path, settings, &stop, (&mut |at| show(&bar, at), &mut say));
+        let mut telling = Telling { progress: &mut |at| show(&bar, at), say: &mut say };
+        let found = subject.calibrate_for(&goal, path, settings, &stop, &mut telling);
         bar.finish_and_clear();
         stop.die();
         let (done, found) = found?;
@@ -139,7 +148,7 @@ impl ForDeadline {
         subject: &Subject<N, R, Q, T>,
         settings: &Settings,
         path: Option<&Path>,
-    ) -> Result<Option<(Vec<Step>, Vec<String>)>, Failure>
+    ) -> Result<Option<First>, Failure>
     where
         N: Nodes + Store + Clone,
         R: BlockRunner,
@@ -157,13 +166,14 @@ impl ForDeadline {
         let mut remarks = vec![next.to_string()];
         if !matches!(next, Next::Enough(_)) {
             remarks.push(format!(
-                "then, one at a time, the clocks on which the plan for {} rests, {MOST} of {} at most; late frames and \
+                "then, one at a time, the clocks on which the plan for {} rests, {} of {} at most; late frames and \
                  changes of the clock at those that matter",
                 goal.deadline,
+                MOST.min(goal.clocks.len()),
                 goal.clocks.len()
             ));
         }
-        Ok(Some((work(&next, settings, &at), remarks)))
+        Ok(Some(First { steps: work(&next, settings, &at), remarks }))
     }
 }
 
