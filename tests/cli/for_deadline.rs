@@ -22,7 +22,8 @@ fn it_says_what_comes_next_and_why_and_what_to_type() {
         (said, String::from_utf8(output.stdout).unwrap())
     };
     let asked = ["--for-deadline", "8ms", "--fps", "100"];
-    let (_, dry) = said(&line(&[&asked[..], &["--dry-run"]].concat()));
+    let unmeasured = [&asked[..], &["--dry-run"]].concat();
+    let (_, dry) = said(&line(&unmeasured));
     assert!(dry.contains("306 MHz, 510 MHz, 816 MHz and 1020 MHz first"), "{dry}");
     assert!(dry.contains("the clocks on which the plan for 8.00 ms rests, 8 of 8 at most"), "{dry}");
     assert!(!folder.path().join("alex.csv").exists(), "a dry run measures nothing");
@@ -42,7 +43,7 @@ fn it_says_what_comes_next_and_why_and_what_to_type() {
     }
     let (again, _) = said(&line(&asked));
     assert!(again.contains(": 0 rows measured"), "{again}");
-    let (_, dry) = said(&line(&[&asked[..], &["--dry-run"]].concat()));
+    let (_, dry) = said(&line(&unmeasured));
     assert!(dry.contains("of 8 clocks measured"), "{dry}");
 }
 
