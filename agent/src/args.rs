@@ -27,6 +27,9 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The accepted probability of a miss where no other is asked for.
+pub const RISK: f64 = 0.01;
+
 /// The commands, in the order in which the main job uses them.
 #[derive(Debug, Subcommand)]
 pub enum Command {

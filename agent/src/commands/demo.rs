@@ -7,10 +7,10 @@ use clap::Parser;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::Size;
 
-use super::plan::RISK;
 use super::run::Beside;
 use super::run::document::Document;
 use super::run::frame_log::FrameLog;
+use crate::args::RISK;
 use crate::args::{BoardArg, Cli, network, networks};
 use crate::failure::Failure;
 use crate::files::output::{print_text, while_working, write_file};

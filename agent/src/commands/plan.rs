@@ -22,6 +22,7 @@ use jetpace_tables::work::Size;
 
 #[cfg(feature = "report")]
 use crate::args::BoardArg;
+use crate::args::RISK;
 #[cfg(feature = "report")]
 use crate::commands::compare::uplink::Channel;
 use crate::failure::{Failure, Reason};
@@ -30,9 +31,6 @@ use crate::files::output::{print_json, while_working};
 use crate::files::{model, table};
 use crate::session::sizes::SizeShare;
 use document::Document;
-
-/// The accepted probability of a miss where no other is asked for.
-pub const RISK: f64 = 0.01;
 
 /// Options of `plan`. The static release has no room for what is done at a desk.
 #[derive(Debug, clap::Args)]

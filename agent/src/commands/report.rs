@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     deadline: Option<Nanos>,
     /// Accepted probability that a frame misses it
-    #[arg(long, value_name = "P", default_value_t = super::plan::RISK, requires = "deadline")]
+    #[arg(long, value_name = "P", default_value_t = crate::args::RISK, requires = "deadline")]
     risk: f64,
     /// Write over a file that would be left alone: an input, or a file of another kind
     #[arg(long)]

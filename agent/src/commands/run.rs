@@ -310,7 +310,7 @@ impl Args {
                 "deadline {deadline}, period {period}: the deadline must be above zero and at most the period"
             )));
         }
-        let risk = self.risk.or(table.map(Table::risk)).unwrap_or(super::plan::RISK);
+        let risk = self.risk.or(table.map(Table::risk)).unwrap_or(crate::args::RISK);
         if !(0.0..=1.0).contains(&risk) {
             return Err(Failure::usage(format_args!("--risk {risk}: a share from 0 to 1 is meant")));
         }

@@ -1,9 +1,9 @@
 //! Which clock to measure next so that the plan of a deadline no longer depends on what was not measured.
 //!
 //! Where the decision falls is worth more than an even spread: the clock that a bold plan would take is measured, as it
-//! is either right or ruled out, then the one that is expected, then the one that a careful plan takes, then whichever
-//! may yet be better (upper and lower confidence bounds, as in bandit problems). It ends where no clock that was not
-//! measured promises to save anything worth it.
+//! is either right or ruled out, then the one that is expected, then the one that a careful plan takes, then the
+//! neighbours of that (upper and lower confidence bounds, as in bandit problems), then whichever promises to save
+//! something worth it still.
 
 use std::vec::Vec;
 
@@ -70,27 +70,30 @@ impl Frame<'_> {
         Frame { clocks: &clocks, ..*self }.choose(CAREFUL, measured)
     }
 
-    /// The next clock to measure after these; `None` where a careful plan takes a measured clock and no other promises
+    /// The next clock to measure after these; `None` where the plan rests on measured clocks only and no other promises
     /// to save [`ENOUGH`].
     pub fn next(&self, measured: &[Hertz]) -> Option<Next> {
-        let careful = self.choose(CAREFUL, measured)?;
         let promise = self.promise(measured);
         let regret = promise.map_or(0.0, |(_, regret)| regret);
-        if measured.contains(&careful) && regret < ENOUGH {
-            return None;
-        }
+        let open = |clock: &Hertz| !measured.contains(clock);
         let plans = [
             (BOLD, "a bold plan would take it"),
             (0.0, "it is expected to be the best"),
             (CAREFUL, "a careful plan takes it"),
         ];
         for (deviations, why) in plans {
-            let open = |clock: &Hertz| !measured.contains(clock);
             if let Some(clock) = self.choose(deviations, measured).filter(open) {
                 return Some(Next { clock, why, regret });
             }
         }
-        promise.map(|(clock, regret)| Next { clock, why: "it may yet be better", regret })
+        // The model is surest of itself beside what it knows, and steps are not in it.
+        let at = self.clocks.iter().position(|clock| Some(*clock) == self.choose(CAREFUL, measured))?;
+        let beside = [at.checked_sub(1), Some(at + 1)].into_iter().flatten();
+        if let Some(clock) = beside.filter_map(|i| self.clocks.get(i).copied()).find(open) {
+            return Some(Next { clock, why: "it lies beside the best", regret });
+        }
+        let (clock, regret) = promise.filter(|(_, regret)| *regret >= ENOUGH)?;
+        Some(Next { clock, why: "it may yet be better", regret })
     }
 
     /// What is expected to be lost by taking the best measured clock now, as a fraction of its energy.

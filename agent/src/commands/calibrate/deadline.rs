@@ -8,9 +8,9 @@ use jetpace_tables::hw::{BlockRunner, Timer};
 use jetpace_tables::units::{Hertz, Nanos};
 
 use super::{bar, report, show};
+use crate::args::RISK;
 use crate::calibrate::deadline::{Goal, MOST, Next, Telling, next, work};
 use crate::calibrate::{EmcAsk, Settings, Step, Subject};
-use crate::commands::plan::RISK;
 use crate::failure::{Failure, Reason};
 use crate::files::sweep;
 use crate::signals::Stop;

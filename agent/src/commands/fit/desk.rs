@@ -11,7 +11,7 @@ use jetpace_tables::units::{Hertz, Nanos};
 use serde::Serialize;
 
 use super::explain;
-use crate::commands::plan::RISK;
+use crate::args::RISK;
 use crate::failure::{Failure, Reason};
 use crate::files::output::print_json;
 

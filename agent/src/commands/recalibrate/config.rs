@@ -14,8 +14,8 @@ use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 
 use super::place::{BESIDE, SWEEP, TABLE, beside};
+use crate::args::RISK;
 use crate::args::{BoardArg, network};
-use crate::commands::plan::RISK;
 use crate::failure::Failure;
 use crate::runtime::access::is_trusted;
 use crate::runtime::wire;
