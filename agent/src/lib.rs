@@ -12,6 +12,7 @@ pub mod emc;
 pub mod failure;
 pub mod files;
 pub mod machine;
+pub mod nvtx;
 pub mod program;
 #[cfg(feature = "report")]
 pub mod report;

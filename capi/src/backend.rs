@@ -1,20 +1,19 @@
 //! What a handle speaks to: the daemon, or the nodes themselves.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use agent::failure::{Failure, Reason};
 use agent::files::table::Kept;
 use agent::runtime::control::Schedule;
 use agent::runtime::follow::Follow;
+use agent::runtime::link::{Link, OFF_VARIABLE, Target, is_set};
+use agent::runtime::open;
 use agent::runtime::page::What;
 use agent::runtime::remote::Refusal;
 use agent::runtime::swept::Peer;
 use agent::runtime::tend::BoardClock;
 use agent::runtime::writer::{Asked, Writer};
-use agent::runtime::{open, wire};
 use jetpace_devfreq::gpu::Way;
 use jetpace_devfreq::guard::Store;
 use jetpace_devfreq::nodes::{Nodes, SysfsRoot};
@@ -27,8 +26,6 @@ use jetpace_tables::table::Table;
 use jetpace_tables::table::image;
 use jetpace_tables::units::Nanos;
 use jetpace_tables::work::{BlockId, Size};
-
-use crate::link::Link;
 
 /// How to open; the safe side of `jetpace_options`.
 #[derive(Debug, Default)]
@@ -92,12 +89,6 @@ const NO_DAEMON: u32 = 3;
 /// [`Counts::state`]: whoever measures the program has the clock.
 const MEASURED: u32 = 4;
 
-/// Names the table to programs that name none themselves.
-const TABLE_VARIABLE: &str = "JETPACE_TABLE";
-
-/// `1` lets programs run as if they did not use this library.
-const OFF_VARIABLE: &str = "JETPACE_OFF";
-
 /// A boxed one of each: they are large.
 pub enum Backend {
     /// Nothing is followed; the names of blocks that were asked for, by their numbers.
@@ -124,31 +115,20 @@ macro_rules! each {
 impl Backend {
     /// Through the daemon where one listens, else on the nodes.
     pub fn open(table: Option<&str>, options: &Options) -> Result<Self, Errno> {
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
         let placed = options.socket.is_some() || options.board.is_some();
         if is_set(OFF_VARIABLE) && !placed {
             return Ok(Self::Off(Vec::new()));
         }
-        let named = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let given = table.map(PathBuf::from).or_else(|| named(TABLE_VARIABLE));
-        let given = given.as_deref();
-        if is_set(wire::SWEEP_VARIABLE) {
-            // Where there is a table already, its numbers of blocks are what the program may go by.
-            let image = given.and_then(|path| fs::read(path).ok()).filter(|image| image::decode(image).is_ok());
-            let socket = named(wire::SOCKET_VARIABLE).unwrap_or_else(|| PathBuf::from(wire::SOCKET));
-            return Ok(Self::Daemon(Box::new(Link::open(socket, image.unwrap_or_default())?)));
+        let Target { socket, image, kept, only_there } = Target::of_environment(table.map(Path::new))?;
+        if only_there {
+            return Ok(Self::Daemon(Box::new(Link::open(socket, image)?)));
         }
-        if let Some(path) = given.filter(|path| is_socket(path)) {
-            return Ok(Self::Daemon(Box::new(Link::open(path.to_owned(), Vec::new())?)));
-        }
-        let (kept, image) = given.map(Kept::open).transpose()?.unzip();
-        let image = image.unwrap_or_default();
         // A board that is named is meant to be driven from here, unless a socket is named, too.
         let socket = match (&options.socket, &options.board) {
             (Some(path), _) if path.is_empty() => None,
             (Some(path), _) => Some(PathBuf::from(path)),
             (None, Some(board)) if board != "auto" => None,
-            (None, _) => Some(named(wire::SOCKET_VARIABLE).unwrap_or_else(|| PathBuf::from(wire::SOCKET))),
+            (None, _) => Some(socket),
         };
         if let Some(socket) = socket {
             match Link::open(socket, image.clone()) {
@@ -272,10 +252,6 @@ fn number(block: u32) -> BlockId {
 
 fn tell(remote: &mut Link, what: What) -> Result<(), Errno> {
     remote.tell(what).map_err(|_| Errno(libc::ECONNRESET))
-}
-
-fn is_socket(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 fn is_absent(error: &io::Error) -> bool {

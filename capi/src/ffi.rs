@@ -7,12 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, TryLockError};
 
 use agent::runtime::control::Schedule;
+use agent::runtime::fork;
 use agent::runtime::writer::{Asked, Writer};
-
 use jetpace_tables::units::Nanos;
 
 use crate::backend::{Backend, Counts, Errno, Options};
-use crate::fork;
 
 /// The ABI's version: the soname's number in the upper half, additions in the lower one.
 pub const JETPACE_ABI_VERSION: u32 = 0x0000_0004;

@@ -7,7 +7,5 @@
 
 mod backend;
 pub mod ffi;
-mod fork;
-mod link;
 #[cfg(test)]
 mod tests;

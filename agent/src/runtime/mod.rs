@@ -9,6 +9,8 @@ pub mod control;
 pub mod daemon;
 pub mod doorbell;
 pub mod follow;
+pub mod fork;
+pub mod link;
 pub mod listen;
 pub mod mailbox;
 pub mod map;

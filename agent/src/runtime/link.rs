@@ -1,23 +1,75 @@
 //! A daemon that may go away and come back, behind one handle: without it the kernel's governor has the clock, and the
 //! program runs on.
 
+use std::env;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent::files::table::Kept;
-use agent::runtime::page::{Figures, What};
-use agent::runtime::remote::Gone;
-use agent::runtime::swept::Peer;
-use agent::runtime::sys;
 use jetpace_tables::table::{Table, image};
 use jetpace_tables::work::{BlockId, Size};
+
+use super::page::{Figures, What};
+use super::remote::Gone;
+use super::swept::Peer;
+use super::{sys, wire};
+use crate::files::table::Kept;
 
 /// How often a daemon that has gone away is looked for.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Names the table to programs that name none themselves.
+const TABLE_VARIABLE: &str = "JETPACE_TABLE";
+
+/// `1` lets programs run as if they knew nothing of jetpace.
+pub const OFF_VARIABLE: &str = "JETPACE_OFF";
+
+/// Where a program's environment sends it.
+#[derive(Debug)]
+pub struct Target {
+    /// The daemon's socket, or that of whoever measures.
+    pub socket: PathBuf,
+    /// The table's image; empty for the daemon's own.
+    pub image: Vec<u8>,
+    /// The file that it is from.
+    pub kept: Option<Kept>,
+    /// Nobody but who listens there is asked for.
+    pub only_there: bool,
+}
+
+impl Target {
+    /// By $JETPACE_SWEEP, $JETPACE_SOCKET and $JETPACE_TABLE; `table` is the one that the program names itself.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub fn of_environment(table: Option<&Path>) -> io::Result<Self> {
+        let named = |name: &str| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let table = table.map(Path::to_owned).or_else(|| named(TABLE_VARIABLE));
+        let socket = named(wire::SOCKET_VARIABLE).unwrap_or_else(|| PathBuf::from(wire::SOCKET));
+        if is_set(wire::SWEEP_VARIABLE) {
+            // Where there is a table already, its numbers of blocks are what the program may go by.
+            let image = table.and_then(|path| fs::read(path).ok()).filter(|image| image::decode(image).is_ok());
+            return Ok(Self { socket, image: image.unwrap_or_default(), kept: None, only_there: true });
+        }
+        let is_socket = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        if let Some(path) = table.clone().filter(is_socket) {
+            return Ok(Self { socket: path, image: Vec::new(), kept: None, only_there: true });
+        }
+        let (kept, image) = table.as_deref().map(Kept::open).transpose()?.unzip();
+        Ok(Self { socket, image: image.unwrap_or_default(), kept, only_there: false })
+    }
+}
+
+/// Whether a variable of the environment is `1`.
+pub fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| value == "1")
+}
+
 /// A client of the daemon, as long as there is one.
+#[derive(Debug)]
 pub struct Link {
     socket: PathBuf,
     image: Vec<u8>,
@@ -36,6 +88,8 @@ pub struct Link {
 }
 
 impl Link {
+    /// Opens it where someone listens.
+    ///
     /// # Errors
     /// As [`Peer::open`].
     pub fn open(socket: PathBuf, image: Vec<u8>) -> io::Result<Self> {
@@ -60,8 +114,14 @@ impl Link {
         Self { kept, ..self }
     }
 
+    /// How many blocks are known.
     pub fn blocks(&self) -> usize {
         self.names.len()
+    }
+
+    /// The blocks by their numbers; an empty name is of one that was not asked for.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// A block's number. One that is new while the program is measured gets the next.
@@ -83,6 +143,9 @@ impl Link {
     }
 
     /// Whether a block that ran is to run once more.
+    ///
+    /// # Errors
+    /// As [`Self::tell`].
     pub fn again(&mut self, block: BlockId) -> Result<bool, Gone> {
         let Some(Peer::Measures(swept)) = &mut self.peer else { return Ok(false) };
         let again = swept.again(block);
@@ -101,8 +164,11 @@ impl Link {
     }
 
     /// Tells the daemon. [`Gone`] once, when it is found to have gone; from then on what is told is lost and counted, until
-    /// it is back at a frame's start. No system call is made for it but the one of [`Remote::tell`], and those of a thread
-    /// that is started once to look for it.
+    /// it is back at a frame's start. No system call is made for it but the one of [`super::remote::Remote::tell`], and those
+    /// of a thread that is started once to look for it.
+    ///
+    /// # Errors
+    /// [`Gone`].
     #[inline]
     pub fn tell(&mut self, what: What) -> Result<(), Gone> {
         if what == What::FrameStart && self.search.is_some() {
@@ -191,6 +257,7 @@ impl Link {
         self.peer.as_ref()
     }
 
+    /// Events that nobody took.
     pub fn lost(&self) -> u64 {
         self.lost
             + match &self.peer {
@@ -199,6 +266,7 @@ impl Link {
             }
     }
 
+    /// How often a daemon was found again.
     pub fn reconnects(&self) -> u64 {
         self.reconnects
     }
@@ -238,15 +306,16 @@ enum Tries {
 }
 
 /// A thread that looks for the daemon until it is there again or nobody wants it any more.
+#[derive(Debug)]
 struct Search(Arc<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     found: Mutex<Found>,
     wake: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Found {
     peer: Option<Peer>,
     unwanted: bool,
@@ -292,10 +361,9 @@ impl Drop for Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent::runtime::listen::Listener;
-    use agent::runtime::map::Mapping;
-    use agent::runtime::page::Page;
-    use agent::runtime::wire;
+    use crate::runtime::listen::Listener;
+    use crate::runtime::map::Mapping;
+    use crate::runtime::page::Page;
     use jetpace_tables::table::TableClock;
     use jetpace_tables::units::{Hertz, Nanos};
     use jetpace_tables::work::ClockIndex;
@@ -428,7 +496,7 @@ mod tests {
         });
         // The one before has heard every frame until now, and has been hung up on behind the first frame of the new one.
         assert_eq!((link.lost(), link.reconnects(), link.retired.is_none()), (0, 0, true));
-        assert!(!agent::runtime::remote::is_connected(&serving.0));
+        assert!(!crate::runtime::remote::is_connected(&serving.0));
         frame(&mut link);
         drop((serving, newer));
     }
