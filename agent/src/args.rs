@@ -49,6 +49,9 @@ pub enum Command {
     Run(commands::run::Args),
     /// Fix the GPU's clock while a command runs
     Hold(commands::hold::Args),
+    /// Run a program and list the NVTX ranges that it marks, or have the daemon told its frames by them
+    #[cfg(feature = "report")]
+    Nvtx(commands::nvtx::Args),
     /// Check what is assumed of this machine, without a write, into one file to send back
     Selftest(commands::selftest::Args),
     /// Put back what a killed instance left
@@ -109,6 +112,8 @@ impl Command {
             #[cfg(feature = "report")]
             Self::CheckConfig(args) => args.run(),
             Self::Hold(args) => args.run(),
+            #[cfg(feature = "report")]
+            Self::Nvtx(args) => args.run(),
             Self::Selftest(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Serve(args) => args.run(),

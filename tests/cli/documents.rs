@@ -96,7 +96,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
 ];
 
 /// Documents that other tests hold against FORMATS: those that need a daemon or a recorded board, and what takes long.
-const ELSEWHERE: [&str; 5] = ["probe", "status", "trace", "compare", "hold"];
+const ELSEWHERE: [&str; 6] = ["probe", "status", "trace", "compare", "hold", "nvtx"];
 
 #[test]
 fn every_field_that_is_printed_is_named_and_none_besides() {
@@ -165,6 +165,29 @@ fn what_the_daemon_says_is_named() {
     let words = events.iter().map(|event| event["event"].as_str().unwrap());
     mentions("`trace --json`", words);
     agree("`trace --json`", &events);
+}
+
+/// Nothing here loads the library: what it would list lies there, and a shell puts it into the folder.
+#[test]
+fn what_is_listed_of_ranges_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let tally = |name: &str, within: &str| {
+        format!(
+            "{{\"domain\":\"app\",\"name\":\"{name}\",\"kind\":\"push\",\"count\":4,\"total_ns\":80,\"ended\":4,\
+             \"samples_ns\":[10,20,20,30],\"threads\":1,\"depth\":0,\"within\":{within},\"payloads\":[4,8]}}"
+        )
+    };
+    fs::write(folder.path().join("list"), format!("[{},{}]", tally("infer", "null"), tally("stem", "0"))).unwrap();
+    let mut command = jetpace(folder.path(), "nvtx --json ranges.json -- sh -c");
+    command
+        .arg("cp list $JETPACE_NVTX_LIST/1.json")
+        .env("JETPACE_NVTX_LIB", "list")
+        .env_remove("NVTX_INJECTION64_PATH");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&fs::read(folder.path().join("ranges.json")).unwrap()).unwrap();
+    assert_eq!((document["frame"].as_str(), document["blocks"][0].as_str()), (Some("app//infer"), Some("app//stem")));
+    agree("`nvtx --json`", &[document]);
 }
 
 #[test]

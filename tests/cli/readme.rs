@@ -120,7 +120,7 @@ fn no_command_stands_outside_of_a_block() {
 /// Files and folders that pages name are there.
 #[test]
 fn what_pages_point_at_is_there() {
-    let tops = ["agent", "capi", "devfreq", "docs", "kernels", "packaging", "tables", "tests"];
+    let tops = ["agent", "capi", "devfreq", "docs", "kernels", "nvtx", "packaging", "tables", "tests"];
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         let code = text.split('`').skip(1).step_by(2).filter(|code| !code.contains(char::is_whitespace));

@@ -8,7 +8,7 @@ mod lease;
 mod lines;
 mod lost;
 pub mod pace;
-mod running;
+pub mod running;
 mod watch;
 
 use std::ffi::OsString;
@@ -30,6 +30,8 @@ use crate::confine::{self, Cap, Needs};
 use crate::dry_run::DryRun;
 use crate::failure::{Failure, Reason};
 use crate::files::output::{print_text, say};
+#[cfg(feature = "report")]
+use crate::nvtx::{self, ranges::Pattern};
 use crate::runtime::wire;
 use crate::signals::Stop;
 use events::Events;
@@ -41,7 +43,7 @@ use running::Running;
 use watch::Watch;
 
 /// How often the command, the cap and the signals are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Options of `hold`.
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,10 @@ pub struct Args {
     /// With --fps: how long frames are counted before the rate is judged; by default for 100 frames and at least 2 s
     #[arg(long, value_name = "TIME", requires = "fps", conflicts_with = "deadline")]
     window: Option<Nanos>,
+    /// With --fps and --deadline: frames are the NVTX ranges of this name (NAME, DOMAIN//NAME, PREFIX*) that the command marks
+    #[cfg(feature = "report")]
+    #[arg(long, value_name = "RANGE", conflicts_with_all = ["clock", "frames_from"])]
+    nvtx: Option<Pattern>,
     #[command(flatten)]
     whole: deadline::Options,
     /// Take this way of fixing the clock instead of the cheapest that works
@@ -85,6 +91,7 @@ impl Args {
             return Err(Failure::usage("--fps takes a number above 0"));
         }
         self.whole.check()?;
+        self.see_ranges()?;
         let machine = self.board.on_disk()?;
         let root = machine.nodes();
         if self.dry_run {
@@ -96,6 +103,44 @@ impl Args {
         let held = self.hold(root, Monotonic::new(), &stop);
         stop.die();
         held
+    }
+
+    /// Finds out, before any work, whether ranges can be heard.
+    #[cfg(feature = "report")]
+    fn see_ranges(&mut self) -> Result<(), Failure> {
+        if self.nvtx.is_some() && !self.dry_run {
+            self.whole.hear_library();
+            self.ranges()?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "report"))]
+    fn see_ranges(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What the command needs for its ranges to be heard.
+    #[cfg(feature = "report")]
+    fn ranges(&self) -> Result<Vec<(&'static str, PathBuf)>, Failure> {
+        match &self.nvtx {
+            Some(frame) => nvtx::telling(frame, &[], false),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The static release has no room for it.
+    #[cfg(not(feature = "report"))]
+    fn ranges(&self) -> Result<Vec<(&'static str, PathBuf)>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// Whether nothing but the library tells frames.
+    fn library_only(&self) -> bool {
+        #[cfg(feature = "report")]
+        return self.nvtx.is_some();
+        #[cfg(not(feature = "report"))]
+        false
     }
 
     /// The run without its writes and without the command, by the same code: the writes that it would make.
@@ -160,6 +205,10 @@ impl Args {
 
     fn hold_leased<N: Nodes>(&self, nodes: &N, board: &Board, socket: &Path, stop: &Stop) -> Result<(), Failure> {
         self.deadline_is_not_leased(socket)?;
+        if self.library_only() && self.socket.is_none() {
+            let why = "--nvtx: the daemon has its own socket; name another by --socket, at which frames are told";
+            return Err(Failure::usage(why));
+        }
         let clock = self.start(board)?;
         self.warn(nodes, board);
         if self.way.is_some() {
@@ -171,7 +220,7 @@ impl Args {
         self.warn_of_cap(clock, &lease);
         say(format_args!("GPU at {runs}, leased from the daemon at {}", socket.display()));
         let events = if self.socket.is_some() { self.listen()? } else { None };
-        let command = Running::start(&self.command, &self.environment(), self.counter(), || {})?;
+        let command = Running::start(&self.command, &self.environment()?, self.counter(), || {})?;
         self.watch(&mut lease, command, start, events, stop, board).until_it_ends(None)
     }
 
@@ -227,7 +276,7 @@ impl Args {
                     let program = self.command.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
                     let mut deadline =
                         self.whole.start(&mut gpu, self.fps, rails, board, &program.to_string_lossy())?;
-                    let (environment, counter) = (self.environment(), self.counter());
+                    let (environment, counter) = (self.environment()?, self.counter());
                     let command = Running::start(&self.command, &environment, counter, || self.confine(&gpu))?;
                     let ended = match &mut deadline {
                         None => self.watch(&mut gpu, command, start, events, stop, board).until_it_ends(None),
@@ -265,7 +314,7 @@ impl Args {
 
     /// What counts the command's lines, where they may be frames.
     fn counter(&self) -> Option<Counter> {
-        self.whole.counter().or(self.rate().map(|_| Counter::default()))
+        self.whole.counter().or(self.rate().filter(|_| !self.library_only()).map(|_| Counter::default()))
     }
 
     fn watch<'a, H: Holder>(
@@ -282,9 +331,10 @@ impl Args {
     }
 
     /// What the command finds: the board's own, and where libjetpace is to look.
-    fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+    fn environment(&self) -> Result<Vec<(&'static str, PathBuf)>, Failure> {
         let socket = self.socket.clone().or_else(|| self.board.socket()).filter(|_| self.counts());
-        self.board.environment().into_iter().chain(socket.map(|path| (wire::SOCKET_VARIABLE, path))).collect()
+        let socket = socket.map(|path| (wire::SOCKET_VARIABLE, path));
+        Ok(self.board.environment().into_iter().chain(socket).chain(self.ranges()?).collect())
     }
 
     /// Where programs with libjetpace tell their frames; `None` where only lines count.
@@ -296,7 +346,7 @@ impl Args {
         };
         match Events::listen(&path) {
             Ok(events) => Ok(Some(events)),
-            Err(e) if named => Err(Failure::file(&path, &e)),
+            Err(e) if named || self.library_only() => Err(Failure::file(&path, &e)),
             Err(e) => {
                 log::warn!("{}: {e}; only lines on the command's stdout count as frames", path.display());
                 Ok(None)

@@ -18,18 +18,22 @@ pub struct Args {
 }
 
 /// Commands as they are used, by the page that shows them; `jetpace` stands before each.
-const EXAMPLES: [(&str, &str); 36] = [
+const EXAMPLES: [(&str, &str); 40] = [
     ("jetpace", "probe"),
     ("jetpace", "demo"),
     ("probe", "probe --board sim:orin-nano --json"),
     ("calibrate", "calibrate --board sim:orin-nano --net resnet152 -o sweep.csv"),
     ("calibrate", "calibrate --board sim:orin-nano --net resnet152 --for-deadline 60ms -o sweep.csv"),
     ("calibrate", "calibrate --cmd ./camera -o sweep.csv"),
+    ("calibrate", "calibrate --cmd ./camera --nvtx infer --nvtx-blocks stem,body,head -o sweep.csv"),
     ("recalibrate", "recalibrate"),
     ("recalibrate", "recalibrate --rollback camera"),
     ("check-config", "check-config /etc/jetpace"),
     ("run", "run --board sim:orin-nano --table table.jpt --frames 1000"),
     ("hold", "hold --clock 612MHz -- ./camera"),
+    ("hold", "hold --deadline 80ms --nvtx infer -- ./camera"),
+    ("nvtx", "nvtx -- ./camera"),
+    ("nvtx", "nvtx --frame infer --blocks stem,body,head -- ./camera"),
     ("selftest", "selftest -o result.json"),
     ("restore", "restore"),
     ("import", "import csv measured.csv -o sweep.csv"),

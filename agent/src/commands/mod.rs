@@ -21,6 +21,8 @@ pub mod inspect;
 pub mod man;
 #[cfg(feature = "report")]
 pub mod metrics;
+#[cfg(feature = "report")]
+pub mod nvtx;
 pub mod plan;
 #[cfg(feature = "report")]
 pub mod predict;

@@ -31,6 +31,8 @@ pub enum Kind {
     Held,
     /// `run --json`.
     Ran,
+    /// `nvtx --json`.
+    Nvtx,
     /// `report -o`, and the demo's.
     Page,
 }
@@ -64,6 +66,7 @@ impl Kind {
             text if text.starts_with('{') && key("at_ns") => Some(Self::Trace),
             text if text.starts_with('{') && key("held") && key("deadline_s") => Some(Self::Held),
             text if text.starts_with('{') && key("policy") && key("missed") => Some(Self::Ran),
+            text if text.starts_with('{') && key("ranges") => Some(Self::Nvtx),
             text if text.starts_with("<!doctype html>") && text.contains(PAGE) => Some(Self::Page),
             text if text.starts_with('{') && key("checks") => Some(Self::Selftest),
             _ if first == FRAME_LOG => Some(Self::FrameLog),
@@ -87,6 +90,7 @@ impl fmt::Display for Kind {
             Self::Selftest => "a selftest's result",
             Self::Held => "what a held deadline came to",
             Self::Ran => "what a run came to",
+            Self::Nvtx => "a list of ranges",
             Self::Page => "a report",
         })
     }

@@ -39,6 +39,8 @@ pub struct Options {
     pub environment: Vec<(&'static str, PathBuf)>,
     /// Its blocks; without names those that it asks for.
     pub blocks: Vec<String>,
+    /// Whether its frames and blocks are NVTX ranges.
+    pub nvtx: bool,
     /// Sizes that are measured, ascending; without any its own.
     pub sizes: Vec<Size>,
     /// How long it may be silent.
@@ -105,7 +107,10 @@ impl Own {
             self.play(order)?;
         }
         if let (Some(missing), false) = (self.missing(), self.options.blocks.is_empty()) {
-            return Err(wrong(format!("runs no block {missing}, which --blocks names")));
+            return Err(wrong({
+                let option = if self.options.nvtx { "--nvtx-blocks" } else { "--blocks" };
+                format!("runs no block {missing}, which {option} names")
+            }));
         }
         for block in 0..self.outline.len() {
             let Some(id) = self.outline.id(block) else { continue };
@@ -216,6 +221,9 @@ impl Own {
         let why = match (self.door.is_there(), within) {
             (true, true) => format!("was silent within a frame for {patience}: does it hang?"),
             (true, false) => format!("began no frame for {patience}: does it loop?"),
+            (false, _) if self.options.nvtx => format!(
+                "has begun no range that --nvtx names for {patience}: `jetpace nvtx -- COMMAND` lists those that it marks"
+            ),
             (false, _) if self.options.command.is_some() => format!(
                 "has not opened libjetpace for {patience}: it has to call jetpace_open; `hold --clock` holds a clock for \
                  one that does not"
@@ -238,7 +246,12 @@ impl Own {
                     return Err(Failure::failed(format_args!("the program ended with {status}")));
                 }
                 Some(_) if self.told == 0 => {
-                    return Err(wrong("ended and told no frame: does it open libjetpace?"));
+                    return Err(wrong(match self.options.nvtx {
+                        true => {
+                            "ended and began no range that --nvtx names: `jetpace nvtx -- COMMAND` lists those that it marks"
+                        }
+                        false => "ended and told no frame: does it open libjetpace?",
+                    }));
                 }
                 Some(_) => {}
             }

@@ -62,11 +62,15 @@ pub fn with_subject<W: Work>(args: &Args, own: &Options, work: W) -> Result<W::D
     let mut environment = on.environment();
     environment.push((wire::SOCKET_VARIABLE, socket.clone()));
     environment.push((wire::SWEEP_VARIABLE, "1".into()));
+    let ranges = own.ranges()?;
+    let nvtx = ranges.is_some();
+    environment.extend(ranges.into_iter().flatten());
     let options = own::Options {
         socket,
         command: own.command().map(str::to_owned),
         environment,
-        blocks: own.blocks.clone(),
+        blocks: own.blocks(),
+        nvtx,
         sizes: sizes.clone(),
         patience: own.patience,
         stop: stop.clone(),

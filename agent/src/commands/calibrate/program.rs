@@ -26,6 +26,7 @@ use crate::commands::hold::listed;
 use crate::dry_run::ThisMachine;
 use crate::failure::{Failure, Reason};
 use crate::files::sweep::{Program, SweepWriter};
+use crate::nvtx::{self, ranges::Pattern};
 use crate::runtime::{sys, wire};
 use crate::signals::Stop;
 
@@ -53,7 +54,7 @@ pub struct Options {
     attach: bool,
     /// The program's blocks in the order of their numbers; by default those that it asks for by name
     #[arg(long, value_name = "NAMES", requires = "own", value_delimiter = ',', value_parser = block)]
-    pub(super) blocks: Vec<String>,
+    blocks: Vec<String>,
     /// An earlier sweep of this board: what changes of the clock take, and idle power, are taken from it
     #[arg(long = "board-constants", value_name = "FILE", requires = "own")]
     pub(super) constants: Option<PathBuf>,
@@ -61,8 +62,17 @@ pub struct Options {
     #[arg(long, value_name = "TIME", requires = "own", default_value = "30s")]
     pub(super) patience: Nanos,
     /// With --cmd: what tells frames: lib, or unix:PATH for datagrams, each a whole frame's busy time (78.2ms)
-    #[arg(long, value_name = "SOURCE", requires = "cmd", default_value = "lib", value_parser = timed)]
+    #[arg(long, value_name = "SOURCE", requires = "cmd", conflicts_with = "nvtx", default_value = "lib", value_parser = timed)]
     frames_from: FramesFrom,
+    /// Frames are the NVTX ranges of this name (NAME, DOMAIN//NAME, PREFIX*) that the program marks
+    #[arg(long, value_name = "RANGE", requires = "cmd", conflicts_with = "blocks")]
+    nvtx: Option<Pattern>,
+    /// With --nvtx: the ranges within it that are blocks, as RANGE=BLOCK, or RANGE for a block of the same name
+    #[arg(long, value_name = "RANGES", requires = "nvtx", value_delimiter = ',')]
+    nvtx_blocks: Vec<nvtx::ranges::Block>,
+    /// With --nvtx: whole payloads of the frame, or of blocks, are its size (batch, tokens)
+    #[arg(long, requires = "nvtx")]
+    nvtx_sizes: bool,
     /// The clocks for a program of your own; by default six from the lowest to the cap
     #[arg(long, value_name = "CLOCKS", requires = "own", value_delimiter = ',')]
     clocks: Vec<Hertz>,
@@ -117,6 +127,22 @@ impl Options {
     /// Where programs look for the daemon of a machine.
     pub fn socket(&self, on: &BoardArg) -> PathBuf {
         self.socket.clone().or_else(|| on.socket()).unwrap_or_else(|| PathBuf::from(wire::SOCKET))
+    }
+
+    /// The blocks by their numbers; without names those that the program asks for.
+    pub fn blocks(&self) -> Vec<String> {
+        match &self.nvtx {
+            None => self.blocks.clone(),
+            Some(_) => self.nvtx_blocks.iter().map(|block| block.name.clone()).collect(),
+        }
+    }
+
+    /// What the program needs for its ranges to be heard, where it marks some.
+    ///
+    /// # Errors
+    /// As [`nvtx::telling`].
+    pub fn ranges(&self) -> Result<Option<Vec<(&'static str, PathBuf)>>, Failure> {
+        self.nvtx.as_ref().map(|frame| nvtx::telling(frame, &self.nvtx_blocks, self.nvtx_sizes)).transpose()
     }
 
     /// The clocks that are asked for, by their places in the board's list.

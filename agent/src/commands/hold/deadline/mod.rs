@@ -80,6 +80,12 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
+    /// Has frames told by the library, and by nothing else.
+    #[cfg(feature = "report")]
+    pub fn hear_library(&mut self) {
+        self.frames_from = Some(FramesFrom::Lib);
+    }
+
     /// Whether a deadline is held.
     pub fn is_wanted(&self) -> bool {
         self.deadline.is_some()
@@ -243,7 +249,7 @@ impl<R: PowerRails> Held<R> {
             self.silent = true;
             log::warn!(
                 "no frame for {SILENCE}: the clock stays as it is. Frames are told by libjetpace, by lines on stdout or by \
-                 datagrams (--frames-from)"
+                 datagrams (--frames-from); of NVTX ranges `jetpace nvtx` says what they are called (--nvtx)"
             );
         }
         self.account(now, gpu, ended, &heard.frames);
