@@ -117,6 +117,14 @@ step_capi() {
     RUSTFLAGS="--cfg loom" cargo test -q -p jetpace-loom --release --locked --target-dir target/loom
     cargo build -q "${TESTED[@]}"
     capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
+    nvtx_python
+    nvtx/check.sh "${CARGO_TARGET_DIR:-target}/debug" build/nvtx
+}
+
+# A Python with NVIDIA's NVTX headers and package.
+nvtx_python() {
+    [ -x build/nvtx/bin/python ] || python3 -m venv build/nvtx
+    build/nvtx/bin/python -c 'import nvtx, nvidia.nvtx' 2>/dev/null || build/nvtx/bin/pip install --quiet nvtx nvidia-nvtx-cu12
 }
 
 # The same with programs of one's own the whole way to a table's frames, and nights of recalibrate: minutes, on a machine that
@@ -134,6 +142,7 @@ step_torch() {
     "$venv/bin/python" -c 'import transformers' 2>/dev/null || "$venv/bin/pip" install --quiet transformers
     cargo build -q "${TESTED[@]}"
     JETPACE_TORCH=1 PATH="$PWD/$venv/bin:$PATH" capi/check.sh "${CARGO_TARGET_DIR:-target}/debug"
+    "$venv/bin/python" nvtx/tests/torch_ranges.py "${CARGO_TARGET_DIR:-target}/debug/jetpace"
 }
 
 # Ten million blocks with faults: no allocation, no page fault, every frame accounted for.
@@ -146,6 +155,10 @@ step_bench() {
     cargo bench -q -p jetpace-tables --bench planner --locked |
         python3 tests/bench/judge.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
     python3 tests/bench/speed.py "${CARGO_TARGET_DIR:-target}/release/jetpace"
+    cargo build -q --release -p jetpace-nvtx --locked
+    nvtx_python
+    nvtx/tests/build.sh build/nvtx build/nvtx/ranges
+    python3 tests/bench/nvtx.py "${CARGO_TARGET_DIR:-target}/release" build/nvtx/ranges
 }
 
 # A build of the CUDA kernels equals what is committed, and its SASS is within its budgets.

@@ -89,8 +89,9 @@ full_build() {
     local build=(debian_cargo build --release --config 'profile.release.strip=true' --target "$cpu-unknown-linux-gnu")
     RUSTFLAGS=$flags "${build[@]}" -p jetpace --bin jetpace --features cuda
     RUSTFLAGS=$flags "${build[@]}" -p jetpace-capi
+    RUSTFLAGS=$flags "${build[@]}" -p jetpace-nvtx
     local folder=build/debian/$cpu-unknown-linux-gnu/release file newest
-    for file in jetpace libjetpace.so; do
+    for file in jetpace libjetpace.so libjetpace_nvtx.so; do
         newest=$("$cpu-linux-gnu-objdump" -T "$folder/$file" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1)
         [ "$(printf '%s\n' "$newest" GLIBC_2.31 | sort -V | tail -1)" = GLIBC_2.31 ] ||
             die "$folder/$file needs $newest; Debian 11 and JetPack 5 have 2.31"
