@@ -147,7 +147,6 @@ pub unsafe fn narrow(wide: *const libc::wchar_t, room: &mut Narrow) -> Option<&[
     for at in 0.. {
         // SAFETY: nothing behind the zero is read.
         let unit = unsafe { *wide.add(at) };
-        #[expect(clippy::unnecessary_cast, reason = "signed on some machines")]
         let letter = char::from_u32(unit as u32).unwrap_or(char::REPLACEMENT_CHARACTER);
         match room.get_mut(used..used + letter.len_utf8()) {
             Some(part) if unit != 0 => used += letter.encode_utf8(part).len(),
@@ -226,11 +225,9 @@ mod tests {
             c_int::from(module == CORE)
         }
         unsafe extern "C" fn get(id: c_uint) -> *const c_void {
-            struct Shared(ExportTableCallbacks);
-            // SAFETY: never written.
-            unsafe impl Sync for Shared {}
-            static TABLE: Shared = Shared(ExportTableCallbacks { struct_size: 16, module_functions: Some(functions) });
-            if id == CALLBACKS { (&raw const TABLE).cast() } else { ptr::null() }
+            let table = ExportTableCallbacks { struct_size: 16, module_functions: Some(functions) };
+            // Leaked: it has to live as long as the program.
+            if id == CALLBACKS { Box::into_raw(Box::new(table)).cast() } else { ptr::null() }
         }
         unsafe extern "C" fn nothing(_: c_uint) -> *const c_void {
             ptr::null()
@@ -242,10 +239,10 @@ mod tests {
             install(get, CORE2, &[(1, hook)]);
             SMALL = true;
             install(get, CORE, &[(1, hook)]);
-            assert_eq!(SLOT, ptr::null());
+            assert_eq!((&raw const SLOT).read(), ptr::null());
             SMALL = false;
             install(get, CORE, &[(0, hook), (1, hook), (2, hook), (99, hook)]);
-            assert_eq!(SLOT, hook);
+            assert_eq!((&raw const SLOT).read(), hook);
         }
     }
 }
