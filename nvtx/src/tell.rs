@@ -509,7 +509,8 @@ mod tests {
 
     #[test]
     fn where_nobody_takes_frames_the_program_runs_on() {
-        let target = || Ok(Target { socket: PathBuf::from("/nowhere/sock"), image: Vec::new(), kept: None, only_there: false });
+        let target =
+            || Ok(Target { socket: PathBuf::from("/nowhere/sock"), image: Vec::new(), kept: None, only_there: false });
         let tell = Tell::new("infer".parse().unwrap(), Vec::new(), false, target);
         for _ in 0..100 {
             tell.push(range(0, "infer"));
