@@ -29,7 +29,7 @@ use tell::Tell;
 /// What becomes of ranges.
 pub enum Use {
     /// Frames and blocks are told.
-    Tell(Tell),
+    Tell(Box<Tell>),
     /// They are listed.
     List(List),
 }
@@ -74,7 +74,8 @@ fn wanted() -> Result<Option<Use>, String> {
         .filter(|block| !block.is_empty())
         .map(|block| block.parse::<Block>().map_err(|why| format!("{BLOCKS_VARIABLE}: {block}: {why}")));
     let blocks = blocks.collect::<Result<_, _>>()?;
-    Ok(Some(Use::Tell(Tell::new(frame, blocks, is_set(SIZES_VARIABLE), || Target::of_environment(None)))))
+    let tell = Tell::new(frame, blocks, is_set(SIZES_VARIABLE), || Target::of_environment(None));
+    Ok(Some(Use::Tell(Box::new(tell))))
 }
 
 /// What ranges of this name are, wherever they are told.
