@@ -369,7 +369,7 @@ mod tests {
             let tell = Tell::new(frame.parse().unwrap(), blocks, sizes, target);
             let (socket, page) = thread::scope(|scope| {
                 scope.spawn(|| {
-                    let id = tell.start(range(0, "infer"));
+                    let id = tell.start(range(names::domain(b"app").0, "infer"));
                     tell.end(id);
                 });
                 let socket = loop {
