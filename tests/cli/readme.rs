@@ -20,8 +20,9 @@ fn root() -> PathBuf {
 /// All pages that may hold commands.
 fn pages() -> Vec<PathBuf> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages =
-        docs.chain(["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "HARDWARE.md"].map(|name| root().join(name)));
+    let pages = docs.chain(
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "HARDWARE.md"].map(|name| root().join(name)),
+    );
     pages.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
 }
 

@@ -119,14 +119,15 @@ impl<N: Nodes, T: Timer> Rails<N, T> {
             None => open_rail(&self.nodes, &rail.source)?,
         };
         let before = self.timer.now();
-        let (voltage, current, power) = match (&mut open, &rail.source) {
-            (Open::VoltsAmps(v, a), RailSource::VoltsAmps { volts, amps }) => {
+        let (voltage, current, power) = match (&rail.source, &mut open) {
+            (RailSource::VoltsAmps { volts, amps }, Open::VoltsAmps(v, a)) => {
                 let (mv, ma) = (number(v, volts)?, number(a, amps)?);
                 // mV x mA is uW; a sum of two 20-bit readings cannot overflow.
                 (mv, ma, mv.saturating_mul(ma) / 1000)
             }
-            (Open::Power(p), RailSource::Power(power)) => (0, 0, number(p, power)?),
-            _ => (0, 0, 0),
+            (RailSource::Power(power), Open::Power(p)) => (0, 0, number(p, power)?),
+            // What is open is what the source names; spelled out, so that a new kind of source is asked for.
+            (RailSource::VoltsAmps { .. }, Open::Power(_)) | (RailSource::Power(_), Open::VoltsAmps(..)) => (0, 0, 0),
         };
         // A read takes an I2C transfer or two; the value is of somewhere between.
         let middle = Nanos::new(before.get() / 2 + self.timer.now().get() / 2);

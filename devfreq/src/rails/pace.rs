@@ -48,7 +48,10 @@ impl PowerPace {
 
     /// The pace of a board's rails.
     pub fn of(rails: &[Rail]) -> Self {
-        let averaged = rails.iter().any(|rail| matches!(rail.source, RailSource::Power(_)));
+        let averaged = rails.iter().any(|rail| match rail.source {
+            RailSource::Power(_) => true,
+            RailSource::VoltsAmps { .. } => false,
+        });
         if averaged { Self::IIO } else { Self::HWMON }
     }
 }

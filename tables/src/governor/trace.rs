@@ -68,6 +68,15 @@ pub enum Fault {
     Faster,
 }
 
+// A fault's place is its number: counters are found by it, and states are published as it.
+const _: () = {
+    let mut at = 0;
+    while at < Fault::ALL.len() {
+        assert!(Fault::ALL[at] as usize == at);
+        at += 1;
+    }
+};
+
 impl Fault {
     /// All, in the order of their counters.
     pub const ALL: [Self; 10] = [
