@@ -299,7 +299,7 @@ where
         frames: counters.frames,
         missed: counters.missed,
         switches: counters.writes,
-        faults: counters.faults.iter().sum(),
+        faults: counters.made(),
         shared_frames: 0,
         lost_events: 0,
         clock_hz: clock.and_then(listed).map_or(0, |c| c.clock.get()),

@@ -47,7 +47,8 @@ class Tests(unittest.TestCase):
                 _, frames = served.frames(f"{program} 100 30")
                 status = json.loads(place.run("status", "--socket", served.socket, "--json"))
             self.assertEqual(len(frames), 100)
-            self.assertGreater(status["writes"], 1, "the table is followed")
+            # A plan of one clock writes it once.
+            self.assertGreaterEqual(status["writes"], 1, "the table is followed")
 
     def as_held(self, place, program, rows, clock):
         """Whole frames in the sweep, which are of the largest size, beside what the GPU takes for them at a held clock."""
@@ -58,8 +59,8 @@ class Tests(unittest.TestCase):
         self.assertEqual({len(frame) for frame in sums.values()}, {3}, "blocks of every frame")
         _, times = place.at_clock(f"{clock}Hz", f"{program} 100 0 4")
         self.assertEqual(len(times), 100)
-        # A quarter is faster: the host waits at every boundary, and what a busy machine adds there is in the others.
-        alone, swept = (statistics.quantiles(frames, n=4)[0] for frames in (times, list(map(sum, sums.values()))))
+        # A tenth is faster: the host waits at every boundary, and what a busy machine adds there is in the others.
+        alone, swept = (statistics.quantiles(frames, n=10)[0] for frames in (times, list(map(sum, sums.values()))))
         said = f"{program}, {clock} Hz: calibrated {swept:.3f} ms, held {alone:.3f} ms"
         print(said, flush=True)
         self.assertLess(abs(swept / alone - 1), 0.015, said)

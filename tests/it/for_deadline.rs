@@ -32,14 +32,13 @@ fn many_clocks(folder: &Path) -> String {
 fn a_plan_from_what_a_deadline_rests_on_costs_what_one_from_every_clock_does() {
     let folder = tempfile::tempdir().unwrap();
     let thor = many_clocks(folder.path());
-    for (board, network, factors) in
-        [("orin-nano", "vgg19", [1.26, 2.0]), ("tx2", "resnet152", [1.26, 1.5]), (&*thor, "vgg19", [1.26, 2.0])]
-    {
+    // `for-deadline` has more of them.
+    for (board, network, factors) in [("tx2", "vgg19", [1.5]), (&*thor, "vgg19", [1.26])] {
         let folder = tempfile::tempdir().unwrap();
         let case = Case::new(folder.path(), board, network);
         let mut regrets = Vec::new();
         for factor in factors {
-            let judged = case.judge(factor, 4, 500);
+            let judged = case.judge(factor, 4, 300);
             let what = format!("{board} {network} {factor}");
             let found = judged.found.as_ref().unwrap_or_else(|| panic!("{what}: refused"));
             let ours = judged.ours.as_ref().unwrap_or_else(|| panic!("{what}: no plan"));

@@ -72,6 +72,12 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// How often any came that somebody made: that frames take something else than planned is nobody's.
+    pub fn made(&self) -> u64 {
+        let drift = self.fault(Fault::Slower) + self.fault(Fault::Faster);
+        self.faults.iter().sum::<u64>().saturating_sub(drift)
+    }
+
     /// How often a fault came.
     pub fn fault(&self, fault: Fault) -> u64 {
         self.faults.get(fault as usize).copied().unwrap_or(0)

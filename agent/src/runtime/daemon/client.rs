@@ -368,7 +368,7 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
             frames: counters.frames,
             missed: counters.missed,
             switches: counters.writes,
-            faults: counters.faults.iter().sum(),
+            faults: counters.made(),
             shared: self.served.shared.load(Ordering::Relaxed),
             state: state_code(governor.state()),
             taken: self.reader.taken(),
