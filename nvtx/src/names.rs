@@ -1,5 +1,5 @@
-//! Ranges as they come, domains and registered strings. Their handles are places in tables of ours, so that one that was never given out, or
-//! was given out by another, is none of ours and nothing is read through it.
+//! Ranges as they come, domains and registered strings. Their handles are places in tables of ours, so that one that was
+//! never given out, or was given out by another, is none of ours and nothing is read through it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -103,6 +103,11 @@ pub fn at_level(quantiles: &[f64], p: f64) -> f64 {
     }
 }
 
+/// k of Cantelli's inequality P(T - mean >= k sd) <= 1 / (1 + k^2), for an accepted risk.
+pub fn cantelli(risk: f64) -> f64 {
+    ((1.0 - risk) / risk).sqrt()
+}
+
 /// The standard normal distribution's quantile: Abramowitz and Stegun 26.2.23, to 4.5e-4.
 pub fn normal_quantile(p: f64) -> f64 {
     let tail = p.min(1.0 - p).max(1e-12);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use jetpace::calibrate::deadline::{Enough, Goal, Telling};
+use jetpace::calibrate::deadline::{Enough, Telling};
 use jetpace::calibrate::{Settings, Subject};
 use jetpace::commands::calibrate::virtual_subject;
 use jetpace::failure::Failure;
@@ -14,7 +14,7 @@ use jetpace_kernels::net::network;
 use jetpace_tables::hw::Timer;
 use jetpace_tables::table::Table;
 use jetpace_tables::units::Nanos;
-use jetpace_tables::work::{Network, Size};
+use jetpace_tables::work::Network;
 
 use crate::virtual_boards::{FIRST_SEED, Pool, RISK, fitted_in, frame_at, planned, run_on};
 
@@ -66,21 +66,6 @@ pub fn subject(board: &str, net: &str) -> (Virtual, Settings) {
     (subject, settings)
 }
 
-/// The goal of a deadline at the usual risk.
-pub fn goal(subject: &Virtual, settings: &Settings, deadline: Nanos) -> Goal {
-    let listed = &subject.board.gpu.clocks;
-    Goal {
-        deadline,
-        period: deadline,
-        risk: RISK,
-        network: subject.model.clone(),
-        size: Size::default(),
-        clocks: subject.clocks(settings).into_iter().map(|at| listed[at.index()]).collect(),
-        late: settings.late > 0,
-        changes: settings.changes > 0,
-    }
-}
-
 /// Calibrates for a deadline; what was said on the way, and how long it took.
 ///
 /// # Errors
@@ -90,7 +75,8 @@ pub fn calibrate_for(
     deadline: Nanos,
     path: &Path,
 ) -> (Result<Enough, Failure>, Vec<String>, Nanos) {
-    let (goal, timer) = (goal(&subject, settings, deadline), subject.timer.clone());
+    let goal = subject.goal(settings, (deadline, deadline), RISK);
+    let timer = subject.timer.clone();
     let (began, mut said) = (timer.now(), Vec::new());
     let mut say = |next: &_| said.push(format!("{next}"));
     let mut telling = Telling { progress: &mut |_| {}, say: &mut say };

@@ -14,7 +14,7 @@ use jetpace_tables::hw::GpuClock;
 use jetpace_tables::model::{FrameNoise, Model};
 use jetpace_tables::plan::{self, Ask, Plan, PlanError, Problem};
 use jetpace_tables::sample::{Kind, Row, Sweep};
-use jetpace_tables::stats::at_level;
+use jetpace_tables::stats::{at_level, cantelli};
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{ClockIndex, Size};
 
@@ -29,8 +29,6 @@ pub const FIRST: usize = 4;
 pub const MOST: usize = 10;
 /// Clocks at which late frames are counted, at least: the one that is taken and its neighbours.
 const LATE: usize = 3;
-/// Frames times risk from which on a plan goes by the frames measured.
-const TAIL: f64 = 10.0;
 
 /// What is planned for, and what may be measured for it.
 #[derive(Clone, Debug)]
@@ -133,9 +131,6 @@ impl<B: Bench> Calibration<B> {
     ) -> Result<Enough, Failure> {
         let Telling { progress, say } = telling;
         let listed = self.gpu.clocks().to_vec();
-        let at = |clocks: &[Hertz]| -> Vec<ClockIndex> {
-            all.iter().copied().filter(|at| listed.get(at.index()).is_some_and(|hz| clocks.contains(hz))).collect()
-        };
         // What was begun is finished first.
         let there = sweep::read(path)?;
         let begun = |kind| clocks_of(&there, kind).into_iter().collect();
@@ -146,12 +141,12 @@ impl<B: Bench> Calibration<B> {
             Next::Changes(changed.into_iter().collect()),
         ];
         for begun in begun {
-            self.follow(&work(&begun, settings, &at), settings, all, book, progress)?;
+            self.follow(&work(&begun, settings, (&listed, all)), settings, all, book, progress)?;
         }
         loop {
             let next = next(&sweep::read(path)?, goal)?;
             say(&next);
-            self.follow(&work(&next, settings, &at), settings, all, book, progress)?;
+            self.follow(&work(&next, settings, (&listed, all)), settings, all, book, progress)?;
             if let Next::Enough(enough) = next {
                 return Ok(*enough);
             }
@@ -159,8 +154,11 @@ impl<B: Bench> Calibration<B> {
     }
 }
 
-/// The steps of what comes next.
-pub fn work(next: &Next, settings: &Settings, at: &dyn Fn(&[Hertz]) -> Vec<ClockIndex>) -> Vec<Step> {
+/// The steps of what comes next: of the board's clocks as they are listed those in `all` are measured.
+pub fn work(next: &Next, settings: &Settings, (listed, all): (&[Hertz], &[ClockIndex])) -> Vec<Step> {
+    let at = |clocks: &[Hertz]| -> Vec<ClockIndex> {
+        all.iter().copied().filter(|at| listed.get(at.index()).is_some_and(|hz| clocks.contains(hz))).collect()
+    };
     let visits = |clocks: &[Hertz], wanted: fn(&Step) -> bool| -> Vec<Step> {
         steps::visits(settings, &at(clocks)).into_iter().filter(wanted).collect()
     };
@@ -305,7 +303,7 @@ impl<'a> Known<'a> {
         let place = |clock: Hertz| self.measured.iter().position(|at| *at == clock).unwrap_or(0);
         near.sort_by_key(|clock| place(*clock).abs_diff(place(taken)));
         let wanted = near.iter().take(LATE).copied().filter(|clock| !counted.contains(clock)).collect::<Vec<_>>();
-        let few = noise.is_none_or(|noise| noise.count as f64 * self.goal.risk < TAIL);
+        let few = noise.is_none_or(|noise| !noise.tells(self.goal.risk));
         if wanted.is_empty() && few {
             near.into_iter().find(|clock| !counted.contains(clock)).into_iter().collect()
         } else {
@@ -365,10 +363,10 @@ fn changes_of(sweep: &Sweep) -> BTreeSet<[Hertz; 2]> {
 /// counted, and by Cantelli's bound where there will be too few.
 fn lateness(noise: Option<&FrameNoise>, clock: Hertz, goal: &Goal) -> f64 {
     let Some(noise) = noise else { return 0.0 };
-    if goal.late || noise.count as f64 * goal.risk >= TAIL {
+    if goal.late || noise.tells(goal.risk) {
         return at_level(&noise.late_at(clock), 1.0 - goal.risk).max(0.0);
     }
-    ((1.0 - goal.risk) / goal.risk).sqrt() * noise.sd
+    cantelli(goal.risk) * noise.sd
 }
 
 fn unfit(error: fit::FitError) -> Failure {

@@ -15,6 +15,8 @@ use jetpace_tables::hw::{BlockRunner, GpuClock, MemClock, PowerOf, Timer};
 use jetpace_tables::sample::{Row, Sweep};
 use jetpace_tables::table::MAX_CLOCKS;
 use jetpace_tables::units::Hertz;
+#[cfg(feature = "report")]
+use jetpace_tables::units::Nanos;
 use jetpace_tables::work::ClockIndex;
 
 #[cfg(feature = "report")]
@@ -119,6 +121,23 @@ where
         self.measure(path, settings, stop, &mut |bench, settings, clocks, book| {
             bench.calibrate(settings, clocks, book, progress)
         })
+    }
+
+    /// A deadline within a period at a risk, of what the settings measure here.
+    #[cfg(feature = "report")]
+    pub fn goal(&self, settings: &Settings, (deadline, period): (Nanos, Nanos), risk: f64) -> Goal {
+        let listed = &self.board.gpu.clocks;
+        let clocks = self.clocks(settings).into_iter();
+        Goal {
+            deadline,
+            period,
+            risk,
+            network: self.model.clone(),
+            size: settings.sizes().next_back().unwrap_or_default(),
+            clocks: clocks.filter_map(|at| listed.get(at.index()).copied()).collect(),
+            late: settings.late > 0,
+            changes: settings.changes > 0,
+        }
     }
 
     /// The same, of as much as a plan for a deadline rests on; `telling` hears what comes next, and why.

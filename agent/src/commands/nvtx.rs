@@ -15,7 +15,7 @@ use super::hold::LOOK_EVERY;
 use super::hold::running::Running;
 use crate::failure::Failure;
 use crate::files::kind::{self, Kind as FileKind};
-use crate::files::output::{print_text, say, write_file};
+use crate::files::output::{print_text, say, shell_word, write_file};
 use crate::nvtx::list::{ENDING, Kind, Tally};
 use crate::nvtx::ranges::{Block, Pattern};
 use crate::nvtx::{LIST_VARIABLE, environment, telling};
@@ -266,13 +266,9 @@ impl Document {
     }
 }
 
-/// A word for a shell.
+/// A word for a shell, as it may be printed.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", Shown(&word.replace('\'', r"'\''"))),
-    }
+    Shown(&shell_word(word)).to_string()
 }
 
 #[cfg(test)]

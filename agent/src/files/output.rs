@@ -29,6 +29,15 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// A word for a shell, whatever is in it.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// A sign of life on a terminal during work that takes long and whose end nobody knows. The static release has no room for
 /// one that moves.
 pub fn while_working<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
@@ -75,6 +84,13 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
+
+    #[test]
+    fn words_stay_words() {
+        assert_eq!(shell_word("/usr/bin/jetpace"), "/usr/bin/jetpace");
+        assert_eq!(shell_word("a b;c"), "'a b;c'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_is_left_beside() {

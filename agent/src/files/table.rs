@@ -79,37 +79,49 @@ impl Kept {
         Ok((Self { path: path.to_owned(), is, look_at: Nanos::ZERO }, bytes))
     }
 
-    /// What lies there now, where it is another table than at the last look. Every two seconds at most it asks the kernel.
+    /// What lies there now, where it is another table than at the last look, and `fits` in the place of the one that is
+    /// followed. Every two seconds at most it asks the kernel.
     #[inline]
-    pub fn exchanged(&mut self, now: Nanos) -> Option<(Vec<u8>, Box<Table>)> {
+    pub fn exchanged(
+        &mut self,
+        now: Nanos,
+        fits: impl FnOnce(&Table) -> Result<(), &'static str>,
+    ) -> Option<(Vec<u8>, Box<Table>)> {
         if now < self.look_at {
             return None;
         }
         self.look_at = now.saturating_add(LOOK_EVERY);
-        self.look()
+        self.look(fits)
     }
 
     #[cold]
-    fn look(&mut self) -> Option<(Vec<u8>, Box<Table>)> {
+    fn look(&mut self, fits: impl FnOnce(&Table) -> Result<(), &'static str>) -> Option<(Vec<u8>, Box<Table>)> {
         // One that is being exchanged by hand may be gone for a moment.
         if std::fs::metadata(&self.path).is_ok_and(|found| stamp(&found) == self.is) {
             return None;
         }
         let (is, bytes) = read_stamped(&self.path).ok()?;
         self.is = is;
-        match decode(&bytes, &self.path) {
+        let found = decode(&bytes, &self.path).map_err(|e| e.to_string()).and_then(|table| match fits(&table) {
+            Ok(()) => Ok(table),
+            Err(why) => Err(format!("{}: {why}", self.path.display())),
+        });
+        match found {
             Ok(table) => Some((bytes, table)),
-            Err(e) => {
-                log::warn!("{e}; the table before is followed on");
+            Err(why) => {
+                log::warn!("{why}; the table before is followed on");
                 None
             }
         }
     }
+}
 
-    /// What is said where it cannot be followed without another start.
-    pub fn refuse(&self, why: &str) {
-        log::warn!("{}: {why}; the table before is followed on", self.path.display());
-    }
+/// Refuses a table whose blocks are others than a program knows by their numbers.
+///
+/// # Errors
+/// In words.
+pub fn same_blocks<'a>(table: &Table, names: impl Iterator<Item = &'a str>) -> Result<(), &'static str> {
+    if table.names().eq(names) { Ok(()) } else { Err("it has other blocks: start the program again") }
 }
 
 fn read_stamped(path: &Path) -> io::Result<(Stamp, Vec<u8>)> {

@@ -13,7 +13,7 @@ use jetpace_tables::table::Table;
 use jetpace_tables::units::{Hertz, Nanos};
 use jetpace_tables::work::{BlockId, ClockIndex, Size};
 
-use crate::files::table::{Kept, OTHER_BOARD};
+use crate::files::table::{Kept, OTHER_BOARD, same_blocks};
 
 use super::control::{Control, Desk, InlineWriter, Schedule, Seen, WatchedClock};
 use super::page::What;
@@ -90,31 +90,19 @@ impl<C: WatchedClock + Send + 'static> Follow<C> {
         if let Some(published) = &self.published {
             published.publish(&self.governor);
         }
-        if let Some((_, table)) = self.kept.as_mut().and_then(|kept| kept.exchanged(sys::now())) {
-            self.exchange(table);
-        }
-    }
-
-    /// Another table lies where this one did.
-    #[cold]
-    fn exchange(&mut self, table: Box<Table>) {
         let now = self.governor.table();
-        let why = if !table.names().eq(now.names()) {
-            Some("it has other blocks: start the program again")
-        } else if table.period() != now.period() {
-            Some("it has another period: start the program again")
-        } else if self.desk.suits(&table) == Some(false) {
-            Some(OTHER_BOARD)
-        } else {
-            None
-        };
-        match (why, &self.kept) {
-            (Some(why), Some(kept)) => kept.refuse(why),
-            _ => {
-                let _ = sys::lock_in_memory(&*table);
-                drop(self.governor.exchange(table));
-                log::info!("another table is followed from the next frame on");
+        let fits = |table: &Table| {
+            same_blocks(table, now.names())?;
+            match table.period() == now.period() {
+                true if self.desk.suits(table) == Some(false) => Err(OTHER_BOARD),
+                true => Ok(()),
+                false => Err("it has another period: start the program again"),
             }
+        };
+        if let Some((_, table)) = self.kept.as_mut().and_then(|kept| kept.exchanged(sys::now(), fits)) {
+            let _ = sys::lock_in_memory(&*table);
+            drop(self.governor.exchange(table));
+            log::info!("another table is followed from the next frame on");
         }
     }
 

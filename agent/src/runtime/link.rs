@@ -16,7 +16,7 @@ use super::page::{Figures, What};
 use super::remote::Gone;
 use super::swept::Peer;
 use super::{sys, wire};
-use crate::files::table::Kept;
+use crate::files::table::{Kept, same_blocks};
 
 /// How often a daemon that has gone away is looked for.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -188,8 +188,9 @@ impl Link {
         }
         if what == What::FrameEnd {
             self.retired = None;
-            if let Some((image, table)) = self.kept.as_mut().and_then(|kept| kept.exchanged(sys::now())) {
-                self.exchange(image, &table);
+            let fits = |table: &Table| same_blocks(table, self.names.iter().map(String::as_str));
+            if let Some((image, _)) = self.kept.as_mut().and_then(|kept| kept.exchanged(sys::now(), fits)) {
+                self.exchange(image);
             }
         }
         told
@@ -197,11 +198,7 @@ impl Link {
 
     /// Another table lies where this one did.
     #[cold]
-    fn exchange(&mut self, image: Vec<u8>, table: &Table) {
-        if !table.names().eq(self.names.iter().map(String::as_str)) {
-            self.kept.iter().for_each(|kept| kept.refuse("it has other blocks: start the program again"));
-            return;
-        }
+    fn exchange(&mut self, image: Vec<u8>) {
         self.image = image;
         if self.peer.is_some() {
             self.search = self.look_for(Tries::Once);
@@ -233,8 +230,7 @@ impl Link {
     fn take_found(&mut self) {
         let Some(found) = self.search.as_ref().and_then(Search::found) else { return };
         self.search = None;
-        self.retired = self.peer.replace(found);
-        match self.retired.take() {
+        match self.peer.replace(found) {
             Some(before) => {
                 self.count(&before);
                 self.retired = Some(before);

@@ -90,7 +90,7 @@ pub(super) fn ask(socket: &OwnedFd, request: &Request) -> io::Result<Vec<u8>> {
 }
 
 /// Whether the other end of a connection is open, which never sends anything by itself.
-pub fn is_connected(socket: &OwnedFd) -> bool {
+pub(super) fn is_connected(socket: &OwnedFd) -> bool {
     let mut byte = [0];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
     matches!(recv(socket.as_raw_fd(), &mut byte, flags), Err(Errno::EAGAIN | Errno::EINTR))

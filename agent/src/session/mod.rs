@@ -181,8 +181,8 @@ where
         Ok(governor.iter().fold(summary, Summary::governed))
     }
 
-    /// Runs a course as [`Self::run`] does, at the clocks of a table (and of those that take its file's place) that the runtime follows with its own threads, and
-    /// that `jetpace status` and `trace` find at `socket`. For a machine whose time is everybody's, which a virtual
+    /// Runs a course as [`Self::run`] does, at the clocks of a table (and of those that take its file's place) that the
+    /// runtime follows with its own threads, and that `jetpace status` and `trace` find at `socket`. For a machine whose time is everybody's, which a virtual
     /// board's is not.
     ///
     /// # Errors

@@ -109,14 +109,8 @@ impl Fault {
     }
 
     const fn from_code(code: u8) -> Option<Self> {
-        let mut i = 0;
-        while i < Self::ALL.len() {
-            if Self::ALL[i] as u8 == code {
-                return Some(Self::ALL[i]);
-            }
-            i += 1;
-        }
-        None
+        let place = code as usize;
+        if place < Self::ALL.len() { Some(Self::ALL[place]) } else { None }
     }
 }
 

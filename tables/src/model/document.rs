@@ -348,7 +348,15 @@ pub struct FrameNoise {
     pub burst_quantiles: Vec<f64>,
 }
 
+/// Frames that must have been measured so that an empirical quantile may be trusted: n x risk at least this.
+const TAIL_FRAMES: f64 = 10.0;
+
 impl FrameNoise {
+    /// Whether enough frames were measured to say how late one is that is late by this risk.
+    pub fn tells(&self, risk: f64) -> bool {
+        self.count as f64 * risk >= TAIL_FRAMES
+    }
+
     /// What varies within a frame, where it was measured.
     pub fn bursts(&self) -> Option<Bursts> {
         Some(Bursts { length_s: self.burst_s?, share: self.burst_share, quantiles: self.burst_quantiles.clone() })

@@ -43,9 +43,6 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Frames that must have been measured so that an empirical quantile may be trusted: n x risk at least this.
-const TAIL_FRAMES: f64 = 10.0;
-
 impl Problem {
     /// What the model says about a network. Of more than 16 clocks, 16 are taken, evenly spread with both ends in.
     pub fn from_model(model: &Model, ask: &Ask<'_>) -> Result<Self, PlanError> {
@@ -117,7 +114,7 @@ fn noise(model: &Model, ask: &Ask<'_>, clocks: &[Hertz], blocks: &[BlockCost]) -
     let frames = model.frames.iter().find(|f| f.model == ask.network && f.emc_freq_hz == ask.emc);
     let correlation = frames.and_then(|f| f.correlation).unwrap_or(1.0).clamp(0.0, 1.0);
     match frames {
-        Some(frames) if frames.count as f64 * ask.risk >= TAIL_FRAMES => {
+        Some(frames) if frames.tells(ask.risk) => {
             let of = |(i, clock): (usize, &Hertz)| {
                 let time: f64 = blocks.iter().map(|block| block.time_s[i]).sum();
                 let sd: f64 = blocks.iter().map(|block| block.time_sd_s[i]).sum();

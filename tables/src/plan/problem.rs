@@ -8,7 +8,7 @@ use super::error::PlanError;
 use super::writes::Outcome;
 use crate::math;
 use crate::model::Bursts;
-use crate::stats::{LEVELS, at_level, normal_quantile};
+use crate::stats::{LEVELS, at_level, cantelli, normal_quantile};
 use crate::units::Hertz;
 
 /// By how much the time of blocks together varies, as a share of what it were if all were late together; `together` is the
@@ -126,9 +126,9 @@ impl Problem {
         }
     }
 
-    /// k of Cantelli's inequality P(T - mean >= k sd) <= 1 / (1 + k^2), for the accepted risk.
+    /// k of Cantelli's inequality for the accepted risk.
     pub fn cantelli(&self) -> f64 {
-        ((1.0 - self.risk) / self.risk).sqrt()
+        cantelli(self.risk)
     }
 
     /// By how much a frame at a clock takes longer than its mean, more than which only the share 1 - p of them take, in

@@ -9,7 +9,7 @@ use super::sizes::SizeClass;
 use crate::hw::PowerOf;
 use crate::table::{
     Digest, Entry, Expected, Gap, Lead, MAX_BLOCKS, MAX_CLASSES, MAX_CLOCKS, MAX_LEADS, NAME_BYTES, NETWORK_BYTES,
-    Rung, Table, TableClock, TableError,
+    Rung, Table, TableClock, TableError, share,
 };
 use crate::units::{Hertz, Nanos};
 use crate::work::{BlockId, ClockIndex};
@@ -79,7 +79,7 @@ pub(super) fn listed(classes: &[SizeClass<'_>], like: usize, holds: &Holds<'_>) 
     let longest = times.iter().copied().fold(0.0, f64::max);
     for (i, (clock, time)) in problem.clocks.iter().zip(&times).enumerate() {
         let index = holds.board_clocks.iter().position(|c| c == clock).unwrap_or(i);
-        let relative_time = (time / longest * 65535.0).round().clamp(1.0, 65535.0) as u16;
+        let relative_time = share(*time, longest).max(1);
         let _ = table.clocks.push(TableClock { index: ClockIndex(index as u8), clock: *clock, relative_time });
     }
     // Of a frame of several sizes it is not known which part was of which.

@@ -155,8 +155,7 @@ impl Expected {
     pub(crate) fn new(longest_s: f64, times_s: impl Iterator<Item = f64>) -> Option<Self> {
         let mut shares = Vec::new();
         for time_s in times_s {
-            // As rounded to the nearest; a time is never negative.
-            shares.push((time_s / longest_s * WHOLE as f64 + 0.5).clamp(0.0, WHOLE as f64) as u16).ok()?;
+            shares.push(share(time_s, longest_s)).ok()?;
         }
         Some(Self { longest: Nanos::from_secs_f64(longest_s), shares })
     }
@@ -164,6 +163,11 @@ impl Expected {
 
 /// What shares of the longest frame are counted in.
 const WHOLE: u64 = 65_535;
+
+/// A time as a share of the longest frame, rounded to the nearest; it is never negative.
+pub(crate) fn share(time_s: f64, longest_s: f64) -> u16 {
+    (time_s / longest_s * WHOLE as f64 + 0.5).clamp(0.0, WHOLE as f64) as u16
+}
 
 /// What happens between frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,10 +314,10 @@ impl Table {
 
     /// Of how much of a frame times have to be known for it to be compared: half of the shortest.
     pub(crate) fn least_to_compare(&self) -> Nanos {
-        let top = Rung(self.clocks.len().saturating_sub(1) as u8);
-        let blocks = (0..u16::from(self.blocks)).filter_map(|block| self.expected(BlockId(block), top));
+        let shortest = self.clocks.last().map_or(0, |clock| u64::from(clock.relative_time));
+        let longest = self.expected.as_ref().map_or(0, |expected| expected.longest.get());
         // One nanosecond at least: a table that tells nothing compares nothing.
-        Nanos::new((blocks.map(Nanos::get).sum::<u64>() / 2).max(1))
+        Nanos::new((longest * shortest / WHOLE / 2).max(1))
     }
 
     /// The lowest clock that is faster than a rung's by so many millionths, for whole frames; the highest where none is.

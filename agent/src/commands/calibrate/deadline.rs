@@ -5,7 +5,7 @@ use std::path::Path;
 use jetpace_devfreq::guard::Store;
 use jetpace_devfreq::nodes::Nodes;
 use jetpace_tables::hw::{BlockRunner, Timer};
-use jetpace_tables::units::{Hertz, Nanos};
+use jetpace_tables::units::Nanos;
 
 use super::{bar, report, show};
 use crate::args::RISK;
@@ -77,18 +77,7 @@ impl ForDeadline {
                  without it",
             ));
         }
-        let listed = &subject.board.gpu.clocks;
-        let clocks = subject.clocks(settings).into_iter();
-        Ok(Some(Goal {
-            deadline,
-            period,
-            risk: self.risk,
-            network: subject.model.clone(),
-            size: settings.sizes().next_back().unwrap_or_default(),
-            clocks: clocks.filter_map(|at| listed.get(at.index()).copied()).collect(),
-            late: settings.late > 0,
-            changes: settings.changes > 0,
-        }))
+        Ok(Some(subject.goal(settings, (deadline, period), self.risk)))
     }
 
     /// Measures for the deadline.
@@ -158,11 +147,7 @@ impl ForDeadline {
         let Some(goal) = self.goal(subject, settings)? else { return Ok(None) };
         let there = path.filter(|path| path.exists()).map(sweep::read).transpose()?.unwrap_or_default();
         let next = next(&there, &goal)?;
-        let listed = &subject.board.gpu.clocks;
-        let all = subject.clocks(settings);
-        let at = |clocks: &[Hertz]| {
-            all.iter().copied().filter(|at| listed.get(at.index()).is_some_and(|hz| clocks.contains(hz))).collect()
-        };
+        let steps = work(&next, settings, (&subject.board.gpu.clocks, &subject.clocks(settings)));
         let mut remarks = vec![next.to_string()];
         if !matches!(next, Next::Enough(_)) {
             remarks.push(format!(
@@ -173,7 +158,7 @@ impl ForDeadline {
                 goal.clocks.len()
             ));
         }
-        Ok(Some(First { steps: work(&next, settings, &at), remarks }))
+        Ok(Some(First { steps, remarks }))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
 
 use crate::failure::{Failure, Reason};
+use crate::files::output::shell_word;
 use crate::runtime::{remote, wire};
 
 /// The group whose members may connect to the daemon.
@@ -73,8 +74,8 @@ pub fn fix(user: Option<&str>) -> Result<String, Failure> {
         None => caller(),
     };
     let program = std::env::current_exe().map_err(|e| Failure::failed(format_args!("this program's own file: {e}")))?;
-    let program = quoted(&program.to_string_lossy());
-    let user = quoted(&user);
+    let program = shell_word(&program.to_string_lossy());
+    let user = shell_word(&user);
     Ok(format!(
         "# Lets {user} have the clock of this machine's GPU: run these lines as root.\n\
          set -e\n\
@@ -98,25 +99,9 @@ pub fn fix(user: Option<&str>) -> Result<String, Failure> {
     ))
 }
 
-/// A word for a shell, whatever is in it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_stay_words() {
-        assert_eq!(quoted("/usr/bin/jetpace"), "/usr/bin/jetpace");
-        assert_eq!(quoted("a b;c"), "'a b;c'");
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-    }
 
     #[test]
     fn an_unknown_user_is_no_user() {

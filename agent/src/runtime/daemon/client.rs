@@ -351,16 +351,22 @@ impl<'a, C: WatchedClock> Thread<'a, C> {
         if flooded { Err(Dropped::Flooded) } else { Ok(()) }
     }
 
-    fn publish(&mut self) {
-        let governor = &self.governor;
-        let drift = governor.drift();
-        if drift.off_ppm() != self.told {
-            self.told = drift.off_ppm();
-            let said =
-                if self.told == 0 { "frames take again what was planned".to_owned() } else { drifted(drift.share()) };
-            let network = Shown(&self.service.network);
-            self.served.account.warn(format_args!("{}: {network}: {said}", self.served.peer), sys::now());
+    /// Tells of drift, and of its end.
+    fn tell_drift(&mut self) {
+        let drift = self.governor.drift();
+        if drift.off_ppm() == self.told {
+            return;
         }
+        self.told = drift.off_ppm();
+        let said =
+            if self.told == 0 { "frames take again what was planned".to_owned() } else { drifted(drift.share()) };
+        let network = Shown(&self.service.network);
+        self.served.account.warn(format_args!("{}: {network}: {said}", self.served.peer), sys::now());
+    }
+
+    fn publish(&mut self) {
+        self.tell_drift();
+        let governor = &self.governor;
         self.served.published.publish(governor);
         let counters = governor.counters();
         self.service.page.set_figures(&Figures {
